@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The controller: keeps jobs, runs and executor leases, and hands work to executors.
+
+pub mod store;

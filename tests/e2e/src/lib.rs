@@ -1,0 +1,3 @@
+//! The harness of the integration program: it starts the real parts, and ends what it started.
+
+pub mod runner;
