@@ -1,0 +1,6 @@
+//! What every program of ours needs once: time, backoff, shutdown, telemetry.
+
+pub mod backoff;
+pub mod clock;
+pub mod shutdown;
+pub mod telemetry;
