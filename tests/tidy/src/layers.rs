@@ -1,0 +1,78 @@
+//! Imports point one way: main, then app, then grpc, http and reconcile, then service, then store
+//! and waiters, then domain. A lower module never names a higher one.
+
+use crate::tree::files;
+
+/// Modules of `controller/src`, the highest first; those of one row may not name each other.
+const CONTROLLER: &[&[&str]] = &[
+    &["main"],
+    &["app"],
+    &["grpc", "http", "reconcile"],
+    &["api_error"],
+    &["service", "forge"],
+    &["auth", "waiters", "metrics"],
+    &["store", "history", "bytes", "config"],
+];
+
+/// A vendor's crate, and the only place that may name it.
+const VENDORS: &[(&str, &str)] = &[
+    ("etcd_client", "controller/src/store/etcd"),
+    ("rusqlite", "controller/src/"),
+    ("bollard", "executor/src/runtime/docker"),
+    ("serde_yaml", "proto/spec/src/"),
+];
+
+/// Benchmarks measure a vendor's crate bare, as their baseline.
+const MEASURED_BARE: &str = "tests/bench/";
+
+#[test]
+fn a_lower_module_never_names_a_higher_one() {
+    let mut wrong = Vec::new();
+    for source in files(".rs") {
+        let Some(inside) = source.path.strip_prefix("controller/src/") else { continue };
+        let module = inside.split(['/', '.']).next().unwrap_or_default();
+        let Some(row) = CONTROLLER.iter().position(|row| row.contains(&module)) else { continue };
+        for (number, line) in source.code() {
+            let Some(named) = line.split("crate::").nth(1) else { continue };
+            let named = named.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next();
+            let Some(other) =
+                CONTROLLER.iter().position(|row| named.is_some_and(|named| row.contains(&named)))
+            else {
+                continue;
+            };
+            if other < row || (other == row && named != Some(module)) {
+                wrong.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports point downwards only ({CONTROLLER:?}): {wrong:#?}");
+}
+
+#[test]
+fn a_vendors_crate_is_named_in_one_place() {
+    let mut wrong = Vec::new();
+    for source in files(".rs") {
+        for (vendor, home) in VENDORS {
+            let names = source.code().any(|(_, line)| line.contains(&format!("{vendor}::")));
+            let exempt = source.path.starts_with(MEASURED_BARE) || source.path.starts_with("tests/tidy/");
+            if names && !source.path.starts_with(home) && !exempt {
+                wrong.push(format!("{}: {vendor} belongs to {home}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_wire_code_is_chosen_in_one_place() {
+    let wrong: Vec<_> = files(".rs")
+        .into_iter()
+        .filter(|source| {
+            source.path.starts_with("controller/src/service/")
+                || source.path.starts_with("controller/domain/")
+        })
+        .filter(|source| source.text.contains("tonic::Code") || source.text.contains("StatusCode"))
+        .map(|source| source.path)
+        .collect();
+    assert!(wrong.is_empty(), "codes are chosen in api_error.rs: {wrong:#?}");
+}
