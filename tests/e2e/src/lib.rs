@@ -1,3 +1,4 @@
 //! The harness of the integration program: it starts the real parts, and ends what it started.
 
+pub mod engine;
 pub mod runner;
