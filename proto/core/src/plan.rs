@@ -264,6 +264,9 @@ pub enum SecretDelivery {
     Env(String),
     File(String),
     Tool(Tool),
+    /// A secret argument of the run itself, as this variable: its value is looked up with the run, not
+    /// in the stores of job, project and organization.
+    Argument(String),
 }
 
 /// Tools whose login file we know how to write.
