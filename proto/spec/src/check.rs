@@ -71,7 +71,8 @@ impl Checker<'_> {
 
     fn count(&mut self, node: &Node, count: usize, least: Least) {
         if count == 0 && least == Least::One {
-            self.findings.add(node.at, Wrong::new("this list is empty").hint("give it an item or remove the key"));
+            self.findings
+                .add(node.at, Wrong::new("this list is empty").hint("give it an item or remove the key"));
         }
     }
 

@@ -53,7 +53,13 @@ impl Task {
         self.places.get(field.key()).copied().unwrap_or(self.at)
     }
 
-    pub(crate) fn read(name: &str, at: At, fields: &Fields<'_>, home: Home<'_>, findings: &mut Findings) -> Self {
+    pub(crate) fn read(
+        name: &str,
+        at: At,
+        fields: &Fields<'_>,
+        home: Home<'_>,
+        findings: &mut Findings,
+    ) -> Self {
         let (work, stage_conditions) = stages::work(fields, findings);
         let variants = matrix::variants(fields, findings);
         let env = match home {
@@ -81,7 +87,11 @@ impl Task {
             allow_failure: parts::tolerance(fields),
             concurrency: parts::concurrency(fields),
             approval: parts::approval(fields),
-            keep: if fields.word("keep") == Some("on-failure") { plan::Keep::OnFailure } else { plan::Keep::Never },
+            keep: if fields.word("keep") == Some("on-failure") {
+                plan::Keep::OnFailure
+            } else {
+                plan::Keep::Never
+            },
             environment,
             work,
         };
@@ -154,27 +164,38 @@ fn has_value(
         }
         Name::Matrix(axis) => match variants.iter().find(|variant| variant.get(axis).is_none()) {
             Some(variant) => {
-                let wrong = Wrong::new(format!("`${{{written}}}` has no value in the variant `{}`", variant.label()));
+                let wrong =
+                    Wrong::new(format!("`${{{written}}}` has no value in the variant `{}`", variant.label()));
                 Err(wrong.hint("every variant needs a value for it, those of `include` too"))
             }
             None => Ok(()),
         },
         Name::Args(name) => match home {
             Home::Pipeline { .. } => {
-                Err(Wrong::new(format!("`${{{written}}}`: only a job file has arguments")).hint("use a variable of `env`"))
+                Err(Wrong::new(format!("`${{{written}}}`: only a job file has arguments"))
+                    .hint("use a variable of `env`"))
             }
             Home::Job { args } => match args.iter().find(|(arg, _)| arg == name) {
                 None => Err(Wrong::new(format!("`${{{written}}}`: there is no argument `{name}`"))
                     .hint(near_hint(name, args.iter().map(|(arg, _)| arg.as_str())))),
-                Some((_, true)) => Err(Wrong::new(format!("`${{{written}}}` is a secret and would stand readable in the plan"))
-                    .hint(format!("the stages find it in the variable `{name}`"))),
+                Some((_, true)) => Err(Wrong::new(format!(
+                    "`${{{written}}}` is a secret and would stand readable in the plan"
+                ))
+                .hint(format!("the stages find it in the variable `{name}`"))),
                 Some((_, false)) => Ok(()),
             },
         },
         Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Project if is_job => {
-            Err(Wrong::new(format!("`${{{written}}}`: a job belongs to no repository")).hint("give the job an argument for it"))
+            Err(Wrong::new(format!("`${{{written}}}`: a job belongs to no repository"))
+                .hint("give the job an argument for it"))
         }
-        Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Event | Name::Project | Name::RunNumber => Ok(()),
+        Name::Branch
+        | Name::Tag
+        | Name::Commit
+        | Name::Pr
+        | Name::Event
+        | Name::Project
+        | Name::RunNumber => Ok(()),
     }
 }
 
@@ -192,7 +213,9 @@ fn scripted_names(stages: &[plan::Stage]) -> BTreeSet<&str> {
 /// What a script wrote as if it were replaced; `${branch}` may be the script's own variable.
 fn in_script(name: &str, variants: &[Variant], home: Home<'_>) -> Option<Wrong> {
     let variable = match Name::of(name)? {
-        Name::Matrix(axis) => variants.iter().any(|variant| variant.get(axis).is_some()).then(|| value::axis_variable(axis)),
+        Name::Matrix(axis) => {
+            variants.iter().any(|variant| variant.get(axis).is_some()).then(|| value::axis_variable(axis))
+        }
         Name::Args(arg) => match home {
             Home::Job { args } => args.iter().any(|(known, _)| known == arg).then(|| arg.to_owned()),
             Home::Pipeline { .. } => None,
@@ -255,7 +278,9 @@ fn moves(image: &str) -> bool {
 
 fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
     if fields.word("runtime") == Some("process") {
-        for key in ["image", "pull", "pull_secret", "engine", "services"].into_iter().filter(|key| fields.has(key)) {
+        for key in
+            ["image", "pull", "pull_secret", "engine", "services"].into_iter().filter(|key| fields.has(key))
+        {
             let wrong = Wrong::new(format!("`{key}` needs a container, and this task runs as `process`"));
             findings.add(fields.place(key), wrong.hint(format!("remove `{key}` or `runtime: process`")));
         }
@@ -265,7 +290,10 @@ fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
     let image = fields.text("image").unwrap_or_default();
     if !fields.has("image") {
         let wrong = Wrong::new("a task in a container needs `image`");
-        findings.add(fields.at(), wrong.hint("write `image: alpine:3.22`, or `runtime: process` to run without a container"));
+        findings.add(
+            fields.at(),
+            wrong.hint("write `image: alpine:3.22`, or `runtime: process` to run without a container"),
+        );
     }
     plan::Runtime::Container {
         pull: match fields.word("pull") {
@@ -286,7 +314,10 @@ fn absolute_files(fields: &Fields<'_>, findings: &mut Findings) {
     for secret in fields.maps("secrets").chain(stages) {
         if let Some(file) = secret.word("file").filter(|file| file.starts_with('/')) {
             let wrong = Wrong::new(format!("{} would be written on the machine itself", quote(file)));
-            findings.add(secret.node("file").map_or(secret.at(), |node| node.at), wrong.hint("with `process`, name a path in the workspace"));
+            findings.add(
+                secret.node("file").map_or(secret.at(), |node| node.at),
+                wrong.hint("with `process`, name a path in the workspace"),
+            );
         }
     }
 }

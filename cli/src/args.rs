@@ -1,0 +1,91 @@
+//! Every argument of every command; the doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+
+/// Run builds and operational jobs on machines that nobody can open a port to
+#[derive(Debug, Parser)]
+#[command(name = "ocelot", version, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// How results are written; json is a contract for scripts
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, env = "OCELOT_OUTPUT")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check ocelot.yml or job files, and show every mistake with what would be right
+    Validate(Validate),
+    /// Tell which tasks and stages of an ocelot.yml an event would run, and why
+    Explain(Explain),
+    /// Show the version
+    Version,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Validate {
+    /// Files to check; a job file is known by its `name`
+    #[arg(default_value = "ocelot.yml")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Explain {
+    /// The file to explain
+    #[arg(default_value = "ocelot.yml")]
+    pub(crate) file: PathBuf,
+
+    /// What would happen
+    #[arg(long, value_enum, default_value_t = EventKind::Push)]
+    pub(crate) event: EventKind,
+
+    /// The branch that is pushed or, for a pull request, its target; otherwise the checkout's
+    #[arg(long)]
+    pub(crate) branch: Option<String>,
+
+    /// The source branch of a pull request
+    #[arg(long, required_if_eq("event", "pull-request"))]
+    pub(crate) source: Option<String>,
+
+    /// The tag that is pushed
+    #[arg(long, required_if_eq("event", "tag"))]
+    pub(crate) tag: Option<String>,
+
+    /// The commit's message; otherwise the checkout's
+    #[arg(long)]
+    pub(crate) message: Option<String>,
+
+    /// A path that changed, may be repeated; without it, `paths` conditions hold
+    #[arg(long, value_name = "PATH")]
+    pub(crate) changed: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventKind {
+    Push,
+    Tag,
+    PullRequest,
+    Schedule,
+    Manual,
+    Upstream,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Args::command().debug_assert();
+    }
+}

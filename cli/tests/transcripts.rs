@@ -1,0 +1,137 @@
+//! What a person sees: whole transcripts of the command.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the command in the repository's top folder with nothing of the caller's environment.
+fn ocelot(arguments: &[&str]) -> String {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let ended = Command::new(env!("CARGO_BIN_EXE_ocelot"))
+        .args(arguments)
+        .current_dir(top)
+        .env_clear()
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    format!("{}{}exit {}", text(ended.stdout), text(ended.stderr), ended.status.code().unwrap())
+}
+
+#[test]
+fn good_files_are_named_with_what_they_are() {
+    insta::assert_snapshot!(
+        ocelot(&["validate", "docs/examples/rust-library.yml", "docs/examples/restore-check.job.yml"]),
+        @"
+    docs/examples/rust-library.yml: pipeline of 1 task, good
+    docs/examples/restore-check.job.yml: job restore-check, good
+    exit 0
+    "
+    );
+}
+
+#[test]
+fn a_missing_file_says_what_to_type() {
+    insta::assert_snapshot!(ocelot(&["validate", "nowhere.yml"]), @"
+    error: cannot read nowhere.yml: No such file or directory (os error 2)
+    hint: there is no nowhere.yml in this folder; name the file as the last argument
+    exit 2
+    ");
+}
+
+#[test]
+fn explain_tells_each_task_with_its_reason() {
+    let file = "docs/examples/node-monorepo.yml";
+    let changed = "--changed=packages/web/index.js";
+    insta::assert_snapshot!(ocelot(&["explain", file, "--branch=topic", "--message=m", changed]), @"
+    push on topic
+
+      web  runs
+        yes: packages/web/index.js changed and matches packages/web/**, packages/shared/** or package-lock.json
+        + build
+
+      api[node=18,db=15] and 5 more variants  is skipped: none of 1 changed file matches packages/api/**, packages/shared/** or package-lock.json
+
+      browser  runs once web has succeeded
+        + e2e
+    exit 0
+    ");
+}
+
+#[test]
+fn explain_tells_why_there_is_no_run() {
+    let file = "docs/examples/image-and-deploy.yml";
+    insta::assert_snapshot!(ocelot(&["explain", file, "--branch=topic"]), @"
+    push on topic
+    no run: branch topic does not match main
+    exit 0
+    ");
+}
+
+#[test]
+fn explain_knows_a_job_file() {
+    insta::assert_snapshot!(ocelot(&["explain", "docs/examples/restore-check.job.yml"]), @"
+    error: docs/examples/restore-check.job.yml is a job file, and nothing but a person or a schedule starts it
+    hint: check it: ocelot validate docs/examples/restore-check.job.yml
+    exit 2
+    ");
+}
+
+#[test]
+fn mistakes_are_one_json_document_for_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ocelot.yml");
+    std::fs::write(&file, "image: a\nstage: []\n").unwrap();
+    let transcript = ocelot(&["validate", "--output=json", file.to_str().unwrap()]);
+    insta::assert_snapshot!(transcript.replace(folder.path().to_str().unwrap(), "FOLDER"), @r#"
+    {
+      "files": [
+        {
+          "file": "FOLDER/ocelot.yml",
+          "kind": "pipeline",
+          "valid": false,
+          "problems": [
+            {
+              "message": "a task needs `stages` or `command`",
+              "hint": "write `stages: [{name: build, script: make}]`",
+              "line": 1,
+              "column": 1,
+              "excerpt": "image: a",
+              "caret": 0,
+              "length": 1
+            },
+            {
+              "message": "the top level has no key `stage`",
+              "hint": "did you mean `stages`?",
+              "line": 2,
+              "column": 1,
+              "excerpt": "stage: []",
+              "caret": 0,
+              "length": 5
+            }
+          ]
+        }
+      ]
+    }
+    error: one file has mistakes
+    exit 2
+    "#);
+}
+
+#[test]
+fn help_fits_one_screen() {
+    insta::assert_snapshot!(ocelot(&["--help"]), @"
+    Run builds and operational jobs on machines that nobody can open a port to
+
+    Usage: ocelot [OPTIONS] <COMMAND>
+
+    Commands:
+      validate  Check ocelot.yml or job files, and show every mistake with what would be right
+      explain   Tell which tasks and stages of an ocelot.yml an event would run, and why
+      version   Show the version
+
+    Options:
+      -o, --output <OUTPUT>  How results are written; json is a contract for scripts [env: OCELOT_OUTPUT=] [default: text] [possible values: text, json]
+      -h, --help             Print help
+      -V, --version          Print version
+    exit 0
+    ");
+}
