@@ -1,0 +1,1 @@
+//! Placement: which queued task an executor may take, in which order, and why not.
