@@ -12,7 +12,7 @@ use ocelot_core::plan::Label;
 
 use super::demand::{Executor, QueuedTask, Resource, Written};
 use super::offer::View;
-use super::queue::Queue;
+use super::queue::{Queue, seat};
 use super::refusal::{Amount, Hold, Refusal, lasting, passing, personal};
 
 /// Executors that a summary names before it only counts them.
@@ -148,7 +148,7 @@ impl Queue {
     /// Counts the tasks that go first, of those that ask for the same executors, by letting a copy
     /// of the task's level take turns.
     fn place(&self, task: &QueuedTask, view: &View<'_>) -> Option<Place> {
-        let (level, _) = self.standing(&task.id)?;
+        let mut level = self.level(&task.id)?.clone();
         let able = view.fleet.values().filter(|executor| lasting(&task.demand, executor).next().is_none());
         let mut demands: Vec<_> = able.flat_map(|executor| self.demands.fit(executor)).collect();
         demands.sort_unstable();
@@ -157,13 +157,12 @@ impl Queue {
         let higher = self.levels.iter().take_while(|(priority, _)| priority.0 > task.priority);
         let mut ahead =
             higher.flat_map(|(_, level)| self.in_order(level, &demands, several)).take(COUNTED).count();
-        let mut level = level.clone();
         while ahead < COUNTED {
             let next = self.in_order(&level, &demands, several).next()?;
             if next == task.id {
                 return Some(Place::Behind(ahead));
             }
-            let seat = super::queue::seat(self.tasks.get(&next)?, &self.limits);
+            let seat = seat(self.tasks.get(&next)?, &self.limits);
             level.serve(&seat);
             level.remove(&seat);
             ahead += 1;

@@ -112,7 +112,9 @@ pub(super) struct Demands {
     issued: DemandId,
     ids: BTreeMap<Arc<Demand>, DemandId>,
     by_id: BTreeMap<DemandId, Interned>,
-    pins: BTreeMap<Option<Label>, BTreeSet<DemandId>>,
+    pins: BTreeMap<Label, BTreeSet<DemandId>>,
+    /// Those that ask for no label.
+    unpinned: BTreeSet<DemandId>,
 }
 
 impl Demands {
@@ -135,18 +137,25 @@ impl Demands {
         }
         let Some(interned) = self.by_id.remove(&id) else { return };
         self.ids.remove(&interned.demand);
-        if let Some(pinned) = self.pins.get_mut(&interned.pin) {
+        self.unpinned.remove(&id);
+        if let Some(pin) = &interned.pin
+            && let Some(pinned) = self.pins.get_mut(pin)
+        {
             pinned.remove(&id);
             if pinned.is_empty() {
-                self.pins.remove(&interned.pin);
+                self.pins.remove(pin);
             }
         }
     }
 
     /// Returns the demands that this executor is fit for, in order of their ids.
     pub(super) fn fit(&self, executor: &Executor) -> Vec<DemandId> {
-        let labels = executor.labels.keys().cloned().map(Some).chain([None]);
-        let filed = labels.filter_map(|label| self.pins.get(&label)).flatten();
+        // A fleet that idles meets few demands with many labels each.
+        if self.by_id.len() <= executor.labels.len() {
+            return self.by_id.keys().copied().filter(|id| self.is_fit(*id, executor)).collect();
+        }
+        let pinned = executor.labels.keys().filter_map(|label| self.pins.get(label)).flatten();
+        let filed = pinned.chain(&self.unpinned);
         let mut fit: Vec<DemandId> = filed.copied().filter(|id| self.is_fit(*id, executor)).collect();
         fit.sort_unstable();
         fit
@@ -161,9 +170,12 @@ impl Demands {
         let id = self.issued;
         let demand = Arc::new(demand.clone());
         // The label with the fewest demands so far is the one that tells most apart: `name=x86-3`, not `os=linux`.
-        let filed = |label: &&Label| self.pins.get(&Some((*label).clone())).map_or(0, BTreeSet::len);
+        let filed = |label: &&Label| self.pins.get(*label).map_or(0, BTreeSet::len);
         let pin = demand.labels.iter().min_by_key(filed).cloned();
-        self.pins.entry(pin.clone()).or_default().insert(id);
+        match &pin {
+            Some(pin) => self.pins.entry(pin.clone()).or_default().insert(id),
+            None => self.unpinned.insert(id),
+        };
         self.ids.insert(Arc::clone(&demand), id);
         self.by_id.insert(id, Interned { demand, pin, tasks: 0 });
         id

@@ -102,20 +102,25 @@ impl Queue {
     }
 
     fn search(&self, level: &Level, demands: &[DemandId], takers: &Takers<'_>, view: &View<'_>) -> Found {
-        let mut first = None;
         let mut passed = Vec::new();
         for id in self.in_order(level, demands, view.peers.count() > 1) {
             if passed.len() == BAND * view.peers.count() {
                 break;
             }
             let Some(entry) = self.tasks.get(&id) else { continue };
-            let Some(executor) = self.best(&entry.task, entry.demand, takers, view) else { continue };
+            let best = || self.best(&entry.task, entry.demand, takers, view);
             if entry.passed >= BAND || view.peers.is_mine(&id) {
-                return Found { chosen: Some((id, executor)), passed };
+                if let Some(executor) = best() {
+                    return Found { chosen: Some((id, executor)), passed };
+                }
+            } else if entry.task.avoid.is_empty() || best().is_some() {
+                passed.push(id);
             }
-            first.get_or_insert((id, executor));
-            passed.push(id);
         }
+        let first = passed.first().and_then(|first| {
+            let entry = self.tasks.get(first)?;
+            Some((*first, self.best(&entry.task, entry.demand, takers, view)?))
+        });
         Found { chosen: first, passed: Vec::new() }
     }
 

@@ -232,10 +232,10 @@ impl Queue {
         }
     }
 
-    /// The level of a queued task and its seat there; none while it is held aside.
-    pub(super) fn standing(&self, id: &TaskId) -> Option<(&Level, Seat<'_>)> {
+    /// The level of a queued task; none while it is held aside.
+    pub(super) fn level(&self, id: &TaskId) -> Option<&Level> {
         let entry = self.tasks.get(id).filter(|entry| entry.standing == Standing::Ready)?;
-        Some((self.levels.get(&Reverse(entry.task.priority))?, seat(entry, &self.limits)))
+        self.levels.get(&Reverse(entry.task.priority))
     }
 }
 

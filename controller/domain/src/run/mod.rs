@@ -2,13 +2,13 @@
 //!
 //! A task's own transition never writes the run's record. Whatever follows for the rest of the run
 //! is derived here from the plan and the tasks' lives, by any controller, as often as it likes:
-//! [`due`] is level-triggered, and a duty that has been carried out is not due any more. It must not
+//! [`due()`] is level-triggered, and a duty that has been carried out is not due any more. It must not
 //! remember anything between two calls, and it decides no approval.
 
 mod due;
 mod ended;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 

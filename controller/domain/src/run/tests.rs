@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::outcome::{Failure, Timeout};
 
-fn task(name: &str) -> TaskPlan {
+/// A task that states nothing but its name.
+pub(crate) fn task(name: &str) -> TaskPlan {
     TaskPlan {
         name: name.into(),
         variant: BTreeMap::new(),
@@ -65,7 +66,7 @@ fn variant(base: &str, number: u32) -> TaskPlan {
     TaskPlan { base: base.into(), fail_fast: true, ..task(&format!("{base}[n={number}]")) }
 }
 
-fn plan(tasks: Vec<TaskPlan>) -> Plan {
+pub(crate) fn plan(tasks: Vec<TaskPlan>) -> Plan {
     Plan { tasks, concurrency: None, notify: Vec::new(), group: None }
 }
 

@@ -1,7 +1,8 @@
-use ocelot_core::plan::Supersede;
+use ocelot_core::plan::{Concurrency, Plan, Supersede, TaskPlan};
 use proptest::prelude::*;
 
 use super::*;
+use crate::run::tests as run;
 
 fn production() -> GroupName {
     GroupName::new(&"acme/shop".into(), "production")
@@ -82,6 +83,27 @@ fn a_group_with_a_slash_is_one_for_all_projects() {
 }
 
 #[test]
+fn a_task_needs_the_slots_of_its_run_and_its_own() {
+    let shop: Arc<str> = "acme/shop".into();
+    let concurrency =
+        |group: &str, limit| Some(Concurrency { group: group.into(), limit, cancel: Supersede::Never });
+    let with = |of_run, of_task| {
+        let task = TaskPlan { concurrency: of_task, ..run::task("deploy") };
+        let plan = Plan { concurrency: of_run, ..run::plan(vec![task.clone()]) };
+        claims(&plan, &task, id(1), &shop)
+    };
+    let of_run = slot("main", 2, Holder::Run(id(1).run));
+    let of_task = slot("production", 1, Holder::Task(id(1)));
+    assert_eq!(with(None, None), []);
+    assert_eq!(with(concurrency("main", 2), concurrency("production", 1)), [of_run.clone(), of_task]);
+    assert_eq!(
+        with(concurrency("main", 2), concurrency("main", 1)),
+        [of_run],
+        "it would wait for its own run"
+    );
+}
+
+#[test]
 fn a_newer_member_ends_older_ones_as_it_says() {
     let member = |n, phase, cancel| Member { holder: Holder::Task(id(n)), accepted: n, phase, cancel };
     let older = [member(1, Phase::Running, Supersede::Never), member(2, Phase::Waiting, Supersede::Never)];
@@ -135,6 +157,8 @@ fn moves() -> impl Strategy<Value = Move> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn controllers_that_race_never_exceed_a_groups_limit(
         limit in 1..4_u32,

@@ -124,6 +124,8 @@ fn a_task_whose_controller_takes_nothing_is_passed_over_by_at_most_one_band() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     /// Others may come as they like: other projects, other owners, known or new, ever more of them.
     #[test]
     fn a_task_goes_within_the_promised_number_of_offers(

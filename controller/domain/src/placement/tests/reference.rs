@@ -296,6 +296,8 @@ impl Pair {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(160))]
+
     #[test]
     fn the_index_offers_what_the_obvious_queue_offers(limits in limits(), moves in moves()) {
         let mut pair = Pair::new(limits);
@@ -333,7 +335,7 @@ proptest! {
 
 proptest! {
     // What they show follows from the properties above; they need fewer cases to say it outright.
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn the_same_records_in_the_same_order_give_the_same_offers(limits in limits(), moves in moves()) {

@@ -1,4 +1,7 @@
+use ocelot_core::plan::{Class, Environment, Pull, Resources, Runtime, TaskPlan};
+
 use super::*;
+use crate::run::tests as run;
 
 /// What the only executor of a fleet says to a task.
 fn refusals(task: &QueuedTask, executor: Executor) -> Vec<Refusal> {
@@ -170,7 +173,26 @@ fn the_executor_with_the_image_then_the_caches_then_the_least_to_do_is_liked_bes
 
 #[test]
 fn the_demand_is_read_off_the_plan() {
-    let plan: ocelot_core::plan::Resources =
-        ocelot_core::plan::Resources { memory_bytes: Some(1 << 30), gpus: Some(2), ..Default::default() };
-    assert_eq!(amounts(&plan), Amounts::from([(Resource::MemoryBytes, 1 << 30), (Resource::Gpus, 2)]));
+    let resources = Resources { memory_bytes: Some(1 << 30), gpus: Some(2), ..Resources::default() };
+    let runtime =
+        Runtime::Container { image: "rust".into(), pull: Pull::Missing, pull_secret: None, engine: true };
+    let plain = run::task("build");
+    let plan = TaskPlan {
+        labels: vec![label("gpu")],
+        resources,
+        class: Class::Exclusive,
+        environment: Environment { runtime, ..plain.environment.clone() },
+        ..plain.clone()
+    };
+    let shop: Arc<str> = "acme/shop".into();
+    let expected = Demand {
+        amounts: Amounts::from([(Resource::MemoryBytes, 1 << 30), (Resource::Gpus, 2)]),
+        engine: Some(Arc::clone(&shop)),
+        kill: Kill::ReachesAll,
+        trust: Trust::Untrusted,
+        ..demand(&["gpu"])
+    };
+    assert_eq!(Demand::of(&plan, &shop, Trust::Untrusted), expected);
+    let process = Demand { runtime: RuntimeKind::Process, ..demand(&[]) };
+    assert_eq!(Demand::of(&plain, &shop, Trust::Trusted), process);
 }
