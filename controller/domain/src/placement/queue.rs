@@ -68,7 +68,8 @@ impl Queue {
         self.tasks.is_empty()
     }
 
-    /// Puts a queued task in, or takes over what changed in it. One that does not change keeps its turn.
+    /// Puts a queued task of an active run in, or takes over what changed in it. One that does not
+    /// change keeps its turn.
     pub fn insert(&mut self, task: QueuedTask) {
         if self.tasks.get(&task.id).is_some_and(|entry| entry.task == task) {
             return;

@@ -168,7 +168,9 @@ impl fmt::Display for Refusal {
             Self::Obstacle(Obstacle::Draining) => f.write_str("draining"),
             Self::Obstacle(Obstacle::DiskFloor) => f.write_str("disk below its floor"),
             Self::Full { slots } => write!(f, "no free slot of {slots}"),
-            Self::ExecutorLimit { limit } => write!(f, "at the limit of {limit} tasks for one executor"),
+            Self::ExecutorLimit { limit } => {
+                write!(f, "at the limit of {} for one executor", Counted(*limit, "task"))
+            }
             Self::Declined { left } => write!(f, "declined this task, asked again in {}", Seconds(*left)),
             Self::Failed { left } => write!(f, "failed this task, avoided for {}", Seconds(*left)),
         }
@@ -200,7 +202,7 @@ impl fmt::Display for Hold {
                 if live < limit {
                     write!(f, "{whose} has just been given a task, its next one follows in a moment")
                 } else {
-                    write!(f, "{whose} has {live} tasks running, the limit is {limit}")
+                    write!(f, "{whose} has {} running, the limit is {limit}", Counted(*live, "task"))
                 }
             }
         }
@@ -214,16 +216,27 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(resource, amount) = *self;
         match resource {
-            Resource::CpuMillis if amount % 1000 == 0 => write!(f, "{} cpus", amount / 1000),
+            Resource::CpuMillis if amount % 1000 == 0 => Counted(amount / 1000, "cpu").fmt(f),
             Resource::CpuMillis => {
                 let thousandths = format!("{:03}", amount % 1000);
                 write!(f, "{}.{} cpus", amount / 1000, thousandths.trim_end_matches('0'))
             }
             Resource::MemoryBytes => write!(f, "{} memory", Bytes(amount)),
             Resource::DiskBytes => write!(f, "{} disk", Bytes(amount)),
-            Resource::Pids => write!(f, "{amount} processes"),
-            Resource::Gpus => write!(f, "{amount} gpus"),
+            Resource::Pids => write!(f, "room for {}", Counted(amount, "pid")),
+            Resource::Gpus => Counted(amount, "gpu").fmt(f),
         }
+    }
+}
+
+/// A number with its noun.
+pub(super) struct Counted<N>(pub(super) N, pub(super) &'static str);
+
+impl<N: fmt::Display + PartialEq + From<u8>> fmt::Display for Counted<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, noun) = self;
+        let plural = if *number == N::from(1) { "" } else { "s" };
+        write!(f, "{number} {noun}{plural}")
     }
 }
 

@@ -87,6 +87,20 @@ fn one_of_several_controllers_waits_to_see_its_offer_before_the_next_of_a_limite
 }
 
 #[test]
+fn the_hash_gives_each_task_to_one_controller_and_each_controller_its_share() {
+    let names: Vec<Arc<str>> = ["a", "b", "c"].map(Into::into).to_vec();
+    let peers: Vec<Peers> = names.iter().map(|me| Peers::new(me, &names)).collect();
+    let mut shares = [0; 3];
+    for n in 0..3000 {
+        let owners: Vec<usize> = (0..3).filter(|peer| peers[*peer].is_mine(&id(n))).collect();
+        assert_eq!(owners.len(), 1, "task {n}");
+        shares[owners[0]] += 1;
+    }
+    // Written down: another build must answer the same.
+    assert_eq!(shares, [987, 1027, 986]);
+}
+
+#[test]
 fn controllers_share_the_band_out_and_disagree_about_no_task() {
     let names: Vec<Arc<str>> = ["a", "b", "c"].map(Into::into).to_vec();
     let taken = |me: &str| {

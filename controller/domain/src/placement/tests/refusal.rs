@@ -50,9 +50,9 @@ fn more_than_the_machine_has_is_refused_with_both_figures() {
     ]);
     let refused = said(&QueuedTask { demand, ..task(1) }, Executor { has, ..executor(1) });
     insta::assert_snapshot!(refused.join("\n"), @r"
-    needs 1.5 cpus, has 1 cpus
+    needs 1.5 cpus, has 1 cpu
     needs 8 GiB memory, has 8388607 KiB memory
-    needs 1 gpus, has 0 gpus
+    needs 1 gpu, has 0 gpus
     ");
 }
 
@@ -104,7 +104,7 @@ fn slots_and_the_limit_for_one_executor_are_never_exceeded() {
     let limits = Limits { executor: Some(1), ..Limits::default() };
     let mut bench = Bench::with_limits(limits, [executor(1)]).queued([task(1), task(2)]);
     assert_eq!(bench.order(10), [1]);
-    insta::assert_snapshot!(bench.why(&task(2)), @"x86-1: at the limit of 1 tasks for one executor");
+    insta::assert_snapshot!(bench.why(&task(2)), @"x86-1: at the limit of 1 task for one executor");
 }
 
 #[test]
