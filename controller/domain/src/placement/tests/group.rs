@@ -1,5 +1,4 @@
 use ocelot_core::plan::{Concurrency, Plan, Supersede, TaskPlan};
-use proptest::prelude::*;
 
 use super::*;
 use crate::run::tests as run;
@@ -128,86 +127,4 @@ fn members_of_one_run_do_not_end_each_other() {
         cancel: Supersede::Running,
     };
     assert_eq!(superseded(&[variant(0), variant(1)]), []);
-}
-
-/// The store: one group, compared by revision.
-#[derive(Default)]
-struct Store {
-    record: GroupRecord,
-    revision: u64,
-    live: BTreeSet<TaskId>,
-    done: BTreeSet<TaskId>,
-}
-
-#[derive(Debug, Clone)]
-enum Move {
-    /// A controller offers on what it last saw.
-    Offer(usize),
-    /// A controller sees the store as it is now.
-    Look(usize),
-    End(prop::sample::Index),
-}
-
-fn moves() -> impl Strategy<Value = Move> {
-    prop_oneof![
-        3 => (0..3_usize).prop_map(Move::Offer),
-        2 => (0..3_usize).prop_map(Move::Look),
-        2 => any::<prop::sample::Index>().prop_map(Move::End),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    #[test]
-    fn controllers_that_race_never_exceed_a_groups_limit(
-        limit in 1..4_u32,
-        moves in proptest::collection::vec(moves(), 1..120),
-    ) {
-        let all = || (0..12).map(|n| grouped("production", limit, task(n)));
-        let mut store = Store::default();
-        let mut benches: Vec<(Bench, u64)> =
-            (0..3).map(|_| (Bench::new([executor(1)]).queued(all()), 0)).collect();
-        for step in moves {
-            match step {
-                Move::Offer(controller) => {
-                    let (bench, seen) = &mut benches[controller];
-                    for offer in bench.offers(9) {
-                        let untouched = !store.live.contains(&offer.task) && !store.done.contains(&offer.task);
-                        // The transaction: compare what the controller saw, then take. Its own put it knows.
-                        if *seen == store.revision && untouched {
-                            store.record = store.record.take(&offer.slots[0]).expect("the view was current");
-                            store.live.insert(offer.task);
-                            store.revision += 1;
-                            *seen = store.revision;
-                        }
-                    }
-                }
-                Move::Look(controller) => {
-                    let (bench, seen) = &mut benches[controller];
-                    for task in all() {
-                        match (store.live.contains(&task.id), store.done.contains(&task.id)) {
-                            (true, _) => bench.queue.live(task.id, &task.project, &task.owner, executor_id(1)),
-                            (false, true) => drop(bench.queue.gone(&task.id)),
-                            (false, false) => bench.queue.insert(task),
-                        }
-                    }
-                    bench.queue.set_group(&production(), store.record.clone());
-                    *seen = store.revision;
-                }
-                Move::End(which) => {
-                    let live: Vec<TaskId> = store.live.iter().copied().collect();
-                    if !live.is_empty() {
-                        let ended = live[which.index(live.len())];
-                        store.live.remove(&ended);
-                        store.done.insert(ended);
-                        store.record = store.record.release(&Holder::Task(ended));
-                        store.revision += 1;
-                    }
-                }
-            }
-            prop_assert!(store.live.len() <= limit as usize);
-            prop_assert_eq!(store.live.len(), store.record.holders.len());
-        }
-    }
 }

@@ -3,6 +3,7 @@
 mod explain;
 mod group;
 mod order;
+mod race;
 mod reference;
 mod refusal;
 
