@@ -4,3 +4,5 @@
 //! Every decision of the product is made here and carried out elsewhere.
 
 pub mod outcome;
+pub mod placement;
+pub mod run;
