@@ -4,3 +4,4 @@
 //! Every decision of the product is made here and carried out elsewhere.
 
 pub mod outcome;
+pub mod task;
