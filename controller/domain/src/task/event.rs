@@ -21,6 +21,15 @@ pub struct Claim {
     pub session: Session,
 }
 
+/// Where a list of an executor's attempts stands in the order of things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldList {
+    /// The number of the poll that carried it; grows within a session.
+    pub poll: u64,
+    /// The journal's sequence number when it was made.
+    pub sequence: JournalSequence,
+}
+
 /// An executor's report that an attempt is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
@@ -107,10 +116,10 @@ pub enum Event {
     },
     /// The session key is gone and the wait for its return is over.
     SessionGone(Served),
-    /// Two lists of the executor's attempts, by their sequence numbers, are without it.
+    /// Two lists of the session's attempts are without it. `served` is the wait since the first.
     Missing {
         claim: Claim,
-        lists: [JournalSequence; 2],
+        lists: [HeldList; 2],
         served: Option<Served>,
     },
     /// A newer session of the same executor holds the attempt.

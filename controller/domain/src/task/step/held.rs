@@ -8,7 +8,7 @@ use crate::outcome::{Actor, Outcome};
 
 use super::ends::{cancel, end, finish, force, over, requeue};
 use super::{Effect, Rejected, Require, Step, Stepped, illegal, unchanged};
-use crate::task::event::{Claim, Completion, Event};
+use crate::task::event::{Claim, Completion, Event, HeldList};
 use crate::task::holding::check;
 use crate::task::state::{
     AVOIDED_MAX, Completed, Failing, JournalSequence, Live, Task, TaskState, Timestamp,
@@ -235,11 +235,11 @@ fn missing(
     task: &Task,
     live: &Live,
     acknowledged: JournalSequence,
-    (claim, lists, served): (Claim, [JournalSequence; 2], Option<Served>),
+    (claim, lists, served): (Claim, [HeldList; 2], Option<Served>),
 ) -> Result<(), Rejected> {
     check(task, live, &claim)?;
     let [first, second] = lists;
-    if first <= acknowledged || second <= first {
+    if first.sequence.min(second.sequence) <= acknowledged || second.poll <= first.poll {
         return Err(Rejected::Early);
     }
     match task.policy.class {
