@@ -6,3 +6,4 @@
 pub mod outcome;
 pub mod placement;
 pub mod run;
+pub mod task;
