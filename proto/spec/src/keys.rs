@@ -97,7 +97,7 @@ pub(crate) static TASK: Object = Object {
     what: "a task",
     about: "One container, one workspace, one executor.",
     keys: &[
-        key("needs", Kind::List(&Kind::Either(&NAME, &Kind::Object(&NEED)), Least::None), "`[]`",
+        key("needs", Kind::List(&Kind::Either(&LINE, &Kind::Object(&NEED)), Least::None), "`[]`",
             "Tasks that must end first. The name of a task with a matrix means all its variants."),
         key("when", Kind::Object(&WHEN), "always", "Else the task is skipped, and the reason is kept."),
         key("matrix", Kind::Matrix, "none",
@@ -306,7 +306,7 @@ pub(crate) static NEED: Object = Object {
     what: "a need",
     about: "",
     keys: &[
-        required("task", NAME, "The task's name."),
+        required("task", LINE, "The task's name."),
         key("optional", BOOLEAN, "`false`", "Whether it is met when that task is skipped."),
         key("artifacts", BOOLEAN, "`true`", "Whether its artifacts are unpacked first."),
     ],
@@ -389,7 +389,14 @@ pub(crate) static JOB: Object = Object {
         key("schedule", Kind::List(&Kind::Object(&SCHEDULE), Least::None), "`[]`", "When it is executed by itself."),
     ],
     also: &[&WORK],
-    old: &[OLD_ANYWHERE, &[("script", "`stages: [{name: run, script: COMMAND}]`")]],
+    old: &[OLD_ANYWHERE, &[
+        ("script", "`stages: [{name: run, script: COMMAND}]`"),
+        ("needs", "not possible: a job is one task"),
+        ("when", "not possible: a job runs whenever it is executed; a stage can have `when`"),
+        ("matrix", "not possible: a job is one task; give it `args`"),
+        ("fail_fast", "not possible: a job is one task"),
+        ("tasks", "not possible: a job is one task"),
+    ]],
 };
 
 pub(crate) static ARG: Object = Object {

@@ -167,7 +167,7 @@ impl Form {
                 Err(Wrong::new(format!("nothing stands where {} is needed", self.expects())).hint(self.null_hint()))
             }
             (_, Shape::Fraction) => {
-                let wrong = Wrong::new(format!("`{text}` is a fraction, of which YAML keeps no trailing zero"));
+                let wrong = Wrong::new(format!("`{text}` is a bare fraction, of which YAML may drop a digit"));
                 Err(wrong.hint(format!("quote it: \"{text}\"")))
             }
             (_, Shape::Boolean(_) | Shape::Integer | Shape::Text) => self.check_text(text),

@@ -2,6 +2,8 @@
 
 use ocelot_core::plan;
 
+use crate::check::was_meant;
+use crate::keys;
 use crate::problem::{Findings, Wrong};
 use crate::read::{Fields, parts};
 use crate::when::When;
@@ -24,6 +26,7 @@ fn exactly_one(task: &Fields<'_>, findings: &mut Findings) {
             let wrong = Wrong::new("a task has `stages` or `command`, not both");
             findings.add(task.place("command"), wrong.hint("put the command into a stage's `script`"));
         }
+        (false, false) if was_meant(task.own, &keys::PIPELINE, &["stages", "command", "tasks"]) => {}
         (false, false) => {
             let wrong = Wrong::new("a task needs `stages` or `command`");
             findings.add(task.at(), wrong.hint("write `stages: [{name: build, script: make}]`"));
