@@ -71,7 +71,8 @@ impl Checker<'_> {
 
     fn count(&mut self, node: &Node, count: usize, least: Least) {
         if count == 0 && least == Least::One {
-            self.findings.add(node.at, Wrong::new("this list is empty").hint("give it an item or remove the key"));
+            self.findings
+                .add(node.at, Wrong::new("this list is empty").hint("give it an item or remove the key"));
         }
     }
 
@@ -180,7 +181,8 @@ pub(crate) fn was_meant(node: &Node, object: &'static Object, keys: &[&str]) -> 
 
 /// Whether a hint begins its answer with this key.
 fn names(hint: &str, key: &str) -> bool {
-    hint.split_once('`').is_some_and(|(_, answer)| answer.starts_with(key) && !answer[key.len()..].starts_with('_'))
+    hint.split_once('`')
+        .is_some_and(|(_, answer)| answer.starts_with(key) && !answer[key.len()..].starts_with('_'))
 }
 
 fn unknown(written: &str, object: &'static Object) -> Wrong {

@@ -47,7 +47,11 @@ impl Event {
     pub fn source(&self) -> Option<&str> {
         match self {
             Self::PullRequest { source, .. } => Some(source),
-            Self::Push { .. } | Self::Tag { .. } | Self::Schedule { .. } | Self::Manual { .. } | Self::Upstream { .. } => None,
+            Self::Push { .. }
+            | Self::Tag { .. }
+            | Self::Schedule { .. }
+            | Self::Manual { .. }
+            | Self::Upstream { .. } => None,
         }
     }
 
@@ -55,7 +59,9 @@ impl Event {
         match self {
             Self::Tag { tag } => Some(tag),
             Self::Manual { tag, .. } => tag.as_deref(),
-            Self::Push { .. } | Self::PullRequest { .. } | Self::Schedule { .. } | Self::Upstream { .. } => None,
+            Self::Push { .. } | Self::PullRequest { .. } | Self::Schedule { .. } | Self::Upstream { .. } => {
+                None
+            }
         }
     }
 
@@ -67,7 +73,11 @@ impl Event {
     fn pull_request(&self) -> Option<u64> {
         match self {
             Self::PullRequest { number, .. } => Some(*number),
-            Self::Push { .. } | Self::Tag { .. } | Self::Schedule { .. } | Self::Manual { .. } | Self::Upstream { .. } => None,
+            Self::Push { .. }
+            | Self::Tag { .. }
+            | Self::Schedule { .. }
+            | Self::Manual { .. }
+            | Self::Upstream { .. } => None,
         }
     }
 }

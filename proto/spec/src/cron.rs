@@ -12,7 +12,8 @@ struct Field {
     names: &'static [&'static str],
 }
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 const FIELDS: [Field; 5] = [
@@ -83,8 +84,12 @@ impl Field {
         let number = text.parse().ok().filter(|number| plain && (self.least..=self.most).contains(number));
         number.ok_or_else(|| {
             let wrong = Wrong::new(format!("{} is no {} of a cron text", quote(text), self.what));
-            let names = if self.names.is_empty() { String::new() } else { format!(", or {}", or_list(self.names)) };
-            wrong.hint(format!("{} to {}, `*`, `a-b`, `*/n` or a list with commas{names}", self.least, self.most))
+            let names =
+                if self.names.is_empty() { String::new() } else { format!(", or {}", or_list(self.names)) };
+            wrong.hint(format!(
+                "{} to {}, `*`, `a-b`, `*/n` or a list with commas{names}",
+                self.least, self.most
+            ))
         })
     }
 }
@@ -95,13 +100,32 @@ mod tests {
 
     #[test]
     fn five_fields_are_read_as_cron_reads_them() {
-        for good in ["30 3 * * *", "*/5 * * * *", "0 0-6/2 1,15 jan-MAR mon", "5/10 * * * 7", "0 0 29 2 *", "0 0 31 2 mon"] {
+        for good in [
+            "30 3 * * *",
+            "*/5 * * * *",
+            "0 0-6/2 1,15 jan-MAR mon",
+            "5/10 * * * 7",
+            "0 0 29 2 *",
+            "0 0 31 2 mon",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in
-            ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *",
-             "@daily", "* * * foo *", "1,,2 * * * *", "-1 * * * *", "0 0 31 2,4 *", "+1 * * * *"]
-        {
+        for bad in [
+            "",
+            "* * * *",
+            "* * * * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "@daily",
+            "* * * foo *",
+            "1,,2 * * * *",
+            "-1 * * * *",
+            "0 0 31 2,4 *",
+            "+1 * * * *",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

@@ -43,12 +43,20 @@ pub struct StageExplanation {
 pub enum Verdict {
     Runs,
     /// Only if one of these tasks fails.
-    RunsIfFails { needs: Vec<String> },
+    RunsIfFails {
+        needs: Vec<String>,
+    },
     /// However these tasks end.
-    RunsAfter { needs: Vec<String> },
+    RunsAfter {
+        needs: Vec<String>,
+    },
     /// Once these tasks have succeeded.
-    RunsIfSucceed { needs: Vec<String> },
-    Skipped { why: String },
+    RunsIfSucceed {
+        needs: Vec<String>,
+    },
+    Skipped {
+        why: String,
+    },
 }
 
 impl Pipeline {
@@ -78,7 +86,12 @@ fn explain_task(task: &Task, planned: &TaskPlan, verdict: Verdict, context: &Con
         runs: stage.skip.is_none(),
         facts: when.facts(context),
     });
-    TaskExplanation { name: planned.name.clone(), verdict, facts: task.when.facts(context), stages: stages.collect() }
+    TaskExplanation {
+        name: planned.name.clone(),
+        verdict,
+        facts: task.when.facts(context),
+        stages: stages.collect(),
+    }
 }
 
 /// Judges every task after those it needs: a skipped need skips it too, unless it is optional or

@@ -121,7 +121,9 @@ impl Compiler<'_> {
                 '*' => self.star(),
                 '?' => self.push(Step::One),
                 '\\' => {
-                    return Err(Wrong::new("a glob knows no `\\`").hint("path components are separated by `/`"));
+                    return Err(
+                        Wrong::new("a glob knows no `\\`").hint("path components are separated by `/`")
+                    );
                 }
                 other => self.push(Step::Exactly(other)),
             }
@@ -227,7 +229,9 @@ impl Globs {
 /// Refuses what can only be meant as a regular expression or can match no branch and no tag.
 pub(crate) fn check_ref(pattern: &str) -> Result<(), Wrong> {
     let bare = pattern.strip_prefix('!').unwrap_or(pattern);
-    let after_any = |index: usize| bare[..index].ends_with(|c: char| matches!(c, '/' | '-' | '_' | '^' | '(')) || index == 0;
+    let after_any = |index: usize| {
+        bare[..index].ends_with(|c: char| matches!(c, '/' | '-' | '_' | '^' | '(')) || index == 0
+    };
     let dot_any = bare.match_indices(".*").any(|(index, _)| after_any(index));
     let is_regex = dot_any
         || bare.starts_with('^')
@@ -251,7 +255,9 @@ fn regex_to_glob(regex: &str) -> String {
     let bare = regex.strip_prefix('^').unwrap_or(regex);
     let bare = bare.strip_suffix('$').unwrap_or(bare);
     let mut bare = bare.replace("\\.", "\u{0}");
-    for (regex, glob) in [("\\d+", "*"), ("\\w+", "*"), ("[0-9]+", "*"), (".*", "**"), (".+", "**"), ("\\", "")] {
+    for (regex, glob) in
+        [("\\d+", "*"), ("\\w+", "*"), ("[0-9]+", "*"), (".*", "**"), (".+", "**"), ("\\", "")]
+    {
         bare = bare.replace(regex, glob);
     }
     bare.replace('\u{0}', ".").replace('(', "{").replace(')', "}").replace('|', ",")
@@ -293,7 +299,12 @@ mod tests {
         cuts.push(close);
         cuts.windows(2)
             .flat_map(|cut| {
-                spell_out(&format!("{}{}{}", &pattern[..open], &pattern[cut[0] + 1..cut[1]], &pattern[close + 1..]))
+                spell_out(&format!(
+                    "{}{}{}",
+                    &pattern[..open],
+                    &pattern[cut[0] + 1..cut[1]],
+                    &pattern[close + 1..]
+                ))
             })
             .collect()
     }
@@ -303,13 +314,16 @@ mod tests {
             [] => text.is_empty(),
             ['*', '*', '/', rest @ ..] if at_component => {
                 naive_plain(rest, text, true)
-                    || (0..text.len()).any(|cut| text[cut] == '/' && naive_plain(rest, &text[cut + 1..], true))
+                    || (0..text.len())
+                        .any(|cut| text[cut] == '/' && naive_plain(rest, &text[cut + 1..], true))
             }
             ['*', '*', rest @ ..] => (0..=text.len()).any(|cut| naive_plain(rest, &text[cut..], false)),
             ['*', rest @ ..] => (0..=text.len())
                 .take_while(|cut| !text[..*cut].contains(&'/'))
                 .any(|cut| naive_plain(rest, &text[cut..], false)),
-            ['?', rest @ ..] => text.first().is_some_and(|c| *c != '/') && naive_plain(rest, &text[1..], false),
+            ['?', rest @ ..] => {
+                text.first().is_some_and(|c| *c != '/') && naive_plain(rest, &text[1..], false)
+            }
             [c, rest @ ..] => text.first() == Some(c) && naive_plain(rest, &text[1..], *c == '/'),
         }
     }

@@ -134,7 +134,10 @@ impl Job {
             authors: fields.texts("authors"),
             contributors: fields.texts("contributors"),
             authorized_groups: fields.texts("authorized_groups"),
-            schedules: fields.maps("schedule").map(|schedule| read_schedule(&schedule, &args, findings)).collect(),
+            schedules: fields
+                .maps("schedule")
+                .map(|schedule| read_schedule(&schedule, &args, findings))
+                .collect(),
             name,
             args,
             task,
@@ -144,7 +147,11 @@ impl Job {
     }
 
     /// Makes the plan of one execution, or says everything that is wrong with its arguments.
-    pub fn resolve(&self, given: &BTreeMap<String, String>, run: &Execution) -> Result<JobResolution, Problems> {
+    pub fn resolve(
+        &self,
+        given: &BTreeMap<String, String>,
+        run: &Execution,
+    ) -> Result<JobResolution, Problems> {
         let mut findings = Findings::default();
         check_run_env(&run.env, &mut findings);
         for arg in self.args.iter().filter(|arg| run.env.contains_key(&arg.name)) {
@@ -163,7 +170,9 @@ impl Job {
             }
             Name::RunNumber => run.run_number.to_string(),
             Name::Event => run.event.to_owned(),
-            Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Project | Name::Matrix(_) => String::new(),
+            Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Project | Name::Matrix(_) => {
+                String::new()
+            }
         };
         let mut replacer = Replacer { budget: PLAN_BYTES_MAX, findings: &mut findings };
         replacer.task(&self.task, &mut planned, &values, &values);
@@ -214,7 +223,8 @@ fn check_arg(arg: &Arg, fields: &Fields<'_>, findings: &mut Findings) {
         findings.add(at, wrong.hint("remove `required` or `default`"));
     }
     if arg.secret {
-        let wrong = Wrong::new(format!("the default of `{}` would be a secret that everyone can read", arg.name));
+        let wrong =
+            Wrong::new(format!("the default of `{}` would be a secret that everyone can read", arg.name));
         findings.add(at, wrong.hint("put it into the store and name it in `secrets`"));
     }
     if let Err(wrong) = accepts(arg, default) {
@@ -232,7 +242,9 @@ fn check_shadows(fields: &Fields<'_>, args: &[Arg], findings: &mut Findings) {
                 let wrong = Wrong::new(format!("`{}` is an argument and a variable of `env`", arg.name));
                 findings.add(entry.key_at, wrong.hint("rename one of them, or use the argument's `default`"));
             }
-            for secret in place.items("secrets").into_iter().filter(|item| secret_variable(item) == Some(&arg.name)) {
+            for secret in
+                place.items("secrets").into_iter().filter(|item| secret_variable(item) == Some(&arg.name))
+            {
                 let wrong = Wrong::new(format!("`{}` is an argument and the variable of a secret", arg.name));
                 findings.add(secret.at, wrong.hint("rename one of them"));
             }
@@ -279,7 +291,11 @@ fn judge(args: &[Arg], given: &BTreeMap<String, String>) -> Vec<Wrong> {
 fn accepts(arg: &Arg, value: &str) -> Result<(), Wrong> {
     let shown = if arg.secret { "the value given".to_owned() } else { quote(value) };
     if value.len() > ARGUMENT_BYTES_MAX {
-        return Err(Wrong::new(format!("`{}` has {} bytes, at most {ARGUMENT_BYTES_MAX}", arg.name, value.len())));
+        return Err(Wrong::new(format!(
+            "`{}` has {} bytes, at most {ARGUMENT_BYTES_MAX}",
+            arg.name,
+            value.len()
+        )));
     }
     if value.contains('\0') {
         return Err(Wrong::new(format!("`{}` contains a NUL character, which no variable can", arg.name)));
@@ -294,7 +310,8 @@ fn accepts(arg: &Arg, value: &str) -> Result<(), Wrong> {
             None => (pattern.as_str(), true),
         };
         if Glob::new(bare).is_ok_and(|glob| glob.matches(value) != wanted) {
-            return Err(Wrong::new(format!("`{}` cannot be {shown}", arg.name)).hint(format!("it must match `{pattern}`")));
+            return Err(Wrong::new(format!("`{}` cannot be {shown}", arg.name))
+                .hint(format!("it must match `{pattern}`")));
         }
     }
     Ok(())

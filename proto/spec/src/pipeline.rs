@@ -77,7 +77,8 @@ fn parts_concurrency(fields: &Fields<'_>, findings: &mut Findings) -> Option<(pl
     let at = fields.fields("concurrency")?.node("group")?.at;
     for name in known_names(&found.group) {
         if matches!(Name::of(name), Some(Name::Matrix(_) | Name::Args(_))) {
-            let wrong = Wrong::new(format!("`${{{name}}}` has no value here: this group is about the whole run"));
+            let wrong =
+                Wrong::new(format!("`${{{name}}}` has no value here: this group is about the whole run"));
             findings.add(at, wrong.hint("put `concurrency` into the task"));
         }
     }
@@ -123,13 +124,22 @@ fn several(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Task> {
     let entries = fields.entries("tasks");
     if entries.len() > TASKS_MAX {
         let message = format!("there are {} tasks, at most {TASKS_MAX} are allowed", entries.len());
-        findings.add(fields.place("tasks"), Wrong::new(message).hint("use a `matrix` for tasks that differ in a value"));
+        findings.add(
+            fields.place("tasks"),
+            Wrong::new(message).hint("use a `matrix` for tasks that differ in a value"),
+        );
         return Vec::new();
     }
-    if entries.is_empty() && fields.node("tasks").is_some_and(|tasks| matches!(tasks.content, Content::Map(_))) {
-        findings.add(fields.place("tasks"), Wrong::new("there are no tasks").hint("give it one, or remove the key"));
+    if entries.is_empty()
+        && fields.node("tasks").is_some_and(|tasks| matches!(tasks.content, Content::Map(_)))
+    {
+        findings.add(
+            fields.place("tasks"),
+            Wrong::new("there are no tasks").hint("give it one, or remove the key"),
+        );
     }
-    let shared = [fields.node("defaults"), fields.node("env")].into_iter().flatten().map(weight).sum::<usize>();
+    let shared =
+        [fields.node("defaults"), fields.node("env")].into_iter().flatten().map(weight).sum::<usize>();
     if shared.saturating_mul(entries.len()) > PLAN_BYTES_MAX {
         findings.add(fields.place("tasks"), too_heavy("`defaults` and `env`, repeated for each task"));
         return Vec::new();
@@ -146,7 +156,8 @@ fn several(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Task> {
 
 pub(crate) fn too_heavy(what: &str) -> Wrong {
     let mib = PLAN_BYTES_MAX / (1024 * 1024);
-    Wrong::new(format!("{what} come to more than {mib} MiB")).hint("put large texts into files of the repository")
+    Wrong::new(format!("{what} come to more than {mib} MiB"))
+        .hint("put large texts into files of the repository")
 }
 
 fn check_size(tasks: &[Task], findings: &mut Findings) {
@@ -154,28 +165,37 @@ fn check_size(tasks: &[Task], findings: &mut Findings) {
     let count: usize = tasks.iter().map(plans).sum();
     let Some(first) = tasks.first() else { return };
     if count > PLAN_TASKS_MAX {
-        let message = format!("with all variants there are {count} tasks, at most {PLAN_TASKS_MAX} are allowed");
+        let message =
+            format!("with all variants there are {count} tasks, at most {PLAN_TASKS_MAX} are allowed");
         findings.add(first.at, Wrong::new(message).hint("make a matrix smaller"));
     }
-    let bytes = tasks.iter().fold(0_usize, |sum, task| sum.saturating_add(task.weight.saturating_mul(plans(task))));
+    let bytes =
+        tasks.iter().fold(0_usize, |sum, task| sum.saturating_add(task.weight.saturating_mul(plans(task))));
     if bytes > PLAN_BYTES_MAX {
         findings.add(first.at, too_heavy("the tasks, with all their variants,"));
     }
 }
 
 fn check_needs(tasks: &[Task], findings: &mut Findings) {
-    let index: HashMap<&str, usize> = tasks.iter().enumerate().map(|(index, task)| (task.name.as_str(), index)).collect();
+    let index: HashMap<&str, usize> =
+        tasks.iter().enumerate().map(|(index, task)| (task.name.as_str(), index)).collect();
     let mut graph: Vec<Vec<usize>> = Vec::with_capacity(tasks.len());
     for task in tasks {
         let mut targets = Vec::new();
         let mut seen = HashSet::new();
         for need in &task.needs {
             if !seen.insert(need.name.as_str()) {
-                findings.add(need.at, Wrong::new(format!("{} is needed twice", quote(&need.name))).hint("name it once"));
+                findings.add(
+                    need.at,
+                    Wrong::new(format!("{} is needed twice", quote(&need.name))).hint("name it once"),
+                );
             }
             match index.get(need.name.as_str()) {
                 Some(_) if need.name == task.name => {
-                    findings.add(need.at, Wrong::new(format!("the task `{}` needs itself", task.name)).hint("remove it"));
+                    findings.add(
+                        need.at,
+                        Wrong::new(format!("the task `{}` needs itself", task.name)).hint("remove it"),
+                    );
                 }
                 Some(target) => targets.push(*target),
                 None => findings.add_with(need.at, || unknown_task(&need.name, tasks)),
@@ -186,14 +206,19 @@ fn check_needs(tasks: &[Task], findings: &mut Findings) {
     check_status(tasks, findings);
     if let Some(cycle) = cycle(&graph) {
         let names: Vec<&str> = cycle.iter().map(|index| tasks[*index].name.as_str()).collect();
-        let at = tasks[cycle[0]].needs.iter().find(|need| need.name == names[1]).map_or(tasks[cycle[0]].at, |need| need.at);
+        let at = tasks[cycle[0]]
+            .needs
+            .iter()
+            .find(|need| need.name == names[1])
+            .map_or(tasks[cycle[0]].at, |need| need.at);
         let wrong = Wrong::new(format!("these tasks wait for each other: {}", names.join(" -> ")));
         findings.add(at, wrong.hint("remove one of these needs"));
     }
 }
 
 fn check_status(tasks: &[Task], findings: &mut Findings) {
-    for task in tasks.iter().filter(|task| task.needs.is_empty() && task.when.gate() == plan::Gate::OnFailure) {
+    for task in tasks.iter().filter(|task| task.needs.is_empty() && task.when.gate() == plan::Gate::OnFailure)
+    {
         let wrong = Wrong::new("`status: failure` is about a task's needs, and this task has none");
         findings.add(task.at, wrong.hint("name the tasks in `needs`"));
     }

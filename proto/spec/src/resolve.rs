@@ -39,7 +39,9 @@ impl Pipeline {
         for task in &self.tasks {
             for variant in variants(task) {
                 let values = |name: &Name<'_>| match name {
-                    Name::Matrix(axis) => variant.and_then(|variant| variant.get(axis)).unwrap_or_default().to_owned(),
+                    Name::Matrix(axis) => {
+                        variant.and_then(|variant| variant.get(axis)).unwrap_or_default().to_owned()
+                    }
                     _ => context.value(name),
                 };
                 let in_group = |name: &Name<'_>| match name {
@@ -62,7 +64,9 @@ impl Pipeline {
     /// Returns why an event starts no run.
     pub(crate) fn refusal(&self, context: &Context) -> Option<String> {
         match &context.event {
-            Event::Push { branch } => skip_word(&context.message).or_else(|| self.refuses_branch("branch", branch)),
+            Event::Push { branch } => {
+                skip_word(&context.message).or_else(|| self.refuses_branch("branch", branch))
+            }
             Event::Tag { tag } => {
                 let wanted = !self.tags.is_empty() && self.tags.matches(tag);
                 (!wanted).then(|| match self.tags.is_empty() {
@@ -158,10 +162,12 @@ pub(crate) fn run_env(planned: &mut TaskPlan, env: &BTreeMap<String, String>, fi
         }
     }
     for secret in secrets {
-        if let plan::SecretDelivery::Env(variable) | plan::SecretDelivery::Argument(variable) = &secret.delivery
+        if let plan::SecretDelivery::Env(variable) | plan::SecretDelivery::Argument(variable) =
+            &secret.delivery
             && env.contains_key(variable)
         {
-            let message = format!("`{variable}` is the variable of a secret and cannot be given with the run");
+            let message =
+                format!("`{variable}` is the variable of a secret and cannot be given with the run");
             findings.add_outside(Wrong::new(message));
         }
     }
@@ -179,7 +185,11 @@ fn link_needs(tasks: &[Task], planned: &mut [TaskPlan]) {
         let needs = by_name.get(task.base.as_str()).map(|task| task.needs.as_slice()).unwrap_or_default();
         for need in needs {
             let targets = indexes.get(&need.name).map(Vec::as_slice).unwrap_or_default();
-            let link = |target: &u32| plan::Need { task: *target, optional: need.optional, artifacts: need.artifacts };
+            let link = |target: &u32| plan::Need {
+                task: *target,
+                optional: need.optional,
+                artifacts: need.artifacts,
+            };
             task.needs.extend(targets.iter().map(link));
         }
     }
@@ -194,7 +204,13 @@ pub(crate) struct Replacer<'f> {
 }
 
 impl Replacer<'_> {
-    pub(crate) fn task(&mut self, task: &Task, planned: &mut TaskPlan, values: &Values<'_>, in_group: &Values<'_>) {
+    pub(crate) fn task(
+        &mut self,
+        task: &Task,
+        planned: &mut TaskPlan,
+        values: &Values<'_>,
+        in_group: &Values<'_>,
+    ) {
         templates::each(planned, &mut |field, text| {
             let at = task.place(field);
             let written = text.clone();

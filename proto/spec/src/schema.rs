@@ -49,7 +49,11 @@ fn properties(object: &'static Object, definitions: &mut Definitions) -> Map<Str
     for key in object.all_keys() {
         let mut schema = kind_schema(&key.kind, definitions);
         if let Value::Object(map) = &mut schema {
-            let default = if key.required { String::new() } else { format!(" Default: {}.", key.default.replace('`', "")) };
+            let default = if key.required {
+                String::new()
+            } else {
+                format!(" Default: {}.", key.default.replace('`', ""))
+            };
             map.insert("description".into(), json!(format!("{}{default}", key.about.replace('`', ""))));
         }
         properties.insert(key.name.into(), schema);

@@ -120,7 +120,8 @@ pub(crate) fn shown(bytes: &[u8]) -> &str {
 
 fn text_of<'b>(bytes: &'b [u8], findings: &mut Findings) -> Option<&'b str> {
     if bytes.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes, at most {FILE_BYTES_MAX} (1 MiB) are read", bytes.len());
+        let message =
+            format!("the file has {} bytes, at most {FILE_BYTES_MAX} (1 MiB) are read", bytes.len());
         findings.add_outside(Wrong::new(message).hint("put large scripts into files of the repository"));
         return None;
     }
@@ -177,7 +178,8 @@ impl<'s> Reader<'s, '_> {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_some() => {
                     let wrong = Wrong::new("a second document begins here");
-                    return Err(self.stop(place(&span), wrong.hint("one file holds one definition: remove the `---`")));
+                    return Err(self
+                        .stop(place(&span), wrong.hint("one file holds one definition: remove the `---`")));
                 }
                 Event::DocumentStart(..) => {
                     let (event, span) = self.next()?;
@@ -198,7 +200,9 @@ impl<'s> Reader<'s, '_> {
                 let at = At { line: as_u32(marker.line()), column: as_u32(marker.col() + 1), length: 1 };
                 Err(self.stop(at, syntax(&error)))
             }
-            None => Err(self.stop(At { line: 1, column: 1, length: 1 }, Wrong::new("the file ends too early"))),
+            None => {
+                Err(self.stop(At { line: 1, column: 1, length: 1 }, Wrong::new("the file ends too early")))
+            }
         }
     }
 
@@ -256,7 +260,8 @@ impl<'s> Reader<'s, '_> {
             return Err(self.stop(at, Wrong::new(message)));
         }
         if self.text_bytes > TEXT_BYTES_MAX {
-            let message = format!("more than {TEXT_BYTES_MAX} bytes of text, aliases counted as often as used");
+            let message =
+                format!("more than {TEXT_BYTES_MAX} bytes of text, aliases counted as often as used");
             return Err(self.stop(at, Wrong::new(message)));
         }
         Ok(())
@@ -312,7 +317,8 @@ impl<'s> Reader<'s, '_> {
             };
             if let Some(line) = lines.insert(Rc::clone(text), key_at.line) {
                 let wrong = Wrong::new(format!("{} stands here a second time", quote(text)));
-                self.findings.add(key_at, wrong.hint(format!("the first is in line {line}: keep one of them")));
+                self.findings
+                    .add(key_at, wrong.hint(format!("the first is in line {line}: keep one of them")));
             } else if *plain && &**text == "<<" {
                 merged = Some((key_at, value));
             } else {
@@ -352,6 +358,7 @@ fn syntax(error: &ScanError) -> Wrong {
     match error.kind() {
         ErrorKind::UnknownAnchor => Wrong::new("this alias has no anchor above it")
             .hint("a text that begins with `*` needs quotes: \"*.log\""),
+        ErrorKind::RecursionLimitExceeded => Wrong::new(format!("nested deeper than {LEVELS_MAX} levels")),
         ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
             Wrong::new("a tab cannot indent YAML").hint("indent with spaces")
         }

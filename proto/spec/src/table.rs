@@ -113,13 +113,17 @@ impl Form {
     /// Completes "needs ...": what a person would write here.
     pub(crate) fn expects(self) -> String {
         match self {
-            Self::Text | Self::Line | Self::Replaced | Self::ReplacedLine | Self::Group | Self::Argument => "a text".into(),
+            Self::Text | Self::Line | Self::Replaced | Self::ReplacedLine | Self::Group | Self::Argument => {
+                "a text".into()
+            }
             Self::Script => "a text of shell commands".into(),
             Self::Image => "an image such as `rust:1.95`".into(),
             Self::Directory | Self::Path => "a path in the workspace".into(),
             Self::Label => "a label: `word` or `key=value`".into(),
             Self::Boolean => "`true` or `false`".into(),
-            Self::Integer(least, most) if most == i64::from(i32::MAX) => format!("a whole number from {least}"),
+            Self::Integer(least, most) if most == i64::from(i32::MAX) => {
+                format!("a whole number from {least}")
+            }
             Self::Integer(least, most) => format!("a whole number from {least} to {most}"),
             Self::Cpus => "a number of processors such as `1.5`".into(),
             Self::Duration | Self::DurationOrZero => "a duration such as `90s`, `15m`, `2h` or `7d`".into(),
@@ -163,11 +167,11 @@ impl Form {
             (Self::Integer(..), _) => Err(needs()),
             (Self::Cpus, Shape::Integer | Shape::Fraction) => value::cpus(text).map(|_| ()),
             (Self::Cpus, _) => Err(needs()),
-            (_, Shape::Null) => {
-                Err(Wrong::new(format!("nothing stands where {} is needed", self.expects())).hint(self.null_hint()))
-            }
+            (_, Shape::Null) => Err(Wrong::new(format!("nothing stands where {} is needed", self.expects()))
+                .hint(self.null_hint())),
             (_, Shape::Fraction) => {
-                let wrong = Wrong::new(format!("`{text}` is a bare fraction, of which YAML may drop a digit"));
+                let wrong =
+                    Wrong::new(format!("`{text}` is a bare fraction, of which YAML may drop a digit"));
                 Err(wrong.hint(format!("quote it: \"{text}\"")))
             }
             (_, Shape::Boolean(_) | Shape::Integer | Shape::Text) => self.check_text(text),

@@ -37,9 +37,10 @@ fn number_shape(text: &str) -> Shape {
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Shape::Integer;
     }
-    let is_number_like = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+'))
-        && digits.bytes().any(|byte| byte.is_ascii_digit())
-        && !digits.starts_with(['e', 'E']);
+    let is_number_like =
+        digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+'))
+            && digits.bytes().any(|byte| byte.is_ascii_digit())
+            && !digits.starts_with(['e', 'E']);
     let named = matches!(digits, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN");
     if named || (is_number_like && digits.parse::<f64>().is_ok()) { Shape::Fraction } else { Shape::Text }
 }
@@ -52,7 +53,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     let wrong = || Wrong::new(format!("{} is not a duration", quote(text)));
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
-    let number: Option<u64> = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    let number: Option<u64> =
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
     let (Some(number), seconds) = (number, unit_seconds(unit)) else {
         return Err(wrong().hint(units));
     };
@@ -63,7 +65,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
         };
         return Err(wrong().hint(hint));
     };
-    let duration = number.checked_mul(seconds).map(Duration::from_secs).filter(|duration| *duration <= DURATION_MAX);
+    let duration =
+        number.checked_mul(seconds).map(Duration::from_secs).filter(|duration| *duration <= DURATION_MAX);
     duration.ok_or_else(|| Wrong::new(format!("{} is longer than ten years", quote(text))))
 }
 
@@ -87,7 +90,8 @@ pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
         "TiB" => 40,
         _ => 0,
     };
-    let number: Option<u64> = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    let number: Option<u64> =
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
     match number {
         Some(number) if shift > 0 => {
             let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes > 0 && *bytes < 1 << 60);
@@ -99,13 +103,17 @@ pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
             let wrong = Wrong::new(format!("{} is not a size", quote(text)));
             Err(wrong.hint(format!("write `{number}{letter}iB`; the units are KiB, MiB, GiB and TiB")))
         }
-        None => Err(Wrong::new(format!("{} is not a size", quote(text))).hint("write `512KiB`, `256MiB` or `4GiB`")),
+        None => {
+            Err(Wrong::new(format!("{} is not a size", quote(text)))
+                .hint("write `512KiB`, `256MiB` or `4GiB`"))
+        }
     }
 }
 
 /// Reads `1.5` as 1500 thousandths.
 pub(crate) fn cpus(text: &str) -> Result<u32, Wrong> {
-    let wrong = || Wrong::new(format!("{} is not a number of processors", quote(text))).hint("write `2` or `1.5`");
+    let wrong =
+        || Wrong::new(format!("{} is not a number of processors", quote(text))).hint("write `2` or `1.5`");
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || whole.len() > 5 || part.len() > 3 || !digits(whole) || !digits(part) {
@@ -124,8 +132,12 @@ pub(crate) fn name(text: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     let wrong = Wrong::new(format!("{} is not a name", quote(text)));
-    let repaired: String =
-        text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(NAME_MAX).collect();
+    let repaired: String = text
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(NAME_MAX)
+        .collect();
     let repaired = repaired.trim_matches('-');
     let rule = "names are a-z, 0-9 and `-`, at most 63 characters";
     Err(if repaired.is_empty() { wrong.hint(rule) } else { wrong.hint(format!("{rule}: `{repaired}`")) })
@@ -156,7 +168,8 @@ pub(crate) fn secret_name(text: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     let wrong = Wrong::new(format!("{} is not a secret's name", quote(text)));
-    Err(wrong.hint("letters, digits, `-` and `_`, at most 63 characters; the value itself never stands in a file"))
+    Err(wrong
+        .hint("letters, digits, `-` and `_`, at most 63 characters; the value itself never stands in a file"))
 }
 
 /// A secret of one word is given as the variable of the same name.
@@ -178,7 +191,9 @@ fn stays_inside(text: &str) -> Result<(), Wrong> {
         return Err(Wrong::new(format!("a path has 1 to {PATH_MAX} characters")));
     }
     if text.starts_with('~') {
-        return Err(Wrong::new(format!("{} leaves the workspace", quote(text))).hint("paths are relative to it"));
+        return Err(
+            Wrong::new(format!("{} leaves the workspace", quote(text))).hint("paths are relative to it")
+        );
     }
     if text.split('/').any(|component| component == "..") {
         let wrong = Wrong::new(format!("{} could leave the workspace", quote(text)));
@@ -194,7 +209,10 @@ fn is_relative(text: &str) -> Result<(), Wrong> {
     let Some(relative) = text.strip_prefix('/') else { return Ok(()) };
     let wrong = Wrong::new(format!("{} is absolute", quote(text)));
     let relative = relative.trim_start_matches('/');
-    Err(wrong.hint(format!("paths are relative to the workspace: {}", quote(if relative.is_empty() { "." } else { relative }))))
+    Err(wrong.hint(format!(
+        "paths are relative to the workspace: {}",
+        quote(if relative.is_empty() { "." } else { relative })
+    )))
 }
 
 pub(crate) fn path(text: &str) -> Result<(), Wrong> {
@@ -232,14 +250,19 @@ const LABEL_MAX: usize = 128;
 pub(crate) fn label(text: &str) -> Result<(), Wrong> {
     let form = "a label is `word` or `key=value`";
     if text.starts_with('!') {
-        let wrong = Wrong::new(format!("{} is how an executor is granted a label, not how a task asks for it", quote(text)));
+        let wrong = Wrong::new(format!(
+            "{} is how an executor is granted a label, not how a task asks for it",
+            quote(text)
+        ));
         return Err(wrong.hint(format!("write {}", quote(&text[1..]))));
     }
     let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
     let valid = |part: &str| {
         !part.is_empty()
             && part.len() <= LABEL_MAX
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b':' | b'-'))
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b':' | b'-'))
     };
     if valid(key) && value.is_none_or(valid) {
         return Ok(());
@@ -258,7 +281,9 @@ pub(crate) fn line(text: &str) -> Result<(), Wrong> {
         return Err(Wrong::new(format!("this has more than {LINE_CHARS_MAX} characters")));
     }
     match text.chars().find(|c| is_hidden(*c)) {
-        Some(c) => Err(Wrong::new(format!("this is shown on one line and cannot hold U+{:04X}", u32::from(c)))),
+        Some(c) => {
+            Err(Wrong::new(format!("this is shown on one line and cannot hold U+{:04X}", u32::from(c))))
+        }
         None => Ok(()),
     }
 }
@@ -276,7 +301,8 @@ pub(crate) fn zone(text: &str) -> Result<(), Wrong> {
     if !text.is_empty() && text.len() <= NAME_MAX && text.bytes().all(valid) {
         return Ok(());
     }
-    Err(Wrong::new(format!("{} is not a time zone's name", quote(text))).hint("write `Europe/Berlin` or `UTC`"))
+    Err(Wrong::new(format!("{} is not a time zone's name", quote(text)))
+        .hint("write `Europe/Berlin` or `UTC`"))
 }
 
 /// A matrix axis: what follows `matrix.`, and in capitals what follows `MATRIX_`.
@@ -357,6 +383,8 @@ mod tests {
 
     #[test]
     fn our_own_variables_cannot_be_set() {
-        assert!(variable("OCELOT_X").is_err() && variable("ocelot_x").is_err() && variable("OCELOTX").is_ok());
+        assert!(
+            variable("OCELOT_X").is_err() && variable("ocelot_x").is_err() && variable("OCELOTX").is_ok()
+        );
     }
 }

@@ -88,7 +88,8 @@ impl When {
     /// Returns why the event does not meet the condition; nothing when it does.
     pub(crate) fn refusal(&self, context: &Context) -> Option<String> {
         let facts = self.facts(context);
-        let failed: Vec<String> = facts.into_iter().filter(|fact| !fact.holds).map(|fact| fact.says).collect();
+        let failed: Vec<String> =
+            facts.into_iter().filter(|fact| !fact.holds).map(|fact| fact.says).collect();
         (!failed.is_empty()).then(|| failed.join("; "))
     }
 }
@@ -97,7 +98,9 @@ fn named_fact(what: &str, globs: &Globs, value: Option<&str>) -> Fact {
     let wanted = or_list(globs.written());
     match value {
         None => Fact { holds: false, says: format!("there is no {what}, and {wanted} is asked for") },
-        Some(value) if globs.matches(value) => Fact { holds: true, says: format!("{what} {value} matches {wanted}") },
+        Some(value) if globs.matches(value) => {
+            Fact { holds: true, says: format!("{what} {value} matches {wanted}") }
+        }
         Some(value) => Fact { holds: false, says: format!("{what} {value} does not match {wanted}") },
     }
 }
@@ -111,7 +114,10 @@ fn event_fact(words: &[String], event: &Event) -> Fact {
 fn paths_fact(globs: &Globs, changed: Option<&[String]>) -> Fact {
     let wanted = or_list(globs.written());
     let Some(changed) = changed else {
-        return Fact { holds: true, says: "there is nothing to compare changed files with, so paths match".to_owned() };
+        return Fact {
+            holds: true,
+            says: "there is nothing to compare changed files with, so paths match".to_owned(),
+        };
     };
     match changed.iter().find(|path| globs.matches(path)) {
         Some(path) => Fact { holds: true, says: format!("{path} changed and matches {wanted}") },
@@ -129,7 +135,10 @@ fn paths_fact(globs: &Globs, changed: Option<&[String]>) -> Fact {
 fn message_fact(texts: &[String], message: &str) -> Fact {
     match texts.iter().find(|text| message.contains(text.as_str())) {
         Some(text) => Fact { holds: true, says: format!("the message contains \"{text}\"") },
-        None => Fact { holds: false, says: format!("the message does not contain \"{}\"", texts.join("\" or \"")) },
+        None => Fact {
+            holds: false,
+            says: format!("the message does not contain \"{}\"", texts.join("\" or \"")),
+        },
     }
 }
 
@@ -140,10 +149,17 @@ fn any_fact(conditions: &[When], context: &Context) -> Fact {
             Some(refusal) => refusals.push(refusal),
             None => {
                 let facts: Vec<String> = condition.facts(context).into_iter().map(|fact| fact.says).collect();
-                let says = if facts.is_empty() { "an empty condition always matches".to_owned() } else { facts.join("; ") };
+                let says = if facts.is_empty() {
+                    "an empty condition always matches".to_owned()
+                } else {
+                    facts.join("; ")
+                };
                 return Fact { holds: true, says };
             }
         }
     }
-    Fact { holds: false, says: format!("of {} conditions none matches: {}", conditions.len(), refusals.join(" | ")) }
+    Fact {
+        holds: false,
+        says: format!("of {} conditions none matches: {}", conditions.len(), refusals.join(" | ")),
+    }
 }

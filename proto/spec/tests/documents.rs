@@ -49,7 +49,10 @@ fn every_key_of_the_schema_is_in_the_reference() {
         assert!(properties.len() > 60);
         for property in properties {
             let key = property.rsplit('.').next().unwrap();
-            assert!(page.contains(&format!("| `{key}` |")) || page.contains(&format!("{{{key}}}")), "{property}");
+            assert!(
+                page.contains(&format!("| `{key}` |")) || page.contains(&format!("{{{key}}}")),
+                "{property}"
+            );
         }
     }
 }

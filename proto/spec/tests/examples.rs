@@ -37,7 +37,9 @@ fn the_rust_library_publishes_from_main_only() {
     let plan = plan_of("rust-library.yml", &context(push("main"), "release: 1.2", &["src/lib.rs"]));
     insta::assert_json_snapshot!(plan);
     let plan = plan_of("rust-library.yml", &context(push("release/1"), "fix", &["src/lib.rs"]));
-    let ocelot_core::plan::Work::Stages { stages, .. } = &plan.tasks[0].work else { panic!("stages expected") };
+    let ocelot_core::plan::Work::Stages { stages, .. } = &plan.tasks[0].work else {
+        panic!("stages expected")
+    };
     insta::assert_snapshot!(
         stages[2].skip.as_deref().unwrap(),
         @r#"branch release/1 does not match main; the message does not contain "release:""#

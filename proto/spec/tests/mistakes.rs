@@ -48,7 +48,8 @@ fn the_catalogue_has_each_kind_of_mistake_once() {
 
 #[test]
 fn machines_get_the_same_problems() {
-    let problems = Pipeline::parse("ocelot.yml", b"image: rust:1.95\nstges: []\nstages: [{name: a, script: b}]\n");
+    let problems =
+        Pipeline::parse("ocelot.yml", b"image: rust:1.95\nstges: []\nstages: [{name: a, script: b}]\n");
     insta::assert_json_snapshot!(problems.unwrap_err(), @r#"
     {
       "file": "ocelot.yml",

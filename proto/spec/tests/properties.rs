@@ -134,7 +134,8 @@ fn task(index: usize) -> impl Strategy<Value = String> {
 }
 
 fn pipeline() -> impl Strategy<Value = String> {
-    let filters = prop::sample::select(vec!["", "branches: [main, dev]\n", "tags: 'v*'\n", "pull_requests: false\n"]);
+    let filters =
+        prop::sample::select(vec!["", "branches: [main, dev]\n", "tags: 'v*'\n", "pull_requests: false\n"]);
     (1_usize..6)
         .prop_flat_map(|count| (0..count).map(task).collect::<Vec<_>>())
         .prop_flat_map(move |tasks| (Just(tasks), filters.clone()))
@@ -153,7 +154,8 @@ fn context() -> impl Strategy<Value = Context> {
         branch().prop_map(|branch| Event::Upstream { branch }),
     ];
     let message = prop::sample::select(vec!["", "release: 1", "fix [skip ci]"]);
-    let changed = prop::option::of(prop::collection::vec(prop::sample::select(vec!["src/a", "src/x", "README"]), 0..3));
+    let changed =
+        prop::option::of(prop::collection::vec(prop::sample::select(vec!["src/a", "src/x", "README"]), 0..3));
     (event, message, changed).prop_map(|(event, message, changed)| Context {
         event,
         commit: "c0ffee".into(),

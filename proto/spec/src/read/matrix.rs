@@ -52,10 +52,12 @@ pub(crate) fn variants(task: &Fields<'_>, findings: &mut Findings) -> Vec<Varian
     exclude(matrix, &axes, &mut variants, findings);
     variants.extend(maps(matrix, "include").map(|node| named(node)));
     if variants.is_empty() {
-        findings.add(matrix.at, Wrong::new("this matrix has no variants").hint("give it an axis, or remove it"));
+        findings
+            .add(matrix.at, Wrong::new("this matrix has no variants").hint("give it an axis, or remove it"));
     }
     if variants.len() > VARIANTS_MAX {
-        let message = format!("this matrix has {} variants, at most {VARIANTS_MAX} are allowed", variants.len());
+        let message =
+            format!("this matrix has {} variants, at most {VARIANTS_MAX} are allowed", variants.len());
         findings.add(matrix.at, Wrong::new(message).hint("split the task, or exclude combinations"));
         return Vec::new();
     }
@@ -64,7 +66,10 @@ pub(crate) fn variants(task: &Fields<'_>, findings: &mut Findings) -> Vec<Varian
         let is_new = seen.insert(variant.label());
         if !is_new {
             let message = format!("two variants are called {}", quote(&variant.label()));
-            findings.add(matrix.at, Wrong::new(message).hint("`include` adds variants; remove the one that is there twice"));
+            findings.add(
+                matrix.at,
+                Wrong::new(message).hint("`include` adds variants; remove the one that is there twice"),
+            );
         }
         is_new
     });
@@ -118,8 +123,10 @@ fn combinations(matrix: &Node, axes: &[Axis<'_>], findings: &mut Findings) -> Op
     let count = axes.iter().try_fold(1_usize, |count, (_, values)| count.checked_mul(values.len()));
     if count.is_none_or(|count| count > COMBINATIONS_MAX) {
         let shown = count.map_or_else(|| "too many".to_owned(), |count| count.to_string());
-        let message = format!("this matrix has {shown} combinations, at most {VARIANTS_MAX} variants are allowed");
-        findings.add(matrix.at, Wrong::new(message).hint("split the task, or list the variants under `include`"));
+        let message =
+            format!("this matrix has {shown} combinations, at most {VARIANTS_MAX} variants are allowed");
+        findings
+            .add(matrix.at, Wrong::new(message).hint("split the task, or list the variants under `include`"));
         return None;
     }
     let mut variants = vec![Variant(Vec::new())];
@@ -129,7 +136,10 @@ fn combinations(matrix: &Node, axes: &[Axis<'_>], findings: &mut Findings) -> Op
             pairs.push(((*axis).to_owned(), value.to_owned()));
             Variant(pairs)
         };
-        variants = variants.iter().flat_map(|variant| values.iter().map(move |value| longer(variant, value))).collect();
+        variants = variants
+            .iter()
+            .flat_map(|variant| values.iter().map(move |value| longer(variant, value)))
+            .collect();
     }
     Some(variants)
 }
@@ -146,7 +156,8 @@ fn exclude(matrix: &Node, axes: &[Axis<'_>], variants: &mut Vec<Variant>, findin
         let before = variants.len();
         variants.retain(|variant| !variant.matches(&pattern));
         if variants.len() == before && node.entries().iter().all(|entry| names.contains(&&*entry.key)) {
-            findings.add(node.at, Wrong::new("this excludes nothing").hint("no combination has these values"));
+            findings
+                .add(node.at, Wrong::new("this excludes nothing").hint("no combination has these values"));
         }
     }
 }
@@ -156,6 +167,9 @@ fn maps<'n>(matrix: &'n Node, key: &str) -> impl Iterator<Item = &'n Node> + use
 }
 
 fn named(node: &Node) -> Variant {
-    let pairs = node.entries().iter().filter_map(|entry| Some((entry.key.to_string(), text(&entry.value)?.to_owned())));
+    let pairs = node
+        .entries()
+        .iter()
+        .filter_map(|entry| Some((entry.key.to_string(), text(&entry.value)?.to_owned())));
     Variant(pairs.collect())
 }

@@ -113,7 +113,11 @@ pub(crate) fn resources(fields: &Fields<'_>) -> plan::Resources {
 }
 
 /// A job has no repository, so its default is no checkout.
-pub(crate) fn checkout(task: &Fields<'_>, has_repository: bool, findings: &mut Findings) -> Option<plan::Checkout> {
+pub(crate) fn checkout(
+    task: &Fields<'_>,
+    has_repository: bool,
+    findings: &mut Findings,
+) -> Option<plan::Checkout> {
     let fields = task.fields("checkout");
     if !has_repository {
         if fields.is_some() {
@@ -168,7 +172,10 @@ pub(crate) fn unique(fields: &Fields<'_>, key: &str, what: &str, findings: &mut 
             && !seen.insert(name)
         {
             let wrong = Wrong::new(format!("a second {what} is called {}", quote(name)));
-            findings.add(item.node("name").map_or(item.at(), |node| node.at), wrong.hint("give it a name of its own"));
+            findings.add(
+                item.node("name").map_or(item.at(), |node| node.at),
+                wrong.hint("give it a name of its own"),
+            );
         }
     }
 }
@@ -218,7 +225,10 @@ pub(crate) fn secrets(fields: &Fields<'_>, findings: &mut Findings) -> Vec<plan:
         }
         let what = describe(&secret.delivery);
         if !seen.insert(what.clone()) {
-            findings.add(item.at, Wrong::new(format!("a second secret is given as {what}")).hint("keep one of them"));
+            findings.add(
+                item.at,
+                Wrong::new(format!("a second secret is given as {what}")).hint("keep one of them"),
+            );
         }
         uses.push(secret);
     }
@@ -227,7 +237,9 @@ pub(crate) fn secrets(fields: &Fields<'_>, findings: &mut Findings) -> Vec<plan:
 
 fn describe(delivery: &plan::SecretDelivery) -> String {
     match delivery {
-        plan::SecretDelivery::Env(variable) | plan::SecretDelivery::Argument(variable) => format!("variable `{variable}`"),
+        plan::SecretDelivery::Env(variable) | plan::SecretDelivery::Argument(variable) => {
+            format!("variable `{variable}`")
+        }
         plan::SecretDelivery::File(path) => format!("file {}", quote(path)),
         plan::SecretDelivery::Tool(tool) => format!("login for {tool:?}"),
     }

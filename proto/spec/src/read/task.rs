@@ -55,7 +55,13 @@ impl Task {
         self.places.get(field.key()).copied().unwrap_or(self.at)
     }
 
-    pub(crate) fn read(name: &str, at: At, fields: &Fields<'_>, home: Home<'_>, findings: &mut Findings) -> Self {
+    pub(crate) fn read(
+        name: &str,
+        at: At,
+        fields: &Fields<'_>,
+        home: Home<'_>,
+        findings: &mut Findings,
+    ) -> Self {
         let (work, stage_conditions) = stages::work(fields, findings);
         let variants = match home {
             Home::Pipeline { .. } => matrix::variants(fields, findings),
@@ -86,7 +92,11 @@ impl Task {
             allow_failure: parts::tolerance(fields),
             concurrency: parts::concurrency(fields),
             approval: parts::approval(fields),
-            keep: if fields.word("keep") == Some("on-failure") { plan::Keep::OnFailure } else { plan::Keep::Never },
+            keep: if fields.word("keep") == Some("on-failure") {
+                plan::Keep::OnFailure
+            } else {
+                plan::Keep::Never
+            },
             environment,
             work,
         };
@@ -102,6 +112,9 @@ impl Task {
             places,
             weight: weight(fields.own) + fields.defaults.map_or(0, weight),
         };
+        if let Some(when) = fields.fields("when") {
+            stages::refuse_status_in_any(&when, findings);
+        }
         if fields.has("fail_fast") && !fields.has("matrix") && Fields::of(fields.own).has("fail_fast") {
             let wrong = Wrong::new("`fail_fast` is about the variants of a `matrix`, and this task has none");
             findings.add(fields.place("fail_fast"), wrong.hint("remove it"));
@@ -131,8 +144,10 @@ impl Task {
         });
         let lines = fields.maps("stages").flat_map(|stage| stage.items("script"));
         for line in lines {
-            let used: BTreeSet<&str> = text(line).map(template::known_names).unwrap_or_default().into_iter().collect();
-            let wrongs = used.into_iter().filter_map(|name| in_script(name, variants, home)).take(PROBLEMS_MAX);
+            let used: BTreeSet<&str> =
+                text(line).map(template::known_names).unwrap_or_default().into_iter().collect();
+            let wrongs =
+                used.into_iter().filter_map(|name| in_script(name, variants, home)).take(PROBLEMS_MAX);
             problems.extend(wrongs.map(|wrong| (line.at, wrong)));
         }
         problems.into_iter().for_each(|(at, wrong)| findings.add(at, wrong));
@@ -159,27 +174,38 @@ fn has_value(
         }
         Name::Matrix(axis) => match variants.iter().find(|variant| variant.get(axis).is_none()) {
             Some(variant) => {
-                let wrong = Wrong::new(format!("`${{{written}}}` has no value in the variant `{}`", variant.label()));
+                let wrong =
+                    Wrong::new(format!("`${{{written}}}` has no value in the variant `{}`", variant.label()));
                 Err(wrong.hint("every variant needs a value for it, those of `include` too"))
             }
             None => Ok(()),
         },
         Name::Args(name) => match home {
             Home::Pipeline { .. } => {
-                Err(Wrong::new(format!("`${{{written}}}`: only a job file has arguments")).hint("use a variable of `env`"))
+                Err(Wrong::new(format!("`${{{written}}}`: only a job file has arguments"))
+                    .hint("use a variable of `env`"))
             }
             Home::Job { args } => match args.iter().find(|(arg, _)| arg == name) {
                 None => Err(Wrong::new(format!("`${{{written}}}`: there is no argument `{name}`"))
                     .hint(near_hint(name, args.iter().map(|(arg, _)| arg.as_str())))),
-                Some((_, true)) => Err(Wrong::new(format!("`${{{written}}}` is a secret and would stand readable in the plan"))
-                    .hint(format!("the stages find it in the variable `{name}`"))),
+                Some((_, true)) => Err(Wrong::new(format!(
+                    "`${{{written}}}` is a secret and would stand readable in the plan"
+                ))
+                .hint(format!("the stages find it in the variable `{name}`"))),
                 Some((_, false)) => Ok(()),
             },
         },
         Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Project if is_job => {
-            Err(Wrong::new(format!("`${{{written}}}`: a job belongs to no repository")).hint("give the job an argument for it"))
+            Err(Wrong::new(format!("`${{{written}}}`: a job belongs to no repository"))
+                .hint("give the job an argument for it"))
         }
-        Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Event | Name::Project | Name::RunNumber => Ok(()),
+        Name::Branch
+        | Name::Tag
+        | Name::Commit
+        | Name::Pr
+        | Name::Event
+        | Name::Project
+        | Name::RunNumber => Ok(()),
     }
 }
 
@@ -193,7 +219,9 @@ fn near_hint<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> St
 /// What a script wrote as if it were replaced; `${branch}` may be the script's own variable.
 fn in_script(name: &str, variants: &[Variant], home: Home<'_>) -> Option<Wrong> {
     let variable = match Name::of(name)? {
-        Name::Matrix(axis) => variants.iter().any(|variant| variant.get(axis).is_some()).then(|| value::axis_variable(axis)),
+        Name::Matrix(axis) => {
+            variants.iter().any(|variant| variant.get(axis).is_some()).then(|| value::axis_variable(axis))
+        }
         Name::Args(arg) => match home {
             Home::Job { args } => args.iter().any(|(known, _)| known == arg).then(|| arg.to_owned()),
             Home::Pipeline { .. } => None,
@@ -256,7 +284,9 @@ fn moves(image: &str) -> bool {
 
 fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
     if fields.word("runtime") == Some("process") {
-        for key in ["image", "pull", "pull_secret", "engine", "services"].into_iter().filter(|key| fields.has(key)) {
+        for key in
+            ["image", "pull", "pull_secret", "engine", "services"].into_iter().filter(|key| fields.has(key))
+        {
             let wrong = Wrong::new(format!("`{key}` needs a container, and this task runs as `process`"));
             findings.add(fields.place(key), wrong.hint(format!("remove `{key}` or `runtime: process`")));
         }
@@ -266,7 +296,10 @@ fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
     let image = fields.text("image").unwrap_or_default();
     if !fields.has("image") && !was_meant(fields.own, &keys::PIPELINE, &["image", "tasks"]) {
         let wrong = Wrong::new("a task in a container needs `image`");
-        findings.add(fields.at(), wrong.hint("write `image: alpine:3.22`, or `runtime: process` to run without a container"));
+        findings.add(
+            fields.at(),
+            wrong.hint("write `image: alpine:3.22`, or `runtime: process` to run without a container"),
+        );
     }
     plan::Runtime::Container {
         pull: match fields.word("pull") {
@@ -287,7 +320,10 @@ fn absolute_files(fields: &Fields<'_>, findings: &mut Findings) {
     for secret in fields.maps("secrets").chain(stages) {
         if let Some(file) = secret.word("file").filter(|file| file.starts_with('/')) {
             let wrong = Wrong::new(format!("{} would be written on the machine itself", quote(file)));
-            findings.add(secret.node("file").map_or(secret.at(), |node| node.at), wrong.hint("with `process`, name a path in the workspace"));
+            findings.add(
+                secret.node("file").map_or(secret.at(), |node| node.at),
+                wrong.hint("with `process`, name a path in the workspace"),
+            );
         }
     }
 }
