@@ -97,18 +97,25 @@ impl Checker<'_> {
 
     fn entries<'n>(&mut self, at: At, entries: impl Iterator<Item = &'n Entry>, object: &'static Object) {
         let mut seen: Vec<&'static str> = Vec::new();
+        let mut meant: Vec<String> = Vec::new();
         for entry in entries {
             match object.key(&entry.key) {
                 Some(key) => {
                     seen.push(key.name);
                     self.kind(&entry.value, &key.kind);
                 }
-                None => self.findings.add_with(entry.key_at, || unknown(&entry.key, object)),
+                None => self.findings.add_with(entry.key_at, || {
+                    let wrong = unknown(&entry.key, object);
+                    meant.extend(wrong.hint.clone());
+                    wrong
+                }),
             }
         }
         for key in object.keys.iter().filter(|key| key.required && !seen.contains(&key.name)) {
-            let wrong = Wrong::new(format!("{} needs the key `{}`", object.what, key.name));
-            self.findings.add(at, wrong.hint(key.about));
+            if !meant.iter().any(|hint| names(hint, key.name)) {
+                let wrong = Wrong::new(format!("{} needs the key `{}`", object.what, key.name));
+                self.findings.add(at, wrong.hint(format!("`{}`: {}", key.name, key.about)));
+            }
         }
     }
 
@@ -161,6 +168,21 @@ fn env_hint<'n>(items: impl Iterator<Item = &'n Node>) -> Option<String> {
         .map(|(key, value)| format!("{key}: \"{value}\""))
         .collect();
     (!pairs.is_empty()).then(|| format!("write `env: {{{}}}`", pairs.join(", ")))
+}
+
+/// Says whether an unknown key of this map was probably meant to be one of these, so that it is not
+/// reported as missing as well.
+pub(crate) fn was_meant(node: &Node, object: &'static Object, keys: &[&str]) -> bool {
+    const UNKNOWN_MAX: usize = 20;
+    let unknowns = node.entries().iter().filter(|entry| object.key(&entry.key).is_none()).take(UNKNOWN_MAX);
+    let hints: Vec<String> = unknowns.filter_map(|entry| unknown(&entry.key, object).hint).collect();
+    hints.iter().any(|hint| keys.iter().any(|key| names(hint, key)))
+}
+
+/// Whether a hint begins its answer with this key.
+fn names(hint: &str, key: &str) -> bool {
+    hint.split_once('`')
+        .is_some_and(|(_, answer)| answer.starts_with(key) && !answer[key.len()..].starts_with('_'))
 }
 
 fn unknown(written: &str, object: &'static Object) -> Wrong {

@@ -254,7 +254,12 @@ pub(crate) fn check_ref(pattern: &str) -> Result<(), Wrong> {
 fn regex_to_glob(regex: &str) -> String {
     let bare = regex.strip_prefix('^').unwrap_or(regex);
     let bare = bare.strip_suffix('$').unwrap_or(bare);
-    let bare = bare.replace("\\.", "\u{0}").replace(".*", "**").replace(".+", "**").replace(['\\'], "");
+    let mut bare = bare.replace("\\.", "\u{0}");
+    for (regex, glob) in
+        [("\\d+", "*"), ("\\w+", "*"), ("[0-9]+", "*"), (".*", "**"), (".+", "**"), ("\\", "")]
+    {
+        bare = bare.replace(regex, glob);
+    }
     bare.replace('\u{0}', ".").replace('(', "{").replace(')', "}").replace('|', ",")
 }
 

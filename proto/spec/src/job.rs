@@ -124,7 +124,7 @@ impl Job {
         let known: Vec<(String, bool)> = args.iter().map(|arg| (arg.name.clone(), arg.secret)).collect();
         let name = fields.text("name").unwrap_or_default();
         let task = Task::read("main", fields.at(), &fields, Home::Job { args: &known }, findings);
-        check_shadows(&fields, &args, &task, findings);
+        check_shadows(&fields, &args, findings);
         if task.weight > PLAN_BYTES_MAX {
             findings.add(fields.at(), too_heavy("the job's texts"));
         }
@@ -233,7 +233,7 @@ fn check_arg(arg: &Arg, fields: &Fields<'_>, findings: &mut Findings) {
 }
 
 /// An argument's variable must not be set a second time beside it.
-fn check_shadows(fields: &Fields<'_>, args: &[Arg], task: &Task, findings: &mut Findings) {
+fn check_shadows(fields: &Fields<'_>, args: &[Arg], findings: &mut Findings) {
     let stages = fields.maps("stages").collect::<Vec<_>>();
     for arg in args {
         let places = std::iter::once(*fields).chain(stages.iter().copied());
@@ -250,7 +250,6 @@ fn check_shadows(fields: &Fields<'_>, args: &[Arg], task: &Task, findings: &mut 
             }
         }
     }
-    debug_assert!(task.variants.is_empty(), "a job's table has no matrix");
 }
 
 fn secret_variable(item: &Node) -> Option<&str> {

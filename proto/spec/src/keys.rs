@@ -129,7 +129,7 @@ pub(crate) static TASK: Object = Object {
     keys: &[
         key(
             "needs",
-            Kind::List(&Kind::Either(&NAME, &Kind::Object(&NEED)), Least::None),
+            Kind::List(&Kind::Either(&LINE, &Kind::Object(&NEED)), Least::None),
             "`[]`",
             "Tasks that must end first. The name of a task with a matrix means all its variants.",
         ),
@@ -439,7 +439,7 @@ pub(crate) static NEED: Object = Object {
     what: "a need",
     about: "",
     keys: &[
-        required("task", NAME, "The task's name."),
+        required("task", LINE, "The task's name."),
         key("optional", BOOLEAN, "`false`", "Whether it is met when that task is skipped."),
         key("artifacts", BOOLEAN, "`true`", "Whether its artifacts are unpacked first."),
     ],
@@ -565,7 +565,17 @@ pub(crate) static JOB: Object = Object {
         ),
     ],
     also: &[&WORK],
-    old: &[OLD_ANYWHERE, &[("script", "`stages: [{name: run, script: COMMAND}]`")]],
+    old: &[
+        OLD_ANYWHERE,
+        &[
+            ("script", "`stages: [{name: run, script: COMMAND}]`"),
+            ("needs", "not possible: a job is one task"),
+            ("when", "not possible: a job runs whenever it is executed; a stage can have `when`"),
+            ("matrix", "not possible: a job is one task; give it `args`"),
+            ("fail_fast", "not possible: a job is one task"),
+            ("tasks", "not possible: a job is one task"),
+        ],
+    ],
 };
 
 pub(crate) static ARG: Object = Object {

@@ -174,7 +174,8 @@ impl Problem {
 fn excerpt(at: At, lines: &[&str]) -> Place {
     let line = lines.get(at.line.saturating_sub(1) as usize).copied().unwrap_or_default();
     let caret = at.column.saturating_sub(1) as usize;
-    let start = caret.saturating_sub(LINE_MAX / 2);
+    let past_window = line.chars().count().saturating_sub(LINE_MAX);
+    let start = caret.saturating_sub(LINE_MAX / 2).min(past_window);
     let mut window: Vec<char> = line.chars().skip(start).take(LINE_MAX + 1).map(visible).collect();
     if window.len() > LINE_MAX {
         window.truncate(LINE_MAX);

@@ -301,7 +301,7 @@ impl<'s> Reader<'s, '_> {
     fn pairs(&mut self, levels: usize) -> Result<Vec<Entry>, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut lines: HashMap<Rc<str>, u32> = HashMap::new();
-        let mut merged: Option<Rc<Node>> = None;
+        let mut merged: Option<(At, Rc<Node>)> = None;
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -320,25 +320,25 @@ impl<'s> Reader<'s, '_> {
                 self.findings
                     .add(key_at, wrong.hint(format!("the first is in line {line}: keep one of them")));
             } else if *plain && &**text == "<<" {
-                merged = Some(value);
+                merged = Some((key_at, value));
             } else {
                 entries.push(Entry { key: Rc::clone(text), key_at, value });
             }
         }
-        if let Some(source) = merged {
-            self.merge(&source, &mut entries);
+        if let Some((at, source)) = merged {
+            self.merge(at, &source, &mut entries);
         }
         Ok(entries)
     }
 
     /// Adds the entries of `<<` that the map does not have itself; of several sources the first wins.
     /// Their cost was counted when the alias was read.
-    fn merge(&mut self, source: &Node, entries: &mut Vec<Entry>) {
+    fn merge(&mut self, at: At, source: &Node, entries: &mut Vec<Entry>) {
         let mut taken: HashSet<Rc<str>> = entries.iter().map(|entry| Rc::clone(&entry.key)).collect();
         for map in source.one_or_list() {
             if !matches!(map.content, Content::Map(_)) {
                 let wrong = Wrong::new("`<<` takes a map or a list of maps");
-                self.findings.add(map.at, wrong.hint("name an anchor: `<<: *base`"));
+                self.findings.add(at, wrong.hint("name an anchor: `<<: *base`"));
                 continue;
             }
             for entry in map.entries() {
@@ -358,6 +358,7 @@ fn syntax(error: &ScanError) -> Wrong {
     match error.kind() {
         ErrorKind::UnknownAnchor => Wrong::new("this alias has no anchor above it")
             .hint("a text that begins with `*` needs quotes: \"*.log\""),
+        ErrorKind::RecursionLimitExceeded => Wrong::new(format!("nested deeper than {LEVELS_MAX} levels")),
         ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
             Wrong::new("a tab cannot indent YAML").hint("indent with spaces")
         }

@@ -171,7 +171,7 @@ impl Form {
                 .hint(self.null_hint())),
             (_, Shape::Fraction) => {
                 let wrong =
-                    Wrong::new(format!("`{text}` is a fraction, of which YAML keeps no trailing zero"));
+                    Wrong::new(format!("`{text}` is a bare fraction, of which YAML may drop a digit"));
                 Err(wrong.hint(format!("quote it: \"{text}\"")))
             }
             (_, Shape::Boolean(_) | Shape::Integer | Shape::Text) => self.check_text(text),

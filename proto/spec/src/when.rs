@@ -122,12 +122,12 @@ fn paths_fact(globs: &Globs, changed: Option<&[String]>) -> Fact {
     match changed.iter().find(|path| globs.matches(path)) {
         Some(path) => Fact { holds: true, says: format!("{path} changed and matches {wanted}") },
         None => {
-            let files = if changed.len() == 1 {
-                "1 changed file".to_owned()
-            } else {
-                format!("{} changed files", changed.len())
+            let says = match changed {
+                [] => format!("no file changed, and {wanted} is asked for"),
+                [one] => format!("{one} changed and does not match {wanted}"),
+                many => format!("none of {} changed files matches {wanted}", many.len()),
             };
-            Fact { holds: false, says: format!("none of {files} matches {wanted}") }
+            Fact { holds: false, says }
         }
     }
 }

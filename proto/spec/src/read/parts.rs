@@ -255,7 +255,7 @@ fn secret(item: &Node, findings: &mut Findings) -> Option<plan::SecretUse> {
     let given: Vec<&str> = ["env", "file", "as"].into_iter().filter(|key| fields.has(key)).collect();
     if given.len() > 1 {
         let wrong = Wrong::new(format!("a secret goes one way, this has {}", given.join(" and ")));
-        findings.add(item.at, wrong.hint("name it twice to give it twice"));
+        findings.add(item.at, wrong.hint("list it a second time to give it both ways"));
     }
     let delivery = match given.first() {
         Some(&"env") => plan::SecretDelivery::Env(fields.text("env")?),

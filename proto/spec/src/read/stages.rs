@@ -2,6 +2,8 @@
 
 use ocelot_core::plan;
 
+use crate::check::was_meant;
+use crate::keys;
 use crate::problem::{Findings, Wrong};
 use crate::read::{Fields, parts};
 use crate::when::When;
@@ -24,6 +26,7 @@ fn exactly_one(task: &Fields<'_>, findings: &mut Findings) {
             let wrong = Wrong::new("a task has `stages` or `command`, not both");
             findings.add(task.place("command"), wrong.hint("put the command into a stage's `script`"));
         }
+        (false, false) if was_meant(task.own, &keys::PIPELINE, &["stages", "command", "tasks"]) => {}
         (false, false) => {
             let wrong = Wrong::new("a task needs `stages` or `command`");
             findings.add(task.at(), wrong.hint("write `stages: [{name: build, script: make}]`"));
@@ -36,11 +39,25 @@ fn exactly_one(task: &Fields<'_>, findings: &mut Findings) {
     }
 }
 
+/// Refuses `status` in a condition and in all those of its `any`.
+fn refuse_status(when: &Fields<'_>, wrong: &Wrong, findings: &mut Findings) {
+    if when.has("status") {
+        findings.add(when.place("status"), wrong.clone());
+    }
+    when.maps("any").for_each(|inner| refuse_status(&inner, wrong, findings));
+}
+
+/// What the needs' end decides, decides about the task as a whole: it cannot be one of several ways.
+pub(crate) fn refuse_status_in_any(when: &Fields<'_>, findings: &mut Findings) {
+    let wrong = Wrong::new("`status` does not stand within `any`").hint("put it beside `any`");
+    when.maps("any").for_each(|inner| refuse_status(&inner, &wrong, findings));
+}
+
 fn stage(fields: &Fields<'_>, findings: &mut Findings) -> (plan::Stage, When) {
     let when = fields.fields("when").map(|when| When::read(&when)).unwrap_or_default();
-    if let Some(when) = fields.fields("when").filter(|when| when.has("status")) {
+    if let Some(when) = fields.fields("when") {
         let wrong = Wrong::new("`status` is about a task's needs and not known in a stage");
-        findings.add(when.place("status"), wrong.hint("`always: true` lets a stage run after a failure"));
+        refuse_status(&when, &wrong.hint("`always: true` lets a stage run after a failure"), findings);
     }
     let stage = plan::Stage {
         name: fields.text("name").unwrap_or_default(),

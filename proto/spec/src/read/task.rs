@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ocelot_core::plan;
 
+use crate::check::was_meant;
+use crate::keys;
 use crate::problem::{At, Findings, PROBLEMS_MAX, Wrong, quote};
 use crate::read::matrix::{self, Variant};
 use crate::read::{Fields, parts, stages, text};
@@ -61,7 +63,10 @@ impl Task {
         findings: &mut Findings,
     ) -> Self {
         let (work, stage_conditions) = stages::work(fields, findings);
-        let variants = matrix::variants(fields, findings);
+        let variants = match home {
+            Home::Pipeline { .. } => matrix::variants(fields, findings),
+            Home::Job { .. } => Vec::new(),
+        };
         let env = match home {
             Home::Pipeline { env: Some(top) } => {
                 let mut env = crate::read::variables(top.entries().iter());
@@ -107,6 +112,9 @@ impl Task {
             places,
             weight: weight(fields.own) + fields.defaults.map_or(0, weight),
         };
+        if let Some(when) = fields.fields("when") {
+            stages::refuse_status_in_any(&when, findings);
+        }
         if fields.has("fail_fast") && !fields.has("matrix") && Fields::of(fields.own).has("fail_fast") {
             let wrong = Wrong::new("`fail_fast` is about the variants of a `matrix`, and this task has none");
             findings.add(fields.place("fail_fast"), wrong.hint("remove it"));
@@ -134,12 +142,14 @@ impl Task {
                 }
             }
         });
-        let used = match &self.prototype.work {
-            plan::Work::Stages { stages, .. } => scripted_names(stages),
-            plan::Work::Command(_) => BTreeSet::new(),
-        };
-        let wrongs = used.into_iter().filter_map(|name| in_script(name, variants, home)).take(PROBLEMS_MAX);
-        problems.extend(wrongs.map(|wrong| (fields.place("stages"), wrong)));
+        let lines = fields.maps("stages").flat_map(|stage| stage.items("script"));
+        for line in lines {
+            let used: BTreeSet<&str> =
+                text(line).map(template::known_names).unwrap_or_default().into_iter().collect();
+            let wrongs =
+                used.into_iter().filter_map(|name| in_script(name, variants, home)).take(PROBLEMS_MAX);
+            problems.extend(wrongs.map(|wrong| (line.at, wrong)));
+        }
         problems.into_iter().for_each(|(at, wrong)| findings.add(at, wrong));
     }
 }
@@ -204,10 +214,6 @@ fn near_hint<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> St
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there is {}", crate::problem::or_list(&known.collect::<Vec<_>>())),
     }
-}
-
-fn scripted_names(stages: &[plan::Stage]) -> BTreeSet<&str> {
-    stages.iter().flat_map(|stage| &stage.script).flat_map(|line| template::known_names(line)).collect()
 }
 
 /// What a script wrote as if it were replaced; `${branch}` may be the script's own variable.
@@ -288,7 +294,7 @@ fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
         return plan::Runtime::Process;
     }
     let image = fields.text("image").unwrap_or_default();
-    if !fields.has("image") {
+    if !fields.has("image") && !was_meant(fields.own, &keys::PIPELINE, &["image", "tasks"]) {
         let wrong = Wrong::new("a task in a container needs `image`");
         findings.add(
             fields.at(),
