@@ -4,7 +4,12 @@
 //! a transaction is atomic and durable once answered, a watch is a hint that never goes back in
 //! time, losing a lease is a suspicion. Both homes pass one conformance suite.
 
+pub mod codec;
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
+pub mod embedded;
 mod error;
+pub mod keys;
 mod lease;
 mod range;
 mod txn;

@@ -1,5 +1,6 @@
 //! The one integration program. Each module adds its trials; a word in front of the options makes
-//! the program one of its own child processes instead (`e2e child NAME ARGUMENTS`).
+//! the program one of its own child processes instead (`e2e child NAME ARGUMENTS`), or one long row
+//! (`e2e long NAME COUNT SEED`).
 
 mod store;
 
@@ -8,6 +9,18 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    libtest_mimic::run(&arguments, store::trials()).exit_code()
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["child", "crash-writer", directory, seed] => store::crash::write(directory, seed),
+        ["long", "crash", count, seed] => store::crash::long(count, seed),
+        _ => return libtest_mimic::run(&Arguments::from_args(), store::trials()).exit_code(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
 }

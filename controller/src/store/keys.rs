@@ -1,0 +1,276 @@
+//! The one key layout. Every key that is ever written is made and read here.
+//!
+//! Ids are fixed in width, so that keys sort as ids do; names are escaped, so that a name never
+//! reaches out of its folder. The path's version changes when a key's meaning does.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
+
+/// What every key begins with.
+pub const ROOT: &str = "/ocelot/v1/";
+
+/// One key of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The store's life; a restore from backup raises it.
+    Epoch,
+    Job(String),
+    Project {
+        owner: String,
+        name: String,
+    },
+    Run(RunId),
+    Task(TaskId),
+    /// The registration of an executor.
+    Executor(ExecutorId),
+    /// The incarnation and session of an executor that count now.
+    ExecutorEpoch(ExecutorId),
+    /// The only key under an executor's lease.
+    Session(SessionId),
+    Controller(String),
+    Group(String),
+    Token(String),
+    Secret(String),
+    Schedule(String),
+    /// The wanted state of one run at one target.
+    Outbox {
+        run: RunId,
+        target: String,
+    },
+}
+
+/// A folder of keys, to be listed or watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Folder {
+    All,
+    Jobs,
+    Projects,
+    Runs,
+    Tasks,
+    TasksOf(RunId),
+    Executors,
+    Sessions,
+    Controllers,
+    Groups,
+    Tokens,
+    Secrets,
+    Schedules,
+    Outbox,
+    OutboxOf(RunId),
+}
+
+/// A key that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no key of this store")]
+pub struct UnknownKey(String);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epoch => write!(f, "{ROOT}epoch"),
+            Self::Job(name) => write!(f, "{}{}", Folder::Jobs, Escaped(name)),
+            Self::Project { owner, name } => {
+                write!(f, "{}{}/{}", Folder::Projects, Escaped(owner), Escaped(name))
+            }
+            Self::Run(run) => write!(f, "{}{run}", Folder::Runs),
+            // Ten digits hold every index, so that tasks sort in the order of their plan.
+            Self::Task(TaskId { run, index }) => write!(f, "{}{index:010}", Folder::TasksOf(*run)),
+            Self::Executor(id) => write!(f, "{}{id}", Folder::Executors),
+            Self::ExecutorEpoch(id) => write!(f, "{}{id}/epoch", Folder::Executors),
+            Self::Session(id) => write!(f, "{}{id}", Folder::Sessions),
+            Self::Controller(name) => write!(f, "{}{}", Folder::Controllers, Escaped(name)),
+            Self::Group(name) => write!(f, "{}{}", Folder::Groups, Escaped(name)),
+            Self::Token(name) => write!(f, "{}{}", Folder::Tokens, Escaped(name)),
+            Self::Secret(name) => write!(f, "{}{}", Folder::Secrets, Escaped(name)),
+            Self::Schedule(name) => write!(f, "{}{}", Folder::Schedules, Escaped(name)),
+            Self::Outbox { run, target } => write!(f, "{}{}", Folder::OutboxOf(*run), Escaped(target)),
+        }
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ROOT)?;
+        match self {
+            Self::All => Ok(()),
+            Self::Jobs => f.write_str("jobs/"),
+            Self::Projects => f.write_str("projects/"),
+            Self::Runs => f.write_str("runs/"),
+            Self::Tasks => f.write_str("tasks/"),
+            Self::TasksOf(run) => write!(f, "tasks/{run}/"),
+            Self::Executors => f.write_str("executors/"),
+            Self::Sessions => f.write_str("sessions/"),
+            Self::Controllers => f.write_str("controllers/"),
+            Self::Groups => f.write_str("groups/"),
+            Self::Tokens => f.write_str("tokens/"),
+            Self::Secrets => f.write_str("secrets/"),
+            Self::Schedules => f.write_str("schedules/"),
+            Self::Outbox => f.write_str("outbox/"),
+            Self::OutboxOf(run) => write!(f, "outbox/{run}/"),
+        }
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.to_string()
+    }
+}
+
+impl From<Folder> for String {
+    fn from(folder: Folder) -> Self {
+        folder.to_string()
+    }
+}
+
+impl FromStr for Key {
+    type Err = UnknownKey;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKey> {
+        // A key has one spelling: what does not come back as it went in is none of ours.
+        parse(text).filter(|key| key.to_string() == text).ok_or_else(|| UnknownKey(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Key> {
+    let parts: Vec<&str> = text.strip_prefix(ROOT)?.split('/').collect();
+    Some(match parts[..] {
+        ["epoch"] => Key::Epoch,
+        ["jobs", name] => Key::Job(unescape(name)?),
+        ["projects", owner, name] => Key::Project { owner: unescape(owner)?, name: unescape(name)? },
+        ["runs", run] => Key::Run(run.parse().ok()?),
+        ["tasks", run, index] => Key::Task(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }),
+        ["executors", id] => Key::Executor(id.parse().ok()?),
+        ["executors", id, "epoch"] => Key::ExecutorEpoch(id.parse().ok()?),
+        ["sessions", id] => Key::Session(id.parse().ok()?),
+        ["controllers", name] => Key::Controller(unescape(name)?),
+        ["groups", name] => Key::Group(unescape(name)?),
+        ["tokens", name] => Key::Token(unescape(name)?),
+        ["secrets", name] => Key::Secret(unescape(name)?),
+        ["schedules", name] => Key::Schedule(unescape(name)?),
+        ["outbox", run, target] => Key::Outbox { run: run.parse().ok()?, target: unescape(target)? },
+        _ => return None,
+    })
+}
+
+/// Writes a name with `%XX` for every byte that is not a letter, a digit or one of `-._`.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+                write!(f, "{}", char::from(byte))?;
+            } else {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first == b'%' {
+            let (digits, after) = tail.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = Key> {
+        let name = || "\\PC{1,12}|[a-z/%.]{1,6}";
+        let run =
+            || (any::<u64>(), any::<[u8; 10]>()).prop_map(|(ms, random)| RunId::from_parts(ms >> 16, random));
+        prop_oneof![
+            Just(Key::Epoch),
+            name().prop_map(Key::Job),
+            (name(), name()).prop_map(|(owner, name)| Key::Project { owner, name }),
+            run().prop_map(Key::Run),
+            (run(), any::<u32>()).prop_map(|(run, index)| Key::Task(TaskId { run, index })),
+            any::<[u8; 16]>().prop_map(|bytes| Key::Executor(ExecutorId::from_bytes(bytes))),
+            any::<[u8; 16]>().prop_map(|bytes| Key::ExecutorEpoch(ExecutorId::from_bytes(bytes))),
+            any::<[u8; 16]>().prop_map(|bytes| Key::Session(SessionId::from_bytes(bytes))),
+            name().prop_map(Key::Controller),
+            name().prop_map(Key::Group),
+            name().prop_map(Key::Token),
+            name().prop_map(Key::Secret),
+            name().prop_map(Key::Schedule),
+            (run(), name()).prop_map(|(run, target)| Key::Outbox { run, target }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_is_read_back_as_it_was_written(key in key()) {
+            let text = key.to_string();
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
+            prop_assert_eq!(text.parse(), Ok(key));
+        }
+
+        #[test]
+        fn two_keys_never_share_a_spelling(one in key(), other in key()) {
+            prop_assert_eq!(one == other, one.to_string() == other.to_string());
+        }
+
+        #[test]
+        fn any_text_is_read_as_a_key_or_refused(text in "\\PC*|/ocelot/v1/[a-z]{1,9}/[a-f0-9%/-]{0,50}") {
+            if let Ok(key) = text.parse::<Key>() {
+                prop_assert_eq!(key.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn tasks_sort_in_the_order_of_their_plan(run in any::<[u8; 10]>(), a in any::<u32>(), b in any::<u32>()) {
+            let run = RunId::from_parts(1, run);
+            let text = |index| Key::Task(TaskId { run, index }).to_string();
+            prop_assert_eq!(a.cmp(&b), text(a).cmp(&text(b)));
+        }
+    }
+
+    #[test]
+    fn keys_look_like_this() {
+        let run = RunId::from_parts(1_700_000_000_000, [3; 10]);
+        let executor = ExecutorId::from_bytes([1; 16]);
+        let keys = [
+            Key::Epoch,
+            Key::Project { owner: "ocelot".into(), name: "a/b c".into() },
+            Key::Task(TaskId { run, index: 12 }),
+            Key::ExecutorEpoch(executor),
+            Key::Group("/deploy".into()),
+        ];
+        assert_eq!(
+            keys.map(String::from),
+            [
+                "/ocelot/v1/epoch",
+                "/ocelot/v1/projects/ocelot/a%2Fb%20c",
+                "/ocelot/v1/tasks/018bcfe5-6800-7303-8303-030303030303/0000000012",
+                "/ocelot/v1/executors/01010101-0101-0101-0101-010101010101/epoch",
+                "/ocelot/v1/groups/%2Fdeploy",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_folder_holds_its_keys_and_no_others() {
+        let (run, other) = (RunId::from_parts(1, [0; 10]), RunId::from_parts(1, [1; 10]));
+        let folder = Folder::TasksOf(run).to_string();
+        assert!(Key::Task(TaskId { run, index: 1 }).to_string().starts_with(&folder));
+        assert!(!Key::Task(TaskId { run: other, index: 1 }).to_string().starts_with(&folder));
+    }
+}
