@@ -86,6 +86,6 @@ check_dependencies() {
     if [ -d "$database" ]; then
         cargo-deny --log-level error check --disable-fetch advisories
     else
-        echo 'note: advisories were not checked: no database at hand (cargo deny fetch gets one)'
+        echo 'not checked: advisories, because no database is at hand (cargo deny fetch gets one)'
     fi
 }
