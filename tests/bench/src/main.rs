@@ -28,10 +28,10 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// Rounds of ours and of the baseline, in turns.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Seconds of each round.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Where files are written; its disk is what is measured.
     #[arg(long, default_value = "/var/tmp")]

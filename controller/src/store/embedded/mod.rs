@@ -20,6 +20,7 @@ mod tests;
 mod writer;
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -96,10 +97,13 @@ impl EmbeddedStore {
     /// Opens the store, or makes it. Blocks while the file is checked.
     pub fn open(settings: Settings) -> Result<Self> {
         let Settings { directory, quota_bytes, retention, clock } = settings;
-        make_directory(&directory).map_err(|error| Error::Unusable(Box::new(error)))?;
+        let unusable = |error: io::Error| Error::Unusable(Box::new(error));
+        make_directory(&directory).map_err(unusable)?;
         let lock = schema::lock(&directory)?;
         let path = directory.join("store.db");
         let connection = schema::open_writer(&path)?;
+        // The names of new files survive a power cut only once their directory is synced.
+        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(unusable)?;
         let durable = progress(&connection).map_err(failure::of_read)?;
         let leases = Arc::new(Leases::default());
         for lease in tables::leases(&connection).map_err(failure::of_read)? {
@@ -120,10 +124,8 @@ impl EmbeddedStore {
         };
         let threads =
             Threads { connection, checkpointing, shared, ageing: Ageing::new(retention), durable, lock };
-        let writer = thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(|| threads.run())
-            .map_err(|error| Error::Unusable(Box::new(error)))?;
+        let writer =
+            thread::Builder::new().name("store-writer".into()).spawn(|| threads.run()).map_err(unusable)?;
         Ok(Self {
             queue,
             feed,
@@ -247,6 +249,7 @@ struct Threads {
 impl Threads {
     fn run(self) {
         let Self { mut connection, checkpointing, shared, ageing, durable, lock } = self;
+        let _alarm = Alarm(Arc::clone(&shared.queue));
         let (ring, bell) = checkpoint::bell();
         let (queue, log) = (Arc::clone(&shared.queue), Arc::clone(&shared.log));
         let hooked = connection.wal_hook(Some(Arc::clone(&log).hook()));
@@ -267,6 +270,17 @@ impl Threads {
     }
 }
 
+/// Tells all who wait, if the writer panics, that nobody will answer them.
+struct Alarm(Arc<Queue>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.break_off(Reason("the writer panicked".into()));
+        }
+    }
+}
+
 fn progress(connection: &Connection) -> rusqlite::Result<Progress> {
     let compacted = schema::compacted_revision(connection)?;
     Ok(Progress {
@@ -278,7 +292,7 @@ fn progress(connection: &Connection) -> rusqlite::Result<Progress> {
 }
 
 /// Makes the directory so that it is still there after a power cut.
-fn make_directory(directory: &Path) -> std::io::Result<()> {
+fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }

@@ -120,6 +120,7 @@ impl<'c> Writer<'c> {
         let due = self.shared.leases.take_due(now);
         let compact_to = self.ageing.due(now, self.durable.revision, self.durable.compacted);
         if jobs.is_empty() && due.is_empty() && compact_to.is_none() && self.durable.sweeping.is_none() {
+            self.resting = false;
             return Ok(());
         }
         let mut group = Group {
