@@ -9,7 +9,7 @@ use ocelot_core::plan::{self, Gate, Plan, TaskPlan, Work};
 
 use crate::context::{Context, Event};
 use crate::pipeline::{PLAN_BYTES_MAX, Pipeline, too_heavy};
-use crate::problem::{At, Findings, Problems, Wrong, or_list, quote};
+use crate::problem::{At, Findings, Problems, Wrong, quote};
 use crate::read::matrix::Variant;
 use crate::read::task::Task;
 use crate::template::{self, Name};
@@ -71,7 +71,7 @@ impl Pipeline {
                 let wanted = !self.tags.is_empty() && self.tags.matches(tag);
                 (!wanted).then(|| match self.tags.is_empty() {
                     true => "tags start no runs here: there is no `tags`".to_owned(),
-                    false => format!("tag {tag} does not match {}", or_list(self.tags.written())),
+                    false => format!("tag {tag} does not match {}", self.tags.wanted()),
                 })
             }
             Event::PullRequest { target, .. } => {
@@ -88,7 +88,7 @@ impl Pipeline {
         let wanted = !self.branches.is_empty() && self.branches.matches(branch);
         (!wanted).then(|| match self.branches.is_empty() {
             true => "no branch starts a run: `branches` is empty".to_owned(),
-            false => format!("{what} {branch} does not match {}", or_list(self.branches.written())),
+            false => format!("{what} {branch} does not match {}", self.branches.wanted()),
         })
     }
 

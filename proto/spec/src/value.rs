@@ -249,12 +249,12 @@ const LABEL_MAX: usize = 128;
 
 pub(crate) fn label(text: &str) -> Result<(), Wrong> {
     let form = "a label is `word` or `key=value`";
-    if text.starts_with('!') {
+    if let Some(asked) = text.strip_prefix('!') {
         let wrong = Wrong::new(format!(
             "{} is how an executor is granted a label, not how a task asks for it",
             quote(text)
         ));
-        return Err(wrong.hint(format!("write {}", quote(&text[1..]))));
+        return Err(wrong.hint(format!("write {}", quote(asked))));
     }
     let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
     let valid = |part: &str| {

@@ -2,6 +2,8 @@
 //!
 //! After a change of the tables write them anew with `OCELOT_BLESS=1 cargo test -p ocelot-spec`.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::fs;
 
 use ocelot_spec::{Job, Pipeline};

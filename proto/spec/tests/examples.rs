@@ -1,5 +1,7 @@
 //! The examples that users are shown, each resolved to the plan they would get.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::collections::BTreeMap;
 
 use ocelot_spec::{Context, Event, Execution, Job, Pipeline, Resolution};

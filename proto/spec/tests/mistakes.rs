@@ -1,5 +1,7 @@
 //! Every kind of mistake with the message it gets: read the snapshot as its author would.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
