@@ -244,7 +244,7 @@ impl Replacer<'_> {
             return;
         }
         let result = match field {
-            Field::Image => value::line(text).and_then(|()| no_space(text)),
+            Field::Image => value::image(text),
             Field::Labels => value::label(text),
             Field::Directory | Field::StageDirectory => value::path(text),
             Field::Artifacts => value::line(text),
@@ -265,13 +265,6 @@ impl Replacer<'_> {
         if let Err(wrong) = result {
             self.findings.add(at, said_of(written, wrong));
         }
-    }
-}
-
-fn no_space(text: &str) -> Result<(), Wrong> {
-    match text.contains(char::is_whitespace) {
-        true => Err(Wrong::new(format!("{} is not an image", quote(text)))),
-        false => Ok(()),
     }
 }
 

@@ -288,6 +288,15 @@ pub(crate) fn line(text: &str) -> Result<(), Wrong> {
     }
 }
 
+/// An image's name, as far as it can be judged without a registry.
+pub(crate) fn image(text: &str) -> Result<(), Wrong> {
+    line(text)?;
+    match text.contains(char::is_whitespace) {
+        true => Err(Wrong::new(format!("{} is not an image", quote(text))).hint("write it like `rust:1.95`")),
+        false => Ok(()),
+    }
+}
+
 /// The group of a concurrency limit; `/name` is shared by all projects.
 pub(crate) fn group(text: &str) -> Result<(), Wrong> {
     if text == "/" {

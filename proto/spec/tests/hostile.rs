@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 
-use ocelot_spec::{Context, Event, Execution, FILE_BYTES_MAX, Job, Pipeline, Resolution};
+use ocelot_spec::{Context, Event, Execution, FILE_BYTES_MAX, Job, JobEvent, Pipeline, Resolution};
 
 const ADDRESS_SPACE_KIB: u32 = 96 * 1024;
 const PROCESSOR_SECONDS: u32 = 10;
@@ -168,6 +168,21 @@ fn large() -> Vec<Case> {
             text(format!("command: [x]\nimage: {}", "x".repeat(1_000_000))),
             "this has more than 200 characters",
         ),
+        (
+            "a regular expression of 1,000 characters",
+            text(format!("branches: ['{}.*']{TAIL}", "x/".repeat(500))),
+            "`x/x/",
+        ),
+        (
+            "a fraction of 1,000,000 digits",
+            text(format!("env: {{A: 1.{}}}{TAIL}", "5".repeat(1_000_000))),
+            "`1.5555",
+        ),
+        (
+            "an axis of 1,000,000 characters",
+            text(format!("env: {{A: '${{matrix.{}}}'}}{TAIL}", "a".repeat(1_000_000))),
+            "`${matrix.aaa",
+        ),
         ("a quote that never ends", text(format!("image: \"{}", "x ".repeat(400_000))), "not valid YAML"),
         ("a text of 500,000 lines", text(format!("x-0:\n{}", "  x\n".repeat(250_000))), "a task needs"),
         ("1 MiB of comments", text(full("# x\n")), "the file is empty"),
@@ -285,7 +300,7 @@ fn encodings() -> Vec<Case> {
 /// Reads a file in every way there is and returns the first message, or `ok`.
 fn read(bytes: &[u8]) -> String {
     drop(Job::parse("job.yml", bytes).map(|job| {
-        let run = Execution { event: "manual", run_number: 1, env: BTreeMap::new() };
+        let run = Execution { event: JobEvent::Manual, run_number: 1, env: BTreeMap::new() };
         drop(job.resolve(&BTreeMap::new(), &run));
     }));
     let context = Context {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ocelot_core::plan::{Class, Gate, Label, Plan, Pull, Runtime, SecretDelivery, Stage, TaskPlan, Work};
-use ocelot_spec::{Context, Event, Execution, Job, Pipeline, Resolution};
+use ocelot_spec::{Context, Event, Execution, Job, JobEvent, Pipeline, Resolution};
 
 fn on(event: Event) -> Context {
     Context {
@@ -230,7 +230,7 @@ tasks:
 fn a_secret_argument_is_delivered_beside_the_plan() {
     let file = "name: j\nimage: a:1\nargs: [{name: KEY, secret: true}, {name: N, default: 5}, {name: EMPTY}]\ncommand: [x, '${args.N}']\n";
     let job = Job::parse("j.yml", file.as_bytes()).unwrap();
-    let run = Execution { event: "manual", run_number: 1, env: map(&[("EXTRA", "e")]) };
+    let run = Execution { event: JobEvent::Manual, run_number: 1, env: map(&[("EXTRA", "e")]) };
     let resolution = job.resolve(&map(&[("KEY", "hunter2")]), &run).unwrap();
     assert!(!format!("{resolution:?}").contains("hunter2"));
     assert!(!serde_json::to_string(&resolution.plan).unwrap().contains("hunter2"));
@@ -254,4 +254,21 @@ tasks:
     let mut context = push("main");
     context.changed = Some(vec!["web/a.js".into(), "README".into()]);
     insta::assert_json_snapshot!(parse(file).explain(&context).unwrap());
+}
+
+#[test]
+fn json_and_carriage_returns_read_as_yaml_does() {
+    let json = "{\n\t\"image\": \"a:1\",\n\t\"stages\": [{\"name\": \"s\", \"script\": \"x\\ny\"}]\n}\n";
+    let script = |file: &str| stages(&plan(file, &push("main")).tasks[0])[0].script.clone();
+    assert_eq!(script(json), ["x\ny"]);
+    assert_eq!(
+        script("image: a:1\r\nstages:\r\n  - name: s\r\n    script: |\r\n      x\r\n      y\r\n"),
+        ["x\ny\n"]
+    );
+}
+
+#[test]
+fn what_is_parsed_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<(Pipeline, Job, Resolution, ocelot_spec::Problems)>();
 }
