@@ -223,6 +223,12 @@ impl Replacer<'_> {
                 *label = plan::Label { value: Some(value.to_owned()), key: key.to_owned() };
             }
         }
+        if let plan::Runtime::Container { image, pull, .. } = &mut planned.environment.runtime
+            && task.pulls_by_tag
+            && moves(image)
+        {
+            *pull = plan::Pull::Always;
+        }
         if let Some(variant) = (!planned.variant.is_empty()).then_some(&planned.variant) {
             let named = variant.iter().map(|(axis, value)| (value::axis_variable(axis), value.clone()));
             planned.environment.env.extend(named);
@@ -266,6 +272,12 @@ impl Replacer<'_> {
             self.findings.add(at, said_of(written, wrong));
         }
     }
+}
+
+/// Whether an image is fetched anew without being told: its tag is one that moves.
+fn moves(image: &str) -> bool {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    !image.contains('@') && (last.ends_with(":latest") || !last.contains(':'))
 }
 
 fn no_nul(text: &str) -> Result<(), Wrong> {

@@ -173,6 +173,7 @@ tasks:
   latest: {image: 'registry.example.com:5000/a'}
   tagged: {image: 'a:1'}
   digest: {image: 'a@sha256:00'}
+  variant: {matrix: {image: ['a:1', 'b:latest']}, image: '${matrix.image}'}
   asked: {image: a, pull: missing, approval: {by: [ops]}}
   normal: {image: 'a:1', approval: {by: [ops]}, class: normal}
 ";
@@ -185,9 +186,22 @@ tasks:
             Runtime::Process => None,
         })
         .collect();
-    assert_eq!(pulls, [Pull::Always, Pull::Missing, Pull::Missing, Pull::Missing, Pull::Missing]);
-    let classes: Vec<Class> = plan.tasks.iter().map(|task| task.class).collect();
-    assert_eq!(classes, [Class::Normal, Class::Normal, Class::Normal, Class::Exclusive, Class::Normal]);
+    assert_eq!(
+        pulls,
+        [
+            Pull::Always,
+            Pull::Missing,
+            Pull::Missing,
+            Pull::Missing,
+            Pull::Always,
+            Pull::Missing,
+            Pull::Missing
+        ]
+    );
+    let class = |name: &str| plan.tasks.iter().find(|task| task.name == name).map(|task| task.class);
+    assert_eq!(class("latest"), Some(Class::Normal));
+    assert_eq!(class("asked"), Some(Class::Exclusive), "an approval makes it so");
+    assert_eq!(class("normal"), Some(Class::Normal));
 }
 
 #[test]
@@ -271,4 +285,30 @@ fn json_and_carriage_returns_read_as_yaml_does() {
 fn what_is_parsed_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<(Pipeline, Job, Resolution, ocelot_spec::Problems)>();
+}
+
+#[test]
+fn every_key_of_a_pipeline_reaches_the_plan() {
+    let mut context = push("main");
+    context.message = "go".into();
+    context.changed = Some(vec!["src/a".into()]);
+    insta::assert_json_snapshot!(plan(include_str!("every-key.yml"), &context));
+}
+
+#[test]
+fn every_key_of_a_job_file_is_read() {
+    let job = Job::parse("j.yml", include_str!("every-key.job.yml").as_bytes()).unwrap();
+    let run = Execution { event: JobEvent::Schedule, run_number: 1, env: BTreeMap::new() };
+    let plan = job.resolve(&job.schedules[0].args, &run).unwrap().plan;
+    insta::assert_debug_snapshot!((
+        &job.name,
+        &job.description,
+        &job.organization,
+        &job.authors,
+        &job.contributors,
+        &job.authorized_groups,
+        &job.args,
+        &job.schedules,
+        plan
+    ));
 }
