@@ -14,6 +14,14 @@ const PROCESSOR_SECONDS: u32 = 10;
 
 const TAIL: &str = "\nimage: a:1\nstages: [{name: s, script: x}]\n";
 
+/// What a child reads to prove that the limits hold.
+const WASTE: &[u8] = b"\0waste";
+
+fn waste() -> String {
+    let wasted = vec![1_u8; 2 * 1024 * ADDRESS_SPACE_KIB as usize];
+    if std::hint::black_box(wasted).len() > FILE_BYTES_MAX { "wasted" } else { "" }.to_owned()
+}
+
 /// A file and the beginning of the first message that it must get; `ok` if it is right.
 type Case = (&'static str, Vec<u8>, &'static str);
 
@@ -327,7 +335,9 @@ fn read(bytes: &[u8]) -> String {
 
 /// Runs this program again for one case, under the limits.
 fn child(bytes: &[u8], measure: bool) -> io::Result<String> {
-    let script = format!("ulimit -v {ADDRESS_SPACE_KIB} -t {PROCESSOR_SECONDS} -c 0; exec \"$0\" \"$@\"");
+    let script = format!(
+        "ulimit -v {ADDRESS_SPACE_KIB} && ulimit -t {PROCESSOR_SECONDS} && ulimit -c 0 && exec \"$0\" \"$@\""
+    );
     let program = std::env::current_exe()?;
     let mut command = Command::new("sh");
     command
@@ -375,12 +385,16 @@ fn main() -> io::Result<ExitCode> {
     if has("--case") {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes)?;
-        let message = read(&bytes);
+        let message = if bytes == WASTE { waste() } else { read(&bytes) };
         if has("--measure") {
             write!(out, "{}  ", cost()?)?;
         }
         write!(out, "{message}")?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if child(WASTE, false)? == "wasted" {
+        writeln!(out, "the limits do not hold: a child could use twice the address space")?;
+        return Ok(ExitCode::FAILURE);
     }
     let mut failed = 0;
     let cases = cases();
