@@ -159,6 +159,15 @@ command: [echo, '${event}', '${project}', '${run.number}', '${commit}', '$${bran
 }
 
 #[test]
+fn a_group_of_the_branch_has_a_name_for_an_event_without_one() {
+    let file = format!("tags: '**'\nconcurrency: {{group: '${{branch}}'}}\n{ONE}");
+    let group = |context: &Context| plan(&file, context).concurrency.map(|concurrency| concurrency.group);
+    assert_eq!(group(&push("main")).as_deref(), Some("main"));
+    assert_eq!(group(&tag("v1")).as_deref(), Some("tag:v1"));
+    assert_eq!(group(&on(Event::Manual { branch: None, tag: None })).as_deref(), Some("commit:c0ffee"));
+}
+
+#[test]
 fn a_script_is_never_replaced() {
     let script = "echo ${branch} ${BRANCH:-x} $${branch} ${commit}";
     let plan = plan(&format!("image: a:1\nstages: [{{name: s, script: '{script}'}}]\n"), &push("$(reboot)"));
