@@ -114,10 +114,18 @@ impl Context {
 
     /// The same within a concurrency group. A pull request's branch may have the name of one of the
     /// project's own; `:` can be in no branch, so the two never share a group and cancel each other.
+    /// An event without a branch has a group of its tag or commit, for a group needs a name.
     pub(crate) fn value_in_group(&self, name: &Name<'_>) -> String {
-        match (name, self.event.pull_request()) {
-            (Name::Branch, Some(number)) => format!("pull_request:{number}"),
-            _ => self.value(name),
+        if *name != Name::Branch {
+            return self.value(name);
+        }
+        match (&self.event, self.event.branch()) {
+            (Event::PullRequest { number, .. }, _) => format!("pull_request:{number}"),
+            (_, Some(branch)) => branch.to_owned(),
+            (_, None) => match self.event.tag() {
+                Some(tag) => format!("tag:{tag}"),
+                None => format!("commit:{}", self.commit),
+            },
         }
     }
 }

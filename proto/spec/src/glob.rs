@@ -3,7 +3,7 @@
 //! A pattern is compiled to a small automaton and all its states are followed at once, so matching takes
 //! at most pattern times text steps whatever the pattern says. Nothing here reads a file system.
 
-use crate::problem::Wrong;
+use crate::problem::{Wrong, or_list};
 
 /// Longer patterns are refused.
 pub(crate) const PATTERN_MAX: usize = 1024;
@@ -221,17 +221,21 @@ impl Globs {
         self.written.is_empty()
     }
 
-    pub(crate) fn written(&self) -> &[String] {
-        &self.written
+    /// What matches, in words: `main or release/** (except release/old/**)`.
+    pub(crate) fn wanted(&self) -> String {
+        let excluded = |pattern: &&String| pattern.starts_with('!');
+        let wanted: Vec<&str> =
+            self.written.iter().filter(|glob| !excluded(glob)).map(String::as_str).collect();
+        let except: Vec<&str> = self.written.iter().filter_map(|glob| glob.strip_prefix('!')).collect();
+        let wanted = if wanted.is_empty() { "anything".to_owned() } else { or_list(&wanted) };
+        if except.is_empty() { wanted } else { format!("{wanted} (except {})", or_list(&except)) }
     }
 }
 
 /// Refuses what can only be meant as a regular expression or can match no branch and no tag.
 pub(crate) fn check_ref(pattern: &str) -> Result<(), Wrong> {
     let bare = pattern.strip_prefix('!').unwrap_or(pattern);
-    let after_any = |index: usize| {
-        bare[..index].ends_with(|c: char| matches!(c, '/' | '-' | '_' | '^' | '(')) || index == 0
-    };
+    let after_any = |index: usize| bare[..index].ends_with(['/', '-', '_', '^', '(']) || index == 0;
     let dot_any = bare.match_indices(".*").any(|(index, _)| after_any(index));
     let is_regex = dot_any
         || bare.starts_with('^')

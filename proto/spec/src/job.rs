@@ -83,11 +83,29 @@ pub enum CatchUp {
 /// What a job is resolved against, beside its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Execution {
-    /// `manual`, `schedule` or `upstream`.
-    pub event: &'static str,
+    pub event: JobEvent,
     pub run_number: u64,
     /// Variables given with the run.
     pub env: BTreeMap<String, String>,
+}
+
+/// What started an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEvent {
+    Manual,
+    Schedule,
+    Upstream,
+}
+
+impl JobEvent {
+    /// The word that `${event}` stands for.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Schedule => "schedule",
+            Self::Upstream => "upstream",
+        }
+    }
 }
 
 /// The plan of one execution, and the values that must not be in it.
@@ -169,7 +187,7 @@ impl Job {
                 arg.and_then(value_of).unwrap_or_default()
             }
             Name::RunNumber => run.run_number.to_string(),
-            Name::Event => run.event.to_owned(),
+            Name::Event => run.event.word().to_owned(),
             Name::Branch | Name::Tag | Name::Commit | Name::Pr | Name::Project | Name::Matrix(_) => {
                 String::new()
             }

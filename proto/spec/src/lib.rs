@@ -28,7 +28,7 @@ mod when;
 pub use context::{Context, Event};
 pub use explain::{Explanation, StageExplanation, TaskExplanation, Verdict};
 pub use glob::{Glob, Globs};
-pub use job::{Arg, CatchUp, Execution, Job, JobResolution, Overlap, Schedule};
+pub use job::{Arg, CatchUp, Execution, Job, JobEvent, JobResolution, Overlap, Schedule};
 pub use kind::FileKind;
 pub use pipeline::{PLAN_BYTES_MAX, PLAN_TASKS_MAX, Pipeline, TASKS_MAX};
 pub use problem::{PROBLEMS_MAX, Place, Problem, Problems};

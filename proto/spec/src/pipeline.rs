@@ -54,7 +54,7 @@ impl Pipeline {
         let tasks = if fields.has("tasks") { several(&fields, findings) } else { one(&fields, findings) };
         check_needs(&tasks, findings);
         check_size(&tasks, findings);
-        let concurrency = parts_concurrency(&fields, findings);
+        let concurrency = run_concurrency(&fields, findings);
         Self {
             file: file.to_owned(),
             source: shown.to_owned(),
@@ -70,7 +70,7 @@ impl Pipeline {
 }
 
 /// The run's own concurrency; a matrix has no value there, it belongs to no task.
-fn parts_concurrency(fields: &Fields<'_>, findings: &mut Findings) -> Option<(plan::Concurrency, At)> {
+fn run_concurrency(fields: &Fields<'_>, findings: &mut Findings) -> Option<(plan::Concurrency, At)> {
     use crate::template::{Name, known_names};
 
     let found = concurrency(fields)?;

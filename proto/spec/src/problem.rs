@@ -211,8 +211,12 @@ pub(crate) fn is_hidden(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Makes a message fit to be shown, whatever piece of the file stands in it.
 fn printable(text: &str) -> String {
-    text.chars().map(visible).collect()
+    const MESSAGE_MAX: usize = 600;
+    let shown = text.chars().take(MESSAGE_MAX).map(visible);
+    let cut = text.chars().nth(MESSAGE_MAX).map(|_| '…');
+    shown.chain(cut).collect()
 }
 
 /// Quotes a piece of the file for a message, cut to what a person reads.

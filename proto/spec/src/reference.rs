@@ -6,7 +6,7 @@ use crate::keys;
 use crate::schema::definition_name;
 use crate::table::{Form, Kind, Object};
 
-const PROSE: &str = include_str!("reference.md");
+const PROSE: &str = include_str!("reference.template");
 
 const TABLES: [&Object; 18] = [
     &keys::PIPELINE,

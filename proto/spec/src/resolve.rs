@@ -9,7 +9,7 @@ use ocelot_core::plan::{self, Gate, Plan, TaskPlan, Work};
 
 use crate::context::{Context, Event};
 use crate::pipeline::{PLAN_BYTES_MAX, Pipeline, too_heavy};
-use crate::problem::{At, Findings, Problems, Wrong, or_list, quote};
+use crate::problem::{At, Findings, Problems, Wrong, quote};
 use crate::read::matrix::Variant;
 use crate::read::task::Task;
 use crate::template::{self, Name};
@@ -71,7 +71,7 @@ impl Pipeline {
                 let wanted = !self.tags.is_empty() && self.tags.matches(tag);
                 (!wanted).then(|| match self.tags.is_empty() {
                     true => "tags start no runs here: there is no `tags`".to_owned(),
-                    false => format!("tag {tag} does not match {}", or_list(self.tags.written())),
+                    false => format!("tag {tag} does not match {}", self.tags.wanted()),
                 })
             }
             Event::PullRequest { target, .. } => {
@@ -88,7 +88,7 @@ impl Pipeline {
         let wanted = !self.branches.is_empty() && self.branches.matches(branch);
         (!wanted).then(|| match self.branches.is_empty() {
             true => "no branch starts a run: `branches` is empty".to_owned(),
-            false => format!("{what} {branch} does not match {}", or_list(self.branches.written())),
+            false => format!("{what} {branch} does not match {}", self.branches.wanted()),
         })
     }
 
@@ -223,6 +223,12 @@ impl Replacer<'_> {
                 *label = plan::Label { value: Some(value.to_owned()), key: key.to_owned() };
             }
         }
+        if let plan::Runtime::Container { image, pull, .. } = &mut planned.environment.runtime
+            && task.pulls_by_tag
+            && moves(image)
+        {
+            *pull = plan::Pull::Always;
+        }
         if let Some(variant) = (!planned.variant.is_empty()).then_some(&planned.variant) {
             let named = variant.iter().map(|(axis, value)| (value::axis_variable(axis), value.clone()));
             planned.environment.env.extend(named);
@@ -244,7 +250,7 @@ impl Replacer<'_> {
             return;
         }
         let result = match field {
-            Field::Image => value::line(text).and_then(|()| no_space(text)),
+            Field::Image => value::image(text),
             Field::Labels => value::label(text),
             Field::Directory | Field::StageDirectory => value::path(text),
             Field::Artifacts => value::line(text),
@@ -268,11 +274,10 @@ impl Replacer<'_> {
     }
 }
 
-fn no_space(text: &str) -> Result<(), Wrong> {
-    match text.contains(char::is_whitespace) {
-        true => Err(Wrong::new(format!("{} is not an image", quote(text)))),
-        false => Ok(()),
-    }
+/// Whether an image is fetched anew without being told: its tag is one that moves.
+fn moves(image: &str) -> bool {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    !image.contains('@') && (last.ends_with(":latest") || !last.contains(':'))
 }
 
 fn no_nul(text: &str) -> Result<(), Wrong> {

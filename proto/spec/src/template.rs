@@ -97,6 +97,10 @@ pub(crate) fn check(text: &str) -> Result<(), Wrong> {
 
 fn unknown(name: &str) -> Wrong {
     let wrong = Wrong::new(format!("`${{...}}` does not know the name {}", quote(name)));
+    let bare = name.trim_start_matches('{').trim();
+    if bare != name && Name::of(bare).is_some() {
+        return wrong.hint(format!("write `${{{bare}}}`, with one pair of braces and no spaces"));
+    }
     match nearest(name, NAMES) {
         Some(near) => wrong.hint(format!("did you mean `${{{near}}}`?")),
         None => wrong.hint(format!(

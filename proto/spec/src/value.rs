@@ -249,12 +249,12 @@ const LABEL_MAX: usize = 128;
 
 pub(crate) fn label(text: &str) -> Result<(), Wrong> {
     let form = "a label is `word` or `key=value`";
-    if text.starts_with('!') {
+    if let Some(asked) = text.strip_prefix('!') {
         let wrong = Wrong::new(format!(
             "{} is how an executor is granted a label, not how a task asks for it",
             quote(text)
         ));
-        return Err(wrong.hint(format!("write {}", quote(&text[1..]))));
+        return Err(wrong.hint(format!("write {}", quote(asked))));
     }
     let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
     let valid = |part: &str| {
@@ -285,6 +285,15 @@ pub(crate) fn line(text: &str) -> Result<(), Wrong> {
             Err(Wrong::new(format!("this is shown on one line and cannot hold U+{:04X}", u32::from(c))))
         }
         None => Ok(()),
+    }
+}
+
+/// An image's name, as far as it can be judged without a registry.
+pub(crate) fn image(text: &str) -> Result<(), Wrong> {
+    line(text)?;
+    match text.contains(char::is_whitespace) {
+        true => Err(Wrong::new(format!("{} is not an image", quote(text))).hint("write it like `rust:1.95`")),
+        false => Ok(()),
     }
 }
 

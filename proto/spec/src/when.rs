@@ -95,7 +95,7 @@ impl When {
 }
 
 fn named_fact(what: &str, globs: &Globs, value: Option<&str>) -> Fact {
-    let wanted = or_list(globs.written());
+    let wanted = globs.wanted();
     match value {
         None => Fact { holds: false, says: format!("there is no {what}, and {wanted} is asked for") },
         Some(value) if globs.matches(value) => {
@@ -112,7 +112,7 @@ fn event_fact(words: &[String], event: &Event) -> Fact {
 }
 
 fn paths_fact(globs: &Globs, changed: Option<&[String]>) -> Fact {
-    let wanted = or_list(globs.written());
+    let wanted = globs.wanted();
     let Some(changed) = changed else {
         return Fact {
             holds: true,

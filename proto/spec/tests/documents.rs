@@ -2,6 +2,8 @@
 //!
 //! After a change of the tables write them anew with `OCELOT_BLESS=1 cargo test -p ocelot-spec`.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::fs;
 
 use ocelot_spec::{Job, Pipeline};
@@ -55,6 +57,40 @@ fn every_key_of_the_schema_is_in_the_reference() {
             );
         }
     }
+}
+
+/// So that the snapshots of these two files show what every key does.
+#[test]
+fn the_files_of_every_key_use_every_key() {
+    let job_only = [
+        "name",
+        "description",
+        "organization",
+        "authors",
+        "contributors",
+        "args",
+        "authorized_groups",
+        "schedule",
+        "version",
+    ];
+    let pipeline: serde_json::Value = serde_json::from_str(&ocelot_spec::pipeline_schema()).unwrap();
+    let job: serde_json::Value = serde_json::from_str(&ocelot_spec::job_schema()).unwrap();
+    let of_job = properties(&job).into_iter().filter(|property| {
+        job_only.contains(&property.as_str())
+            || property.starts_with("argument.")
+            || property.starts_with("schedule.")
+    });
+    let missing = |text: &str, property: &String| {
+        let key = property.rsplit('.').next().unwrap();
+        !text.contains(&format!("{key}: ")) && !text.contains(&format!("{key}:\n"))
+    };
+    let pipeline_text = include_str!("every-key.yml");
+    let left: Vec<String> = properties(&pipeline)
+        .into_iter()
+        .filter(|property| missing(pipeline_text, property))
+        .chain(of_job.filter(|property| missing(include_str!("every-key.job.yml"), property)))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The examples that users are shown, each resolved to the plan they would get.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::collections::BTreeMap;
 
-use ocelot_spec::{Context, Event, Execution, Job, Pipeline, Resolution};
+use ocelot_spec::{Context, Event, Execution, Job, JobEvent, Pipeline, Resolution};
 
 fn example(file: &str) -> Vec<u8> {
     std::fs::read(format!("{}/../../docs/examples/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -72,7 +74,7 @@ fn the_deployment_waits_for_a_person() {
 fn the_job_gets_its_arguments() {
     let job = Job::parse("restore-check.job.yml", &example("restore-check.job.yml")).unwrap();
     let given = BTreeMap::from([("DB".to_owned(), "orders".to_owned())]);
-    let run = Execution { event: "manual", run_number: 3, env: BTreeMap::new() };
+    let run = Execution { event: JobEvent::Manual, run_number: 3, env: BTreeMap::new() };
     insta::assert_json_snapshot!(job.resolve(&given, &run).unwrap().plan);
     insta::assert_debug_snapshot!(job.schedules);
 }

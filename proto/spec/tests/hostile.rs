@@ -7,12 +7,20 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 
-use ocelot_spec::{Context, Event, Execution, FILE_BYTES_MAX, Job, Pipeline, Resolution};
+use ocelot_spec::{Context, Event, Execution, FILE_BYTES_MAX, Job, JobEvent, Pipeline, Resolution};
 
 const ADDRESS_SPACE_KIB: u32 = 96 * 1024;
 const PROCESSOR_SECONDS: u32 = 10;
 
 const TAIL: &str = "\nimage: a:1\nstages: [{name: s, script: x}]\n";
+
+/// What a child reads to prove that the limits hold.
+const WASTE: &[u8] = b"\0waste";
+
+fn waste() -> String {
+    let wasted = vec![1_u8; 2 * 1024 * ADDRESS_SPACE_KIB as usize];
+    if std::hint::black_box(wasted).len() > FILE_BYTES_MAX { "wasted" } else { "" }.to_owned()
+}
 
 /// A file and the beginning of the first message that it must get; `ok` if it is right.
 type Case = (&'static str, Vec<u8>, &'static str);
@@ -24,6 +32,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, not a procedure")]
 fn bombs() -> Vec<Case> {
     let text = |text: String| text.into_bytes();
     let laughs: String =
@@ -42,7 +51,7 @@ fn bombs() -> Vec<Case> {
     vec![
         (
             "billion laughs",
-            text(format!("x-0: &a0 [{}]\n{laughs}{TAIL}", vec!["lol"; 9].join(","))),
+            text(format!("x-0: &a0 [{}]\n{laughs}{TAIL}", ["lol"; 9].join(","))),
             "more than 50000 keys",
         ),
         (
@@ -140,6 +149,7 @@ fn deep_aliases() -> String {
     format!("x-0: &a0 [1]\n{levels}{TAIL}")
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, not a procedure")]
 fn large() -> Vec<Case> {
     let many =
         |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
@@ -165,6 +175,21 @@ fn large() -> Vec<Case> {
             "an image of 1,000,000 bytes",
             text(format!("command: [x]\nimage: {}", "x".repeat(1_000_000))),
             "this has more than 200 characters",
+        ),
+        (
+            "a regular expression of 1,000 characters",
+            text(format!("branches: ['{}.*']{TAIL}", "x/".repeat(500))),
+            "`x/x/",
+        ),
+        (
+            "a fraction of 1,000,000 digits",
+            text(format!("env: {{A: 1.{}}}{TAIL}", "5".repeat(1_000_000))),
+            "`1.5555",
+        ),
+        (
+            "an axis of 1,000,000 characters",
+            text(format!("env: {{A: '${{matrix.{}}}'}}{TAIL}", "a".repeat(1_000_000))),
+            "`${matrix.aaa",
         ),
         ("a quote that never ends", text(format!("image: \"{}", "x ".repeat(400_000))), "not valid YAML"),
         ("a text of 500,000 lines", text(format!("x-0:\n{}", "  x\n".repeat(250_000))), "a task needs"),
@@ -283,7 +308,7 @@ fn encodings() -> Vec<Case> {
 /// Reads a file in every way there is and returns the first message, or `ok`.
 fn read(bytes: &[u8]) -> String {
     drop(Job::parse("job.yml", bytes).map(|job| {
-        let run = Execution { event: "manual", run_number: 1, env: BTreeMap::new() };
+        let run = Execution { event: JobEvent::Manual, run_number: 1, env: BTreeMap::new() };
         drop(job.resolve(&BTreeMap::new(), &run));
     }));
     let context = Context {
@@ -310,7 +335,9 @@ fn read(bytes: &[u8]) -> String {
 
 /// Runs this program again for one case, under the limits.
 fn child(bytes: &[u8], measure: bool) -> io::Result<String> {
-    let script = format!("ulimit -v {ADDRESS_SPACE_KIB} -t {PROCESSOR_SECONDS} -c 0; exec \"$0\" \"$@\"");
+    let script = format!(
+        "ulimit -v {ADDRESS_SPACE_KIB} && ulimit -t {PROCESSOR_SECONDS} && ulimit -c 0 && exec \"$0\" \"$@\""
+    );
     let program = std::env::current_exe()?;
     let mut command = Command::new("sh");
     command
@@ -358,12 +385,16 @@ fn main() -> io::Result<ExitCode> {
     if has("--case") {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes)?;
-        let message = read(&bytes);
+        let message = if bytes == WASTE { waste() } else { read(&bytes) };
         if has("--measure") {
             write!(out, "{}  ", cost()?)?;
         }
         write!(out, "{message}")?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if child(WASTE, false)? == "wasted" {
+        writeln!(out, "the limits do not hold: a child could use twice the address space")?;
+        return Ok(ExitCode::FAILURE);
     }
     let mut failed = 0;
     let cases = cases();

@@ -1,9 +1,11 @@
 //! Every kind of mistake with the message it gets: read the snapshot as its author would.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use ocelot_spec::{Context, Event, Execution, Job, Pipeline, Problems};
+use ocelot_spec::{Context, Event, Execution, Job, JobEvent, Pipeline, Problems};
 
 struct Mistake<'t> {
     title: &'t str,
@@ -83,7 +85,11 @@ command: [./check]
     let job = Job::parse("check.yml", file).unwrap();
     let given = [("MOD", "fast"), ("MODE", "slow"), ("HOST", "example.org"), ("KEY", "hunter2")];
     let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let run = Execution { event: "manual", run_number: 1, env: BTreeMap::from([("DB".into(), "x".into())]) };
+    let run = Execution {
+        event: JobEvent::Manual,
+        run_number: 1,
+        env: BTreeMap::from([("DB".into(), "x".into())]),
+    };
     insta::assert_snapshot!(job.resolve(&given.into(), &run).unwrap_err());
 }
 

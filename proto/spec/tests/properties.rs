@@ -1,5 +1,7 @@
 //! What holds for every file and every event.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::collections::{BTreeMap, HashSet};
 
 use ocelot_core::plan::{Gate, Plan, Work};

@@ -50,7 +50,7 @@ pub(crate) fn variants(task: &Fields<'_>, findings: &mut Findings) -> Vec<Varian
     let axes = axes(matrix, findings);
     let Some(mut variants) = combinations(matrix, &axes, findings) else { return Vec::new() };
     exclude(matrix, &axes, &mut variants, findings);
-    variants.extend(maps(matrix, "include").map(|node| named(node)));
+    variants.extend(maps(matrix, "include").map(named));
     if variants.is_empty() {
         findings
             .add(matrix.at, Wrong::new("this matrix has no variants").hint("give it an axis, or remove it"));

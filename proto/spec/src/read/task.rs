@@ -29,6 +29,8 @@ pub(crate) struct Task {
     pub(crate) stage_conditions: Vec<When>,
     /// Where the keys stand in which `${...}` is replaced.
     pub(crate) places: BTreeMap<&'static str, At>,
+    /// Whether the image's tag decides how it is fetched, which is known once `${...}` is replaced.
+    pub(crate) pulls_by_tag: bool,
     /// What one plan of it weighs, for the limit on all of them.
     pub(crate) weight: usize,
 }
@@ -110,6 +112,7 @@ impl Task {
             prototype,
             stage_conditions,
             places,
+            pulls_by_tag: !fields.has("pull"),
             weight: weight(fields.own) + fields.defaults.map_or(0, weight),
         };
         if let Some(when) = fields.fields("when") {
@@ -276,12 +279,6 @@ fn environment(
     }
 }
 
-/// Whether an image is fetched anew without being told: its tag is one that moves.
-fn moves(image: &str) -> bool {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    !image.contains('@') && (last.ends_with(":latest") || !last.contains(':'))
-}
-
 fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
     if fields.word("runtime") == Some("process") {
         for key in
@@ -305,7 +302,6 @@ fn runtime(fields: &Fields<'_>, findings: &mut Findings) -> plan::Runtime {
         pull: match fields.word("pull") {
             Some("always") => plan::Pull::Always,
             Some("never") => plan::Pull::Never,
-            None if moves(&image) => plan::Pull::Always,
             Some(_) | None => plan::Pull::Missing,
         },
         image,
