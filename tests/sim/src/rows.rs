@@ -23,7 +23,7 @@ impl Bounds {
         Self { faults_normal: 1, faults_exclusive: 0, faults_off: 1, states_max: 400_000 };
     /// Minutes, in a release build.
     pub const LONG: Self =
-        Self { faults_normal: 3, faults_exclusive: 2, faults_off: 2, states_max: 60_000_000 };
+        Self { faults_normal: 3, faults_exclusive: 2, faults_off: 1, states_max: 60_000_000 };
 }
 
 /// One line of the table.
