@@ -26,14 +26,22 @@ impl Bounds {
         Self { faults_normal: 3, faults_exclusive: 2, faults_off: 1, states_max: 60_000_000 };
 }
 
+impl Bounds {
+    /// Returns the same bounds with another number of faults in every row.
+    #[must_use]
+    pub fn with_faults(self, faults: u8) -> Self {
+        Self { faults_normal: faults, faults_exclusive: faults, faults_off: faults, ..self }
+    }
+}
+
 /// One line of the table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     pub class: String,
     pub cancels: bool,
     pub faults: u8,
-    /// The guard that is off and the step of the protocol it belongs to.
-    pub off: Option<(String, &'static str)>,
+    /// The guards that are off, and the steps of the protocol they belong to.
+    pub off: Vec<(String, &'static str)>,
     pub states: usize,
     pub depth: usize,
     pub edges: usize,
@@ -51,15 +59,15 @@ pub fn with_all(class: Class, cancels: bool, bounds: &Bounds) -> Row {
         Class::Normal | Class::Once => bounds.faults_normal,
         Class::Exclusive => bounds.faults_exclusive,
     };
-    search(Model { class, cancels, faults, off: None }, bounds.states_max)
+    search(Model { class, cancels, faults, off: [None; 2] }, bounds.states_max)
 }
 
-/// Searches with one guard off, with more and more faults until something breaks.
-pub fn without(guard: Guard, bounds: &Bounds) -> Row {
+/// Searches with a guard off, or two, with more and more faults until something breaks.
+pub fn without(guard: Guard, other: Option<Guard>, bounds: &Bounds) -> Row {
     let (class, cancels) = guard.stage();
     let mut faults = 0;
     loop {
-        let row = search(Model { class, cancels, faults, off: Some(guard) }, bounds.states_max);
+        let row = search(Model { class, cancels, faults, off: [Some(guard), other] }, bounds.states_max);
         if row.violated || faults == bounds.faults_off {
             return row;
         }
@@ -79,7 +87,7 @@ fn search(model: Model, states_max: usize) -> Row {
         class: format!("{:?}", model.class).to_lowercase(),
         cancels: model.cancels,
         faults: model.faults,
-        off: model.off.map(|guard| (format!("{guard:?}"), guard.promise())),
+        off: model.off.into_iter().flatten().map(|guard| (format!("{guard:?}"), guard.promise())).collect(),
         states: found.states,
         depth: found.depth,
         edges: found.edges,
@@ -93,8 +101,9 @@ fn search(model: Model, states_max: usize) -> Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let class = if self.cancels { format!("{}+cancel", self.class) } else { self.class.clone() };
-        let off = self.off.as_ref().map_or("", |(guard, _)| guard);
+        let off: Vec<&str> = self.off.iter().map(|(guard, _)| guard.as_str()).collect();
+        let off = off.join(", ");
         let Self { faults, states, depth, edges, verdict, .. } = self;
-        write!(f, "{class:17} {faults:>6} {off:32} {states:>10} {depth:>5} {edges:>11}  {verdict}")
+        write!(f, "{class:17} {faults:>6} {off:51} {states:>10} {depth:>5} {edges:>11}  {verdict}")
     }
 }

@@ -149,7 +149,8 @@ impl Hand<'_> {
         let holder = self.world.executors[usize::from(record.executor)];
         let listed = holder.power == Power::Up
             && holder.incarnation == record.incarnation
-            && holder.held != record.attempt;
+            && holder.held != record.attempt
+            && self.world.acknowledged[slot(record.attempt)] != 0;
         if !listed {
             return;
         }

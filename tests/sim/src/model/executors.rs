@@ -60,7 +60,15 @@ impl Hand<'_> {
                     executor.vouched = if timed { GUARD_TICKS } else { 0 };
                 });
                 world.acknowledged[slot(attempt)] |= bit(incarnation);
-                self.emit(Move::Accepts { executor: number, attempt }, world, None);
+                let record = &self.world.record;
+                let given_again = record.stands == Stands::Offered
+                    && (record.attempt, record.executor, record.incarnation)
+                        == (attempt, number, incarnation);
+                let made = match given_again {
+                    true => Move::Accepts { executor: number, attempt },
+                    false => Move::AcceptsLate { executor: number, attempt },
+                };
+                self.emit(made, world, None);
             }
         }
         if executor.held == 0 || executor.phase != Phase::Accepted {

@@ -77,6 +77,13 @@ impl Guard {
         Self::FinishedAbsorbs,
     ];
 
+    /// Guards of which each holds what the other lets through: only without both it breaks.
+    pub const PAIRS: [[Self; 2]; 3] = [
+        [Self::AcknowledgeComparesSession, Self::AcknowledgeRestartsWait],
+        [Self::LostComparesSession, Self::LostComparesEpoch],
+        [Self::StartChecksDeadline, Self::ForkChecksDeadline],
+    ];
+
     /// Returns the step of the protocol that it belongs to.
     pub fn promise(self) -> &'static str {
         match self {

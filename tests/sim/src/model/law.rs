@@ -24,7 +24,8 @@ pub struct Model {
     pub class: Class,
     pub cancels: bool,
     pub faults: u8,
-    pub off: Option<Guard>,
+    /// One guard off, or two that cover for each other.
+    pub off: [Option<Guard>; 2],
 }
 
 /// An invariant that is broken.
@@ -38,7 +39,7 @@ pub(super) struct Verdict {
 
 impl Model {
     pub(super) fn on(&self, guard: Guard) -> bool {
-        self.off != Some(guard)
+        !self.off.contains(&Some(guard))
     }
 
     pub(super) fn timed(&self) -> bool {
@@ -66,36 +67,38 @@ impl Model {
     fn bend_question(&self, base: &Record, event: &Event) -> (Record, Class, Event) {
         let (mut asked, mut class, mut bent) = (*base, self.class, event.clone());
         let ends = matches!(event, Event::Completed(_) | Event::SessionGone(_) | Event::Missing { .. });
-        match self.off {
-            Some(Guard::CancelWins) if matches!(event, Event::Completed(_)) => asked = uncancelled(base),
-            Some(Guard::CancelNeverRequeues) if matches!(event, Event::SessionGone(_)) => {
-                asked = uncancelled(base);
-            }
-            Some(Guard::FinishedAbsorbs) if base.stands == Stands::Finished => {
-                asked = Record { stands: Stands::Running, completed: 0, ..*base };
-            }
-            Some(Guard::OnceNeverRetried) if ends => class = Class::Normal,
-            Some(Guard::MissingWaitsInFull) if matches!(event, Event::Missing { .. }) => {
-                class = Class::Normal;
-            }
-            Some(Guard::MissingComparesSequence) => {
-                if let Event::Missing { lists, .. } = &mut bent {
-                    *lists = lists_after(base.attempt);
+        for off in self.off.into_iter().flatten() {
+            match off {
+                Guard::CancelWins if matches!(event, Event::Completed(_)) => asked = uncancelled(base),
+                Guard::CancelNeverRequeues if matches!(event, Event::SessionGone(_)) => {
+                    asked = uncancelled(base);
                 }
-            }
-            Some(Guard::CompleteComparesAttempt) if base.acknowledged() => {
-                if let Event::Completed(completion) = &mut bent {
-                    completion.claim = live_claim(base);
+                Guard::FinishedAbsorbs if base.stands == Stands::Finished => {
+                    asked = Record { stands: Stands::Running, completed: 0, ..*base };
                 }
-            }
-            Some(Guard::CompleteComparesSession) if base.acknowledged() => {
-                if let Event::Completed(completion) = &mut bent
-                    && completion.claim.attempt == live_claim(base).attempt
-                {
-                    completion.claim = live_claim(base);
+                Guard::OnceNeverRetried if ends => class = Class::Normal,
+                Guard::MissingWaitsInFull if matches!(event, Event::Missing { .. }) => {
+                    class = Class::Normal;
                 }
+                Guard::MissingComparesSequence => {
+                    if let Event::Missing { lists, .. } = &mut bent {
+                        *lists = lists_after(base.attempt);
+                    }
+                }
+                Guard::CompleteComparesAttempt if base.acknowledged() => {
+                    if let Event::Completed(completion) = &mut bent {
+                        completion.claim = live_claim(base);
+                    }
+                }
+                Guard::CompleteComparesSession if base.acknowledged() => {
+                    if let Event::Completed(completion) = &mut bent
+                        && completion.claim.attempt == live_claim(base).attempt
+                    {
+                        completion.claim = live_claim(base);
+                    }
+                }
+                _ => {}
             }
-            Some(_) | None => {}
         }
         if asked.stands == Stands::Running && base.stands == Stands::Finished {
             asked.attempt = asked.attempt.max(1);
@@ -110,25 +113,15 @@ impl Model {
     /// With a guard of a decision off, gives the answer that a product without it would give.
     fn bend_answer(&self, base: &Record, event: &Event, answer: &mut Result<Step, Rejected>) {
         let Ok(answered) = answer else { return };
-        match self.off {
-            Some(Guard::CancelEndsWhenLost)
-                if base.stands == Stands::Cancelling
-                    && matches!(event, Event::SessionGone(_) | Event::Missing { .. }) =>
-            {
-                *answer = Err(Rejected::Early);
-            }
-            Some(Guard::CancelEndsOffered)
-                if base.stands == Stands::Offered && matches!(event, Event::CancelRequested { .. }) =>
-            {
-                let cancelling = Record { stands: Stands::Cancelling, ..*base };
-                answered.next = cancelling.task(self.class);
-            }
-            Some(Guard::TriesOncePerAttempt)
-                if base.stands == Stands::Running && matches!(event, Event::Acknowledged { .. }) =>
-            {
-                answered.next.tries += 1;
-            }
-            Some(_) | None => {}
+        let lost = matches!(event, Event::SessionGone(_) | Event::Missing { .. });
+        let cancel = matches!(event, Event::CancelRequested { .. });
+        let acknowledged = matches!(event, Event::Acknowledged { .. });
+        if base.stands == Stands::Cancelling && lost && !self.on(Guard::CancelEndsWhenLost) {
+            *answer = Err(Rejected::Early);
+        } else if base.stands == Stands::Offered && cancel && !self.on(Guard::CancelEndsOffered) {
+            answered.next = Record { stands: Stands::Cancelling, ..*base }.task(self.class);
+        } else if base.stands == Stands::Running && acknowledged && !self.on(Guard::TriesOncePerAttempt) {
+            answered.next.tries += 1;
         }
     }
 
@@ -173,7 +166,8 @@ impl Model {
             return Some("a cancel that was answered is not the end (I10)");
         }
         let tried = world.tried | if next.acknowledged() { bit(next.attempt) } else { 0 };
-        if u32::from(next.tries) != tried.count_ones() {
+        // Cancelling before the acknowledgement is another bug than a try that was not one.
+        if u32::from(next.tries) != tried.count_ones() && self.on(Guard::CancelEndsOffered) {
             return Some("tries are not the acknowledged attempts (I11)");
         }
         match event {

@@ -22,6 +22,7 @@ pub(super) enum Move {
     Acknowledged { attempt: u8, incarnation: u8 },
     Completed { attempt: u8, incarnation: u8, succeeded: bool },
     Accepts { executor: u8, attempt: u8 },
+    AcceptsLate { executor: u8, attempt: u8 },
     AcknowledgesAgain { executor: u8 },
     Answered { executor: u8 },
     JournalsStart { executor: u8 },
@@ -53,7 +54,7 @@ pub(super) enum Move {
 }
 
 impl Move {
-    /// Whether it is one of the faults that are counted, and that progress may not depend on.
+    /// Whether it is one of the faults that are counted.
     pub(super) fn is_fault(self) -> bool {
         matches!(
             self,
@@ -64,6 +65,12 @@ impl Move {
                 | Self::Forgets { .. }
                 | Self::LeaseDropped { .. }
         )
+    }
+
+    /// Whether progress may not depend on it: a fault, or an answer that arrives although it would
+    /// not be given again.
+    pub(super) fn is_luck(self) -> bool {
+        self.is_fault() || matches!(self, Self::AcceptsLate { .. })
     }
 }
 
@@ -93,6 +100,9 @@ impl fmt::Display for Move {
             }
             Self::Accepts { executor, attempt } => {
                 write!(f, "E{executor} gets the offer a{attempt}, journals it and acknowledges")
+            }
+            Self::AcceptsLate { executor, attempt } => {
+                write!(f, "E{executor} gets the offer a{attempt} late, journals it and acknowledges")
             }
             Self::AcknowledgesAgain { executor } => write!(f, "E{executor} acknowledges again"),
             Self::Answered { executor } => write!(f, "E{executor} gets the answer to its acknowledgement"),

@@ -85,7 +85,7 @@ struct Search<'a> {
     known: HashMap<u64, u32, BuildHasherDefault<Fold>>,
     worlds: Vec<World>,
     parents: Vec<u32>,
-    /// (to, from) of every move that is no fault.
+    /// (to, from) of every move that is no luck.
     back: Vec<(u32, u32)>,
     edges: usize,
 }
@@ -133,7 +133,7 @@ impl Search<'_> {
                     return self.found(depth, self.broken(at, invariant));
                 }
                 let to = self.place(&next.world, at);
-                if !next.made.is_fault() {
+                if !next.made.is_luck() {
                     self.back.push((to, small(at)));
                 }
             }
@@ -213,7 +213,7 @@ impl Search<'_> {
             let next = moves.iter().find(|next| canonical(self.model, &next.world).1 == wanted);
             let next = next.expect("a world was reached by a move from its parent");
             made.push(next.made.to_string());
-            world = next.world;
+            world = self.model.settled(&next.world);
         }
         Trace { made, world }
     }
