@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn a_task_id_has_one_spelling() {
         let run = RunId::from_parts(1, [3; 10]);
-        for wrong in ["", "x/1", &format!("{run}/"), &format!("{run}/01"), &format!("{run}/+1"), &run.to_string()]
+        for wrong in
+            ["", "x/1", &format!("{run}/"), &format!("{run}/01"), &format!("{run}/+1"), &run.to_string()]
         {
             assert!(wrong.parse::<TaskId>().is_err(), "{wrong:?} was accepted");
         }

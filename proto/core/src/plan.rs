@@ -367,7 +367,12 @@ pub struct Stage {
     pub directory: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    #[serde(rename = "timeout_ms", default, with = "duration_ms::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "timeout_ms",
+        default,
+        with = "duration_ms::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timeout: Option<Duration>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -411,7 +416,10 @@ pub mod duration_ms {
 
         use serde::{Deserialize, Deserializer, Serializer};
 
-        pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        pub fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
             match duration {
                 Some(duration) => super::serialize(duration, serializer),
                 None => serializer.serialize_none(),

@@ -8,10 +8,9 @@ use ocelot_sim::sequences;
 #[test]
 fn nothing_that_can_happen_breaks_a_promise() {
     for class in [Class::Normal, Class::Once, Class::Exclusive] {
-        for cancels in [false, true] {
-            let row = rows::with_all(class, cancels, &Bounds::SHORT);
-            assert!(row.holds, "{row}\n{:#?}", row.trace);
-        }
+        // A client that may cancel may also never do so.
+        let row = rows::with_all(class, true, &Bounds::SHORT);
+        assert!(row.holds, "{row}\n{:#?}", row.trace);
     }
 }
 

@@ -41,8 +41,11 @@ fn states(class: Class) -> Vec<Task> {
     ]
 }
 
+/// How an event reads for a task; none where it cannot even be said.
+type Reading = fn(&Task) -> Option<Event>;
+
 /// Every event, as (what it is called here, how it reads for a task).
-fn events() -> Vec<(&'static str, fn(&Task) -> Option<Event>)> {
+fn events() -> Vec<(&'static str, Reading)> {
     vec![
         ("GateOpened", |_| Some(Event::GateOpened)),
         ("GateClosed", |_| Some(Event::GateClosed { why: "a need failed".into() })),
