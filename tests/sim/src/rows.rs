@@ -21,9 +21,9 @@ impl Bounds {
     /// Seconds, for every change.
     pub const SHORT: Self =
         Self { faults_normal: 1, faults_exclusive: 0, faults_off: 1, states_max: 400_000 };
-    /// Minutes, in a release build.
+    /// Minutes, in a release build. More faults are for `--faults`, hours and memory.
     pub const LONG: Self =
-        Self { faults_normal: 3, faults_exclusive: 2, faults_off: 1, states_max: 60_000_000 };
+        Self { faults_normal: 2, faults_exclusive: 1, faults_off: 1, states_max: 60_000_000 };
 }
 
 impl Bounds {

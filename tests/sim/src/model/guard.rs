@@ -1,5 +1,8 @@
 //! The words of the protocol without which it breaks, each as a switch.
 //!
+//! Some cover for each other: every return of a session writes the executor's epoch, so comparing
+//! the epoch alone also finds a session that is back. [`Guard::PAIRS`] names those.
+//!
 //! A guard that lives in a transaction is switched off by not comparing it; one that lives in a
 //! decision, by handing `step` another question or bending its answer, outside of the product; one
 //! of the executor or of the session protocol, in the modelled world.
