@@ -1,2 +1,139 @@
-//! Placeholder.
-fn main() {}
+//! Runs the model check and the random sequences, and prints what they covered.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+use ocelot_core::plan::Class;
+use ocelot_sim::model::Guard;
+use ocelot_sim::rows::{self, Bounds, Row};
+use ocelot_sim::sequences::{self, Passed};
+
+/// Checks of the protocol over the code that ships
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    row: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Search everything that can happen to one task, then again without each guard
+    Model {
+        /// Search the full bounds, for minutes
+        #[arg(long)]
+        long: bool,
+        /// Print one JSON object per row
+        #[arg(long)]
+        json: bool,
+        /// Show the shortest way to each violation
+        #[arg(long)]
+        traces: bool,
+        /// Search only with all guards on
+        #[arg(long, conflicts_with = "off")]
+        on: bool,
+        /// Search only without a guard whose name contains this
+        #[arg(long)]
+        off: Option<String>,
+        /// Search with these many faults, whatever the bounds say
+        #[arg(long)]
+        faults: Option<u8>,
+    },
+    /// Put random sequences of events to one task and check its invariants after each
+    Sequences {
+        #[arg(long, default_value_t = 1_000_000)]
+        count: u64,
+        /// The first sequence's seed; a failure names the seed to run again with --count 1
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Args::parse().row {
+        What::Model { long, json, traces, on, off, faults } => {
+            let bounds = if long { Bounds::LONG } else { Bounds::SHORT };
+            let bounds = faults.map_or(bounds, |faults| bounds.with_faults(faults));
+            let mut table = Table { json, traces, fine: true };
+            if !json {
+                let head = "class             faults guard that is off                                       states depth       edges  verdict";
+                writeln!(stdout(), "{head}")?;
+            }
+            if off.is_none() {
+                for class in [Class::Normal, Class::Once, Class::Exclusive] {
+                    for cancels in [false, true] {
+                        table.row(|| rows::with_all(class, cancels, &bounds))?;
+                    }
+                }
+            }
+            let wanted = |guard: &Guard| off.as_ref().is_none_or(|off| format!("{guard:?}").contains(off));
+            if !on {
+                for guard in Guard::ALL.into_iter().filter(wanted) {
+                    table.row(|| rows::without(guard, None, &bounds))?;
+                }
+                for [guard, other] in Guard::PAIRS.into_iter().filter(|[guard, _]| wanted(guard)) {
+                    table.row(|| rows::without(guard, Some(other), &bounds))?;
+                }
+            }
+            Ok(if table.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        What::Sequences { count, seed } => run_sequences(count, seed),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the duration is printed for people; nothing depends on it")]
+fn run_sequences(count: u64, seed: u64) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let mut out = stdout().lock();
+    match sequences::run(count, seed) {
+        Ok(passed) => {
+            let Passed { events, accepted, finished } = passed;
+            let seconds = began.elapsed().as_secs_f64();
+            writeln!(
+                out,
+                "{count} sequences from seed {seed}: {events} events, {accepted} accepted, {finished} ended, {seconds:.1} s"
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failed) => {
+            writeln!(out, "seed {}: {}\n{}", failed.seed, failed.why, failed.events)?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+struct Table {
+    json: bool,
+    traces: bool,
+    /// All rows with every guard on hold.
+    fine: bool,
+}
+
+impl Table {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the duration is printed for people; nothing depends on it"
+    )]
+    fn row(&mut self, search: impl FnOnce() -> Row) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let row = search();
+        let seconds = began.elapsed().as_secs_f64();
+        self.fine &= row.holds || !row.off.is_empty();
+        let mut out = stdout().lock();
+        if self.json {
+            let mut line = serde_json::to_value(&row)?;
+            line["seconds"] = seconds.into();
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{row}  {seconds:.1} s")?;
+            if self.traces {
+                for (number, made) in row.trace.iter().enumerate() {
+                    writeln!(out, "    {:>2}. {made}", number + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
