@@ -3,6 +3,8 @@
 //! The rules are the engine's: a name must be known; a number need not be, and then its group is 0.
 //! Nothing else of the image (no library, no name service) is asked.
 
+use rustix::process::{Gid, Uid};
+
 use crate::sys::Identity;
 
 /// The image's two files, as text.
@@ -54,7 +56,8 @@ impl Accounts {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
         let known = self.users().find(|known| known.name == user);
         // A number is a name first, as for the engine, and then the first entry that has it.
-        let number = user.parse().ok();
+        // The highest number means "nobody is meant" to the kernel.
+        let number = user.parse().ok().filter(|number| *number != u32::MAX);
         let known = known.or_else(|| self.users().find(|known| Some(known.uid) == number));
         let uid = known.as_ref().map(|known| known.uid).or(number);
         let uid = uid.ok_or_else(|| UnknownAccount::User(user.to_owned()))?;
@@ -69,7 +72,9 @@ impl Accounts {
             }
         };
         let home = known.map(|known| known.home.to_owned()).filter(|home| !home.is_empty());
-        Ok(Account { identity: Identity { uid, gid, groups }, home })
+        let groups = groups.into_iter().map(Gid::from_raw).collect();
+        let identity = Identity { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups };
+        Ok(Account { identity, home })
     }
 
     /// Returns the home of the user with this number.
@@ -79,7 +84,7 @@ impl Accounts {
 
     fn gid(&self, text: &str) -> Option<u32> {
         let named = self.groups().find(|group| group.name == text).map(|group| group.gid);
-        named.or_else(|| text.parse().ok())
+        named.or_else(|| text.parse().ok().filter(|number| *number != u32::MAX))
     }
 
     fn groups_of(&self, user: Option<&User<'_>>, gid: u32) -> Vec<u32> {
@@ -132,7 +137,8 @@ mod tests {
     fn resolved(text: &str) -> Result<(u32, u32, Vec<u32>, Option<String>), UnknownAccount> {
         let account = accounts().resolve(text)?;
         let Identity { uid, gid, groups } = account.identity;
-        Ok((uid, gid, groups, account.home))
+        let groups = groups.into_iter().map(Gid::as_raw).collect();
+        Ok((uid.as_raw(), gid.as_raw(), groups, account.home))
     }
 
     #[test]
@@ -152,6 +158,6 @@ mod tests {
         assert_eq!(resolved("nobody"), Err(UnknownAccount::User("nobody".to_owned())));
         assert_eq!(resolved("-1"), Err(UnknownAccount::User("-1".to_owned())));
         assert_eq!(resolved("node:staff"), Err(UnknownAccount::Group("staff".to_owned())));
-        assert_eq!(Accounts::default().resolve("0").unwrap().identity.uid, 0);
+        assert_eq!(Accounts::default().resolve("0").unwrap().identity.uid, Uid::ROOT);
     }
 }

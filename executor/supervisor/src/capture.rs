@@ -231,7 +231,8 @@ mod tests {
     fn what_a_full_disk_refused_is_written_when_there_is_room() {
         let directory = tempfile::tempdir().unwrap();
         let mut capture = Capture::begin(directory.path(), Room::default()).unwrap();
-        let real = std::mem::replace(&mut capture.file, File::options().append(true).open("/dev/full").unwrap());
+        let real =
+            std::mem::replace(&mut capture.file, File::options().append(true).open("/dev/full").unwrap());
         capture.append(&line("one"));
         capture.append(&line("two"));
         assert_eq!(capture.held(), Some(Held::Unwritable(libc::ENOSPC)));

@@ -72,7 +72,7 @@ fn home(accounts: &Accounts, account: Option<&Account>) -> String {
 
 /// Nothing has to change, and a supervisor that is not root could not.
 fn is_own(identity: &Identity) -> bool {
-    identity.uid == rustix::process::geteuid().as_raw() && identity.gid == rustix::process::getegid().as_raw()
+    identity.uid == rustix::process::geteuid() && identity.gid == rustix::process::getegid()
 }
 
 /// Returns a file that the child inherits by its number. Nobody else is forked while it is open.

@@ -6,8 +6,9 @@
 //! It outlives the executor: what it runs goes on, what it reads is kept, and the next executor that
 //! connects is told everything. It does not outlive its guard's deadline.
 //!
-//! Decisions are made in [`machine`], which does no I/O; `run` carries them out in one thread around
-//! `poll`; `sys` is the only room with `unsafe` code. The other side uses [`client`], [`protocol`],
+//! Decisions are made in [`machine`], which does no I/O; [`run`] carries them out in one thread around
+//! `poll`; a second thread, `guard`, knows nothing but the deadline; `sys` is the only room with
+//! `unsafe` code. The other side uses [`client`], [`protocol`],
 //! [`control`] and [`tail`].
 //!
 //! The static program is built with stable cargo, on either architecture (`--target` keeps the flags
@@ -33,7 +34,11 @@ mod account;
 #[cfg(target_os = "linux")]
 mod capture;
 #[cfg(target_os = "linux")]
+pub mod clock;
+#[cfg(target_os = "linux")]
 mod connections;
+#[cfg(target_os = "linux")]
+mod guard;
 #[cfg(target_os = "linux")]
 mod launch;
 #[cfg(target_os = "linux")]

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_child_is_a_descendant_until_it_is_dead() {
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = child.id() as i32;
         assert!(is_descendant(pid));
         child.kill().unwrap();

@@ -15,9 +15,7 @@ pub const VERSION: u16 = 1;
 
 /// Milliseconds of the machine's `CLOCK_BOOTTIME`: never set, runs on in suspend, the same inside
 /// and outside a container.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(pub u64);
 
@@ -119,7 +117,9 @@ pub enum Notice {
     Done,
     /// The oldest request without an answer is not carried out.
     Refused(Refusal),
-    Started { stage: u16 },
+    Started {
+        stage: u16,
+    },
     Ended(Box<StageEnd>),
     /// A cancel has ended everything, while no stage was running.
     Swept,

@@ -13,20 +13,18 @@ use ocelot_core::frame::{Body, Exit, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, setrlimit};
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime, timerfd_create,
-    timerfd_settime,
-};
 
-pub use crate::capture::Room;
 use crate::capture::Capture;
+pub use crate::capture::Room;
+use crate::clock::{now, set_timer, timer, unix_us};
 use crate::connections::{ConnectionId, Connections};
 use crate::control;
+use crate::guard::Guard;
 use crate::launch;
 use crate::machine::{Input, Leave, Machine, Output, UNASSIGNED_MS};
 use crate::oom;
 use crate::processes;
-use crate::protocol::{Moment, Notice, Outcome, Refusal, Request, State, StageOrder, VERSION};
+use crate::protocol::{Moment, Notice, Outcome, Refusal, Request, StageOrder, State, VERSION};
 use crate::streams::Streams;
 use crate::sys;
 
@@ -65,17 +63,6 @@ impl From<rustix::io::Errno> for RunError {
     }
 }
 
-/// Returns the present moment.
-pub fn now() -> Moment {
-    let time = clock_gettime(ClockId::Boottime);
-    Moment(time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000)
-}
-
-fn unix_us() -> u64 {
-    let time = clock_gettime(ClockId::Realtime);
-    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
-}
-
 /// Supervises until the attempt is over or nobody vouches for it any more.
 pub fn run(settings: Settings) -> Result<Leave, RunError> {
     let mut supervisor = Supervisor::start(settings)?;
@@ -96,6 +83,7 @@ struct Supervisor {
     streams: Streams,
     connections: Connections,
     signals: OwnedFd,
+    guard: Guard,
     timer: OwnedFd,
     armed: Option<Moment>,
     /// What stages get; its own is zero.
@@ -112,6 +100,7 @@ struct Ready {
 impl Supervisor {
     fn start(settings: Settings) -> Result<Self, RunError> {
         let Settings { directory, deadline, room } = settings;
+        sys::close_inherited_on_exec();
         let signals = sys::signal_descriptor()?;
         let lock = lock(&directory)?;
         let core = getrlimit(Resource::Core);
@@ -126,15 +115,17 @@ impl Supervisor {
         let connections = Connections::bind(&directory)?;
         // Last, because a process that is not dumpable may not use some of its own files in /proc.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        let deadline = deadline.unwrap_or_else(|| now().after(UNASSIGNED_MS));
         Ok(Self {
             directory,
             _lock: lock,
-            machine: Machine::new(deadline.unwrap_or_else(|| now().after(UNASSIGNED_MS))),
+            machine: Machine::new(deadline),
             capture,
             streams: Streams::new(),
             connections,
             signals,
-            timer: timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?,
+            timer: timer()?,
+            guard: Guard::start(deadline)?,
             armed: None,
             core,
             oom_kills: None,
@@ -165,21 +156,15 @@ impl Supervisor {
             Err(error) => return Err(error.into()),
         }
         let ready = |place: &PollFd<'_>| !place.revents().is_empty();
-        Ok(Ready {
-            signals: ready(&polled[0]),
-            streams: polled[2..streams_end].iter().map(ready).collect(),
-        })
+        Ok(Ready { signals: ready(&polled[0]), streams: polled[2..streams_end].iter().map(ready).collect() })
     }
 
-    /// Sets the timer to what is due next.
+    /// Sets the timers to what is due next.
     fn arm(&mut self) -> Result<(), RunError> {
+        self.guard.set(self.machine.deadline())?;
         let next = self.machine.next_deadline();
         if self.armed != Some(next) {
-            let seconds = i64::try_from(next.0 / 1000).unwrap_or(i64::MAX);
-            let at = Timespec { tv_sec: seconds, tv_nsec: (next.0 % 1000) as i64 * 1_000_000 };
-            let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let timer = Itimerspec { it_interval: never, it_value: at };
-            timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer)?;
+            set_timer(&self.timer, next)?;
             self.armed = Some(next);
         }
         Ok(())
@@ -312,7 +297,7 @@ impl Supervisor {
         if now() >= self.machine.deadline() {
             return Input::Tick;
         }
-        match launch::launch(order, writers, self.core.clone()) {
+        match launch::launch(order, writers, self.core) {
             Ok(pid) => Input::Spawned { pid },
             Err(why) => Input::NotSpawned { why },
         }

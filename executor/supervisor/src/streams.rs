@@ -55,7 +55,9 @@ impl Streams {
     /// Opens the pipes of a stage.
     pub(crate) fn open(&mut self, stage: u16) -> std::io::Result<Writers> {
         if self.open.len() + 2 > STREAMS_MAX {
-            return Err(std::io::Error::other("too many earlier stages left processes that hold their output"));
+            return Err(std::io::Error::other(
+                "too many earlier stages left processes that hold their output",
+            ));
         }
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;

@@ -33,21 +33,38 @@ const MASK_BYTES_MAX: usize = 64 * 1024;
 pub enum Input {
     Request(Request),
     /// An assignment, with what the identity file said when it came.
-    Assign { identity: String, deadline: Moment, on_disk: Option<String> },
+    Assign {
+        identity: String,
+        deadline: Moment,
+        on_disk: Option<String>,
+    },
     /// A timer may be over.
     Tick,
-    Spawned { pid: i32 },
-    NotSpawned { why: String },
+    Spawned {
+        pid: i32,
+    },
+    NotSpawned {
+        why: String,
+    },
     /// The process has ended but is not reaped: its group's number is still its own.
-    Dying { pid: i32 },
+    Dying {
+        pid: i32,
+    },
     /// The process is reaped.
-    Exited { pid: i32, exit: Exit, usage: Usage, oom_kills: Option<u64> },
+    Exited {
+        pid: i32,
+        exit: Exit,
+        usage: Usage,
+        oom_kills: Option<u64>,
+    },
     /// Nothing is left of what [`Machine::awaits`] named.
     Gone,
     /// The output that the stage's process had written is in the capture.
     Drained,
     /// The stage has written something.
-    Heard { stage: u16 },
+    Heard {
+        stage: u16,
+    },
     /// Output is not read at the moment, or is read again.
     Held(bool),
     /// SIGTERM came.
@@ -63,13 +80,23 @@ pub enum Output {
     Spawn(Box<StageOrder>),
     Signal(Target, Signal),
     /// Read what the stage has written until now; feed `Drained`.
-    Drain { stage: u16 },
+    Drain {
+        stage: u16,
+    },
     /// Put the stage's end into the capture.
-    End { stage: u16, outcome: Outcome },
+    End {
+        stage: u16,
+        outcome: Outcome,
+    },
     /// Put the value into the capture, and answer.
-    AddMask { stage: Option<u16>, value: MaskValue },
+    AddMask {
+        stage: Option<u16>,
+        value: MaskValue,
+    },
     /// Free what is before this place, and answer.
-    Taken { offset: Offset },
+    Taken {
+        offset: Offset,
+    },
     Leave(Leave),
 }
 
@@ -250,12 +277,7 @@ impl Machine {
         Vec::new()
     }
 
-    fn assign(
-        &mut self,
-        identity: String,
-        deadline: Moment,
-        on_disk: Option<String>,
-    ) -> Result<(), Refusal> {
+    fn assign(&mut self, identity: String, deadline: Moment, on_disk: Option<String>) -> Result<(), Refusal> {
         match &self.identity {
             Some(own) if *own == identity => {
                 self.deadline = self.deadline.max(deadline);
@@ -334,13 +356,7 @@ impl Machine {
 
     /// Begins to end everything. A sweep that is under way gets shorter, never longer, and the first
     /// reason to leave stays.
-    fn begin_sweep(
-        &mut self,
-        stop: Stop,
-        grace_ms: u64,
-        then: Option<Leave>,
-        now: Moment,
-    ) -> Vec<Output> {
+    fn begin_sweep(&mut self, stop: Stop, grace_ms: u64, then: Option<Leave>, now: Moment) -> Vec<Output> {
         let kill_at = now.after(grace_ms);
         let sweep = self.sweep.get_or_insert(Sweep { phase: SweepPhase::Asked { kill_at }, then });
         let first = sweep.phase == SweepPhase::Asked { kill_at } && sweep.then == then;
@@ -348,7 +364,10 @@ impl Machine {
         if let SweepPhase::Asked { kill_at: earlier } = &mut sweep.phase {
             *earlier = kill_at.min(*earlier);
         }
-        if let Some(stage) = &mut self.stage {
+        // Where everything is gone already, nobody would ever end this phase.
+        if sweep.phase != SweepPhase::Over
+            && let Some(stage) = &mut self.stage
+        {
             stage.stop(stop, Phase::Swept);
         }
         match first && grace_ms > 0 {

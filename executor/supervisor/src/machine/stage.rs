@@ -33,7 +33,9 @@ pub(super) struct Stage {
 pub(super) enum Phase {
     Running,
     /// Its group was asked to end and has until then.
-    Asked { kill_at: Moment },
+    Asked {
+        kill_at: Moment,
+    },
     /// Everything is being ended; the sweep says when it is over.
     Swept,
     /// Nothing but its own process is waited for.
