@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use ocelot_core::frame::Exit;
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, set_parent_process_death_signal};
 
 use crate::protocol::Usage;
 
@@ -160,7 +160,9 @@ pub(crate) fn spawn(command: &mut Command, identity: Option<Identity>, core: Rli
         rustix::process::setsid()?;
         rustix::process::setrlimit(Resource::Core, core)?;
         reset_signals();
-        identity.as_ref().map_or(Ok(()), become_identity)
+        identity.as_ref().map_or(Ok(()), become_identity)?;
+        // Without its supervisor a stage has no guard. Last, because becoming somebody clears it.
+        Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
     };
     // SAFETY: the closure runs in a forked child. It makes system calls only: it does not allocate,
     // lock or unwind.

@@ -476,12 +476,14 @@ fn an_executor_that_is_killed_in_the_middle_of_a_message_disturbs_nothing() {
 #[test]
 fn a_killed_supervisor_leaves_whole_frames_to_read() {
     let (bench, mut client) = Bench::assigned(&[]);
-    start(&mut client, script(0, "while :; do echo line; done"));
+    start(&mut client, script(0, "echo pid=$$. >&2; while :; do echo line; done"));
+    let pid = printed_pid(&bench);
     wait_until(|| bench.capture().len() > 10_000);
     bench.signal(Signal::KILL);
     let path = bench.path().to_owned();
     let mut bench = bench;
     assert_eq!(bench.child.wait().unwrap().signal(), Some(9));
+    wait_until(|| !is_alive(pid));
     let capture = read_all(&mut Tail::at(&path, Offset(0)));
     let whole = whole_frames(&capture);
     let lines = String::from_utf8(said(&capture[..whole], 0).stdout).unwrap();

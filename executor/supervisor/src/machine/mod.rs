@@ -5,6 +5,7 @@
 //! runs; a stage is started at most once; each started stage ends exactly once, and its end is the
 //! last thing said of it. It must not know of descriptors, paths or clocks.
 
+mod happening;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -12,12 +13,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ocelot_core::frame::{Exit, Offset};
-
+pub use self::happening::{Input, Leave, Output, Signal, Target};
 use self::stage::{Phase, Stage};
-use crate::protocol::{
-    MaskValue, Moment, Notice, Outcome, Refusal, Request, Running, StageEnd, StageOrder, Stop, Usage,
-};
+use crate::protocol::{Moment, Notice, Refusal, Request, Running, StageEnd, StageOrder, Stop};
 
 /// A supervisor that was never told a deadline waits this long for the first beat.
 pub const UNASSIGNED_MS: u64 = 10 * 60 * 1000;
@@ -27,102 +25,6 @@ const AFTER_KILL_MS: u64 = 5_000;
 const STAGES_MAX: u16 = 4096;
 /// What a frame holds.
 const MASK_BYTES_MAX: usize = 64 * 1024;
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    Request(Request),
-    /// An assignment, with what the identity file said when it came.
-    Assign {
-        identity: String,
-        deadline: Moment,
-        on_disk: Option<String>,
-    },
-    /// A timer may be over.
-    Tick,
-    Spawned {
-        pid: i32,
-    },
-    NotSpawned {
-        why: String,
-    },
-    /// The process has ended but is not reaped: its group's number is still its own.
-    Dying {
-        pid: i32,
-    },
-    /// The process is reaped.
-    Exited {
-        pid: i32,
-        exit: Exit,
-        usage: Usage,
-        oom_kills: Option<u64>,
-    },
-    /// Nothing is left of what [`Machine::awaits`] named.
-    Gone,
-    /// The output that the stage's process had written is in the capture.
-    Drained,
-    /// The stage has written something.
-    Heard {
-        stage: u16,
-    },
-    /// Output is not read at the moment, or is read again.
-    Held(bool),
-    /// SIGTERM came.
-    Terminate,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    Answer(Result<(), Refusal>),
-    Notify(Notice),
-    /// Put the stage's beginning into the capture and start it; feed `Spawned` or `NotSpawned`.
-    Spawn(Box<StageOrder>),
-    Signal(Target, Signal),
-    /// Read what the stage has written until now; feed `Drained`.
-    Drain {
-        stage: u16,
-    },
-    /// Put the stage's end into the capture.
-    End {
-        stage: u16,
-        outcome: Outcome,
-    },
-    /// Put the value into the capture, and answer.
-    AddMask {
-        stage: Option<u16>,
-        value: MaskValue,
-    },
-    /// Free what is before this place, and answer.
-    Taken {
-        offset: Offset,
-    },
-    Leave(Leave),
-}
-
-/// Whom a signal is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// The process group of this number.
-    Group(i32),
-    /// Everything that was ever started here.
-    All,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    Terminate,
-    Kill,
-}
-
-/// Why the supervisor ends; its exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    Finished = 0,
-    /// Nobody vouched any longer.
-    Guard = 3,
-    Terminated = 4,
-}
 
 /// All that a supervisor knows.
 #[derive(Debug)]
@@ -214,17 +116,40 @@ impl Machine {
 
     /// Takes one thing that happened at `now`.
     pub fn step(&mut self, input: Input, now: Moment) -> Vec<Output> {
-        if self.left.is_some() {
+        if self.left == Some(Leave::Guard) {
             return Vec::new();
         }
         if now >= self.deadline {
             self.left = Some(Leave::Guard);
             return vec![Output::Signal(Target::All, Signal::Kill), Output::Leave(Leave::Guard)];
         }
+        if self.left.is_some() {
+            return self.take_last(input, now);
+        }
         let mut outputs = self.take(input, now);
         self.pass_time(now, &mut outputs);
         self.settle(now, &mut outputs);
         outputs
+    }
+
+    /// The last output may still wait for room in the capture, and only the executor can make some.
+    fn take_last(&mut self, input: Input, now: Moment) -> Vec<Output> {
+        match input {
+            Input::Request(
+                request @ (Request::Beat { .. } | Request::Taken { .. } | Request::Finish { .. }),
+            ) => self.request(request, now),
+            Input::Request(_) | Input::Assign { .. } => vec![Output::Answer(Err(Refusal::Ending))],
+            Input::Tick
+            | Input::Spawned { .. }
+            | Input::NotSpawned { .. }
+            | Input::Dying { .. }
+            | Input::Exited { .. }
+            | Input::Gone
+            | Input::Drained
+            | Input::Heard { .. }
+            | Input::Held(_)
+            | Input::Terminate => Vec::new(),
+        }
     }
 
     fn take(&mut self, input: Input, now: Moment) -> Vec<Output> {
@@ -262,8 +187,8 @@ impl Machine {
                 }
             }
             Input::Held(held) => {
-                self.held = held;
-                if let Some(stage) = self.stage.as_mut().filter(|_| !held) {
+                let freed = std::mem::replace(&mut self.held, held) && !held;
+                if let Some(stage) = self.stage.as_mut().filter(|_| freed) {
                     stage.heard(now);
                 }
             }

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
+use ocelot_core::frame::{Exit, Offset};
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::{Home, Leftovers, Program};
+use crate::protocol::{Home, Leftovers, MaskValue, Outcome, Program, Usage};
 
 const DEADLINE: Moment = Moment(1_000_000);
 const PID: i32 = 42;
@@ -198,6 +199,9 @@ fn output_puts_the_quiet_timeout_off_and_so_does_a_pipe_that_is_not_read() {
     assert_eq!(machine.next_deadline(), Moment(90));
     machine.step(Input::Heard { stage: 9 }, Moment(60));
     assert_eq!(machine.next_deadline(), Moment(90), "an earlier stage's server is not this stage");
+    machine.step(beat(5), Moment(60));
+    machine.step(Input::Held(false), Moment(60));
+    assert_eq!(machine.next_deadline(), Moment(90), "nor is an executor that asks for something");
     machine.step(Input::Held(true), Moment(80));
     assert_eq!(machine.step(Input::Tick, Moment(500)), []);
     assert_eq!(machine.next_deadline(), DEADLINE);
@@ -247,6 +251,19 @@ fn a_finish_while_a_cancelled_stage_is_drained_waits_for_the_drain_only() {
     let last = machine.step(Input::Drained, Moment(13));
     assert_eq!(ending(&last).unwrap().stopped, Some(Stop::Cancelled));
     assert_eq!(last.last(), Some(&Output::Leave(Leave::Finished)));
+}
+
+#[test]
+fn the_last_output_can_be_made_room_for_until_the_guard_ends_it() {
+    let mut machine = assigned();
+    machine.step(Input::Request(Request::Finish { grace_ms: 0 }), Moment(10));
+    assert_eq!(machine.step(Input::Gone, Moment(11)), [Output::Leave(Leave::Finished)]);
+    let taken = Request::Taken { offset: Offset(9) };
+    assert_eq!(machine.step(Input::Request(taken), Moment(12)), [Output::Taken { offset: Offset(9) }]);
+    assert_eq!(machine.step(beat(DEADLINE.0 + 5), Moment(12)), [Output::Answer(Ok(()))]);
+    assert_eq!(machine.step(run(order(0)), Moment(13)), refused(Refusal::Ending));
+    assert_eq!(machine.step(Input::Tick, DEADLINE), []);
+    assert_eq!(machine.step(Input::Tick, DEADLINE.after(5)).last(), Some(&Output::Leave(Leave::Guard)));
 }
 
 #[test]
@@ -371,7 +388,10 @@ impl World {
     fn feed(&mut self, input: Input) {
         let deadline = self.machine.deadline();
         for output in self.machine.step(input, self.now) {
-            assert!(!self.over, "{output:?} after the end");
+            let late =
+                matches!(output, Output::Answer(_) | Output::Taken { .. } | Output::Leave(Leave::Guard))
+                    || output == Output::Signal(Target::All, Signal::Kill);
+            assert!(!self.over || late, "{output:?} after the end");
             match output {
                 Output::Spawn(order) => {
                     assert!(self.now < deadline, "started past the deadline");
