@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::control;
 use crate::processes;
-use crate::protocol::{CaptureState, Notice, Request};
+use crate::protocol::{CaptureState, Notice, Refusal, Request};
 use crate::sys;
 use crate::wire::{self, Inbox};
 
@@ -104,8 +104,10 @@ impl Connections {
                 match open.inbox.next_message() {
                     Ok(Some(request)) => requests.push((open.id, request)),
                     Ok(None) => break,
-                    Err(error) => {
-                        eprintln!("a connection is closed: {error}");
+                    // What follows an unknown message has no place in the order of answers.
+                    Err(_) => {
+                        open.tell(&Notice::Refused(Refusal::NotUnderstood));
+                        open.flush();
                         open.broken = true;
                         break;
                     }

@@ -221,6 +221,9 @@ pub enum Held {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
+    /// The connection is closed behind this one.
+    #[error("it does not understand the message")]
+    NotUnderstood,
     #[error("it belongs to no attempt yet")]
     NotAssigned,
     #[error("it belongs to another attempt")]

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -467,9 +469,15 @@ fn an_executor_that_is_killed_in_the_middle_of_a_message_disturbs_nothing() {
     let (bench, mut client) = Bench::assigned(&[]);
     let socket = bench.path().join("supervisor.sock");
     for rude in [&b"\xff\xff\xff\xff"[..], b"\x10\0\0\0{\"beat\"", b"\x02\0\0\0{}"] {
-        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
-        std::io::Write::write_all(&mut stream, rude).unwrap();
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(rude).unwrap();
     }
+    let mut stranger = UnixStream::connect(&socket).unwrap();
+    stranger.write_all(b"\x12\0\0\0{\"explode\":{\"\":1}}").unwrap();
+    let mut told = Vec::new();
+    stranger.read_to_end(&mut told).unwrap();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.ends_with("{\"refused\":\"not_understood\"}"), "{told}");
     assert_eq!(run(&mut client, script(0, "echo fine")).outcome, code(0));
 }
 

@@ -33,7 +33,7 @@ pub enum Input {
         usage: Usage,
         oom_kills: Option<u64>,
     },
-    /// Nothing is left of what [`Machine::awaits`] named.
+    /// Nothing is left of what [`awaits`](super::Machine::awaits) named.
     Gone,
     /// The output that the stage's process had written is in the capture.
     Drained,

@@ -283,8 +283,8 @@ impl Machine {
     /// reason to leave stays.
     fn begin_sweep(&mut self, stop: Stop, grace_ms: u64, then: Option<Leave>, now: Moment) -> Vec<Output> {
         let kill_at = now.after(grace_ms);
+        let first = self.sweep.is_none();
         let sweep = self.sweep.get_or_insert(Sweep { phase: SweepPhase::Asked { kill_at }, then });
-        let first = sweep.phase == SweepPhase::Asked { kill_at } && sweep.then == then;
         sweep.then = sweep.then.or(then);
         if let SweepPhase::Asked { kill_at: earlier } = &mut sweep.phase {
             *earlier = kill_at.min(*earlier);
@@ -295,10 +295,8 @@ impl Machine {
         {
             stage.stop(stop, Phase::Swept);
         }
-        match first && grace_ms > 0 {
-            true => vec![Output::Signal(Target::All, Signal::Terminate)],
-            false => Vec::new(),
-        }
+        let asks = (first && grace_ms > 0).then_some(Output::Signal(Target::All, Signal::Terminate));
+        asks.into_iter().collect()
     }
 
     fn gone(&mut self) {
@@ -377,6 +375,7 @@ enum Admission {
 /// Tells two orders apart that claim to be the same one.
 fn digest(order: &StageOrder) -> u64 {
     let mut hasher = DefaultHasher::new();
-    serde_json::to_vec(order).unwrap_or_default().hash(&mut hasher);
+    let order = serde_json::to_vec(order).expect("an order is text and numbers, which JSON can hold");
+    order.hash(&mut hasher);
     hasher.finish()
 }

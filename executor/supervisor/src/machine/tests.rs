@@ -214,7 +214,10 @@ fn cancelling_ends_everything_before_the_stage_is_over() {
     let mut machine = running(order(3));
     let outputs = machine.step(cancel(3), Moment(10));
     assert_eq!(outputs, [Output::Answer(Ok(())), Output::Signal(Target::All, Signal::Terminate)]);
-    assert_eq!(machine.step(cancel(3), Moment(20)), [Output::Answer(Ok(()))], "repeated: no second signal");
+    for again in [10, 20] {
+        let answer = [Output::Answer(Ok(()))];
+        assert_eq!(machine.step(cancel(3), Moment(again)), answer, "no second signal");
+    }
     assert_eq!(machine.step(exited(PID), Moment(30)), [], "an earlier stage's server has its grace");
     assert_eq!(machine.step(run(order(4)), Moment(40)), refused(Refusal::Busy));
     assert_eq!(machine.step(Input::Tick, Moment(110)), [Output::Signal(Target::All, Signal::Kill)]);
