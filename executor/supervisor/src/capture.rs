@@ -217,6 +217,8 @@ mod tests {
         capture.take(Offset(300)).unwrap();
         assert_eq!(capture.held(), None);
         assert_eq!(control::segments(directory.path()).unwrap(), [Offset(300)], "the whole one is deleted");
+        let before = Tail::at(directory.path(), Offset(299)).read(&mut [0]).unwrap_err();
+        assert_eq!(before.kind(), io::ErrorKind::NotFound, "never taken for an end");
     }
 
     #[test]

@@ -12,6 +12,8 @@ use ocelot_core::frame::Offset;
 
 use crate::control;
 
+const DELETED: &str = "this part of the capture was taken and deleted";
+
 /// A reader at a place of a capture.
 #[derive(Debug)]
 pub struct Tail {
@@ -52,10 +54,11 @@ impl Tail {
             Some(_) => self.offset,
             None => {
                 let begins = control::segments(&self.directory)?;
-                let Some(begin) = begins.into_iter().rfind(|begin| *begin <= self.offset) else {
-                    return Ok(false);
-                };
-                begin
+                match begins.iter().rfind(|begin| **begin <= self.offset) {
+                    Some(begin) => *begin,
+                    None if begins.is_empty() => return Ok(false),
+                    None => return Err(io::Error::new(io::ErrorKind::NotFound, DELETED)),
+                }
             }
         };
         let mut file = match File::open(self.directory.join(control::segment_name(begin))) {

@@ -404,7 +404,7 @@ fn leftovers_of_a_stage_that_keeps_none_are_killed_at_its_end() {
 fn past_the_guards_deadline_everything_ends_at_once() {
     let bench = Bench::start(&[]);
     let mut client = bench.connect().0;
-    let deadline = now().after(2000);
+    let deadline = now().after(3000);
     bench.assign(&mut client, deadline);
     let witness =
         "trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do cut -d\" \" -f1 /proc/uptime; done' & wait";
@@ -422,6 +422,22 @@ fn past_the_guards_deadline_everything_ends_at_once() {
     let late = (last.unwrap() * 10).saturating_sub(deadline.0);
     // An idle machine takes one or two; what counts is that nothing goes on.
     assert!(late <= 1000, "alive {late} ms past the deadline");
+}
+
+#[test]
+fn the_guard_ends_a_stage_even_if_the_loop_is_stuck() {
+    let bench = Bench::start(&[]);
+    let mut client = bench.connect().0;
+    bench.assign(&mut client, now().after(3000));
+    start(&mut client, script(0, "trap '' TERM; echo pid=$$.; while :; do sleep 3600; done"));
+    let pid = printed_pid(&bench);
+    // Nobody will ever write into it, so that opening it never returns.
+    let identity = bench.path().join("identity");
+    fs::remove_file(&identity).unwrap();
+    assert!(Command::new("mkfifo").arg(&identity).status().unwrap().success());
+    client.send(&Request::Assign { identity: "attempt 1".to_owned(), deadline: Moment(0) }).unwrap();
+    assert_eq!(bench.ended().0, Some(3));
+    assert!(!is_alive(pid));
 }
 
 #[test]
