@@ -11,6 +11,12 @@
 //! `unsafe` code. The other side uses [`client`], [`protocol`],
 //! [`control`] and [`tail`].
 //!
+//! An executor makes the control directory (0700), starts the program with it, and connects. It
+//! writes and syncs the `identity` file, sends `Assign`, then one `RunStage` after the other, each
+//! when the one before has `Ended`, and beats all the while. It reads the capture with [`tail`], and
+//! says `Taken` for what is safe in its spool. After a break it connects again and compares the
+//! `State` with what it wants; sending a request twice does no harm. `Finish` ends the supervisor.
+//!
 //! The static program is built with stable cargo, on either architecture (`--target` keeps the flags
 //! away from build scripts and macros, which cannot be static):
 //!

@@ -21,7 +21,7 @@ use crate::connections::{ConnectionId, Connections};
 use crate::control;
 use crate::guard::Guard;
 use crate::launch;
-use crate::machine::{Input, Leave, Machine, Output, UNASSIGNED_MS};
+use crate::machine::{Input, Leave, Machine, Output, Signal, Target, UNASSIGNED_MS};
 use crate::oom;
 use crate::processes;
 use crate::protocol::{Moment, Notice, Outcome, Refusal, Request, StageOrder, State, VERSION};
@@ -66,12 +66,12 @@ impl From<rustix::io::Errno> for RunError {
 /// Supervises until the attempt is over or nobody vouches for it any more.
 pub fn run(settings: Settings) -> Result<Leave, RunError> {
     let mut supervisor = Supervisor::start(settings)?;
-    loop {
-        let ready = supervisor.wait()?;
-        if let Some(leave) = supervisor.round(ready)? {
-            return Ok(leave);
-        }
+    let ended = supervisor.supervise();
+    if ended.is_err() {
+        // Nobody would be left to guard them.
+        processes::signal(Target::All, Signal::Kill);
     }
+    ended
 }
 
 struct Supervisor {
@@ -130,6 +130,15 @@ impl Supervisor {
             core,
             oom_kills: None,
         })
+    }
+
+    fn supervise(&mut self) -> Result<Leave, RunError> {
+        loop {
+            let ready = self.wait()?;
+            if let Some(leave) = self.round(ready)? {
+                return Ok(leave);
+            }
+        }
     }
 
     /// Sleeps until something happens.
