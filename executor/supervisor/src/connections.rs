@@ -169,12 +169,10 @@ impl Connection {
 
 fn is_welcome(socket: &UnixStream) -> bool {
     let Ok(peer) = sys::peer(socket.as_fd()) else { return false };
+    if processes::is_init() {
+        // Its user is not asked: seen from another user namespace, an executor is nobody.
+        return peer.pid == 0;
+    }
     let own = rustix::process::geteuid().as_raw();
-    if peer.uid != 0 && peer.uid != own {
-        return false;
-    }
-    match processes::is_init() {
-        true => peer.pid == 0,
-        false => peer.pid == 0 || !processes::is_descendant(peer.pid),
-    }
+    (peer.uid == 0 || peer.uid == own) && !processes::is_descendant(peer.pid)
 }
