@@ -1,0 +1,59 @@
+//! The control directory: the names in it, and how its socket is reached.
+//!
+//! It belongs to the supervisor's user alone (mode 0700); no stage may look into it. One directory
+//! serves one supervisor once.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use ocelot_core::frame::Offset;
+
+/// What the supervisor belongs to, written and synced by the executor before it assigns.
+pub const IDENTITY: &str = "identity";
+/// Requests and beats come in here.
+pub const SOCKET: &str = "supervisor.sock";
+/// An identity is a few ids; more is not read.
+pub const IDENTITY_BYTES_MAX: u64 = 4096;
+
+const CAPTURE: &str = "capture.";
+/// What fits into a socket's address, with the zero at its end.
+const ADDRESS_BYTES_MAX: usize = 107;
+
+/// Returns the name of the capture's segment that begins at `offset`; names sort by offset.
+pub fn segment_name(offset: Offset) -> String {
+    format!("{CAPTURE}{:020}", offset.0)
+}
+
+/// Returns where the segments in `directory` begin, in order.
+pub fn segments(directory: &Path) -> io::Result<Vec<Offset>> {
+    let mut offsets = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix(CAPTURE));
+        offsets.extend(digits.and_then(|digits| digits.parse().ok()).map(Offset));
+    }
+    offsets.sort_unstable();
+    Ok(offsets)
+}
+
+pub(crate) fn connect(directory: &Path) -> io::Result<UnixStream> {
+    at_address(directory, |address| UnixStream::connect(address))
+}
+
+pub(crate) fn bind(directory: &Path) -> io::Result<UnixListener> {
+    at_address(directory, |address| UnixListener::bind(address))
+}
+
+/// Calls with the socket's path, or with a short way to it where the path is longer than a
+/// socket's address may be.
+fn at_address<T>(directory: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = directory.join(SOCKET);
+    if path.as_os_str().len() <= ADDRESS_BYTES_MAX {
+        return call(&path);
+    }
+    let folder = File::open(directory)?;
+    call(&PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())))
+}
