@@ -2,6 +2,7 @@
 //! the program one of its own child processes instead (`e2e child NAME ARGUMENTS`), or one long row
 //! (`e2e long NAME COUNT SEED`).
 
+mod images;
 mod store;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["child", "crash-writer", directory, seed] => store::crash::write(directory, seed),
         ["long", "crash", count, seed] => store::crash::long(count, seed),
-        _ => return libtest_mimic::run(&Arguments::from_args(), store::trials()).exit_code(),
+        _ => return run_trials(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -23,4 +24,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_trials() -> ExitCode {
+    let trials = images::trials().into_iter().chain(store::trials()).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -17,7 +17,7 @@ const CONTROLLER: &[&[&str]] = &[
 /// A vendor's crate, and the only place that may name it.
 const VENDORS: &[(&str, &str)] = &[
     ("etcd_client", "controller/src/store/etcd"),
-    ("rusqlite", "controller/src/"),
+    ("rusqlite", "controller/src/store/embedded"),
     ("bollard", "executor/src/runtime/docker"),
     ("serde_yaml", "proto/spec/src/"),
 ];

@@ -1,5 +1,5 @@
 //! `docs/STATE_MACHINE.md` is printed from `step`, so that a change of behaviour shows as a
-//! difference of a document. `BLESS=1` writes it.
+//! difference of a document. `OCELOT_BLESS=1` writes it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::fixture::{
 const HEAD: &str = "\
 # The life of a task
 
-Printed from `step` by a test; not written by hand. `BLESS=1 cargo test -p ocelot-domain` writes it anew.
+Printed from `step` by a test; not written by hand. `OCELOT_BLESS=1 cargo test -p ocelot-domain` writes it anew.
 
 A cell says where the event leads. *same*: it is a repeat and changes nothing. *fenced*: it speaks for an
 attempt that is not the live one. *early*: a wait is not over. *attach first*: the record names an older session
@@ -171,9 +171,9 @@ fn every_kind_of_event_has_a_row() {
 fn the_document_says_what_step_does() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/STATE_MACHINE.md");
     let printed = document();
-    if std::env::var("BLESS").is_ok() {
+    if std::env::var("OCELOT_BLESS").is_ok() {
         std::fs::write(&path, &printed).unwrap();
     }
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(stored == printed, "docs/STATE_MACHINE.md differs; BLESS=1 writes it:\n{printed}");
+    assert!(stored == printed, "docs/STATE_MACHINE.md differs; OCELOT_BLESS=1 writes it:\n{printed}");
 }
