@@ -5,8 +5,9 @@
 //! time, losing a lease is a suspicion. Both homes pass one conformance suite.
 
 mod error;
+pub mod etcd;
 mod lease;
-mod range;
+pub(crate) mod range;
 mod txn;
 mod watch;
 
