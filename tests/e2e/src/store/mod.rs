@@ -1,7 +1,9 @@
 //! The store's two homes under faults.
 
+mod etcd;
+
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    Vec::new()
+    etcd::trials()
 }
