@@ -4,10 +4,13 @@
 //! a transaction is atomic and durable once answered, a watch is a hint that never goes back in
 //! time, losing a lease is a suspicion. Both homes pass one conformance suite.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
+pub mod embedded;
 mod error;
 pub mod etcd;
 mod lease;
-pub(crate) mod range;
+mod range;
 mod txn;
 mod watch;
 

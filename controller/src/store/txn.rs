@@ -100,6 +100,11 @@ impl Txn {
         &self.ops
     }
 
+    /// Returns the compares and the operations, for a home that keeps the values.
+    pub(super) fn into_parts(self) -> (Vec<Compare>, Vec<Op>) {
+        (self.compares, self.ops)
+    }
+
     /// Returns the bytes of all keys and values.
     pub fn size_bytes(&self) -> usize {
         let compares: usize = self.compares.iter().map(|compare| compare.key.len()).sum();

@@ -53,6 +53,7 @@ pub struct Cluster {
 struct Member {
     name: String,
     client: u16,
+    peer: u16,
     arguments: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
@@ -132,7 +133,7 @@ impl Cluster {
                 arguments.push("--client-cert-auth".to_owned());
             }
             arguments.extend(settings.extra.iter().cloned());
-            Member { client: clients[n], arguments, log: folder.join(format!("{name}.log")), child: None, name }
+            Member { client: clients[n], peer: peers[n], arguments, log: folder.join(format!("{name}.log")), child: None, name }
         });
         let members = members.collect();
         Ok(Self { members, certificates, login: None, folder })
@@ -255,6 +256,16 @@ impl Cluster {
         self.wait_member(index).await
     }
 
+    /// Starts all members that do not run, and waits until they answer.
+    pub async fn start_again(&mut self) -> Result<()> {
+        for index in 0..self.len() {
+            if self.members[index].child.is_none() {
+                self.spawn(index)?;
+            }
+        }
+        self.wait_ready().await
+    }
+
     pub fn pause(&self, index: usize) -> Result<()> {
         self.signal(index, Signal::STOP)
     }
@@ -315,14 +326,17 @@ impl Cluster {
         Ok(file)
     }
 
-    /// Starts a cluster of one member from a snapshot.
-    pub async fn restore(snapshot: &std::path::Path, token: &str) -> Result<Self> {
+    /// Starts a cluster of one member from a snapshot of this one.
+    ///
+    /// With etcd's default token, `etcd-cluster`, it even has this one's id.
+    pub async fn restore(&self, snapshot: &std::path::Path, token: &str) -> Result<Self> {
         let place = snapshot.with_extension(token);
         let (file, data) = (snapshot.display().to_string(), place.display().to_string());
+        let peer = format!("http://127.0.0.1:{}", self.members[0].peer);
         run_etcdctl(&[
             "snapshot", "restore", &file, "--data-dir", &data, "--name", "m0",
-            "--initial-cluster", "m0=http://127.0.0.1:1",
-            "--initial-advertise-peer-urls", "http://127.0.0.1:1",
+            "--initial-cluster", &format!("m0={peer}"),
+            "--initial-advertise-peer-urls", &peer,
             "--initial-cluster-token", token,
         ])?;
         Self::start(Settings { members: 1, restored: Some(place), ..Settings::default() }).await

@@ -205,7 +205,7 @@ async fn restored() -> Result<()> {
         }
         let known = store.identity();
         let mut watch = store.watch("/t/", store.health().await?.revision.next()).await?;
-        let restored = Cluster::restore(&snapshot, token).await?;
+        let restored = cluster.restore(&snapshot, token).await?;
         proxy.lead_to(restored.port(0));
 
         let refused = wait_until("the restored cluster to be refused", || async {
@@ -233,7 +233,7 @@ async fn restored() -> Result<()> {
         let confirmed = store.confirm().await?;
         let known = known.context("known")?;
         ensure!(confirmed.revision < known.revision);
-        eprintln!("same cluster id: {} (expected {same_cluster})", confirmed.cluster == known.cluster);
+        ensure!((confirmed.cluster == known.cluster) == same_cluster, "{confirmed:?} {known:?}");
         store.commit(Txn::new().put("/t/x", "1")).await?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The store on real etcd processes, under the faults that it must survive.
 
+mod contract;
 mod leases;
 mod limits;
 mod load;
@@ -16,7 +17,7 @@ use ocelot_e2e::etcd::Cluster;
 use ocelot_e2e::wait::wait_until;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [members::trials(), wire::trials(), limits::trials(), leases::trials()].into_iter().flatten().collect()
+    [contract::trials(), members::trials(), wire::trials(), limits::trials(), leases::trials()].into_iter().flatten().collect()
 }
 
 /// Connects to all members directly.
