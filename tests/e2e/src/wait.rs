@@ -12,7 +12,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 
 /// Asks again and again until `ask` is `Ok`; its error is the status that a failure shows.
-pub async fn wait_until<T, E: Debug>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T> {
+pub async fn wait_until<T, E, Ask, Answer>(what: &str, mut ask: Ask) -> Result<T>
+where
+    E: Debug,
+    Ask: FnMut() -> Answer,
+    Answer: Future<Output = Result<T, E>>,
+{
     let until = Instant::now() + LIMIT;
     loop {
         let status = match tokio::time::timeout_at(until, ask()).await {

@@ -10,6 +10,7 @@ use ocelot_e2e::etcd::{Cluster, Settings};
 use ocelot_e2e::proxy::Proxy;
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::{wait_until, within};
+use tokio::sync::Mutex;
 
 use super::connect_with;
 
@@ -33,8 +34,7 @@ async fn runs_full() -> Result<()> {
     let cluster = Cluster::start(Settings { quota_bytes: Some(quota), ..Settings::members(1) }).await?;
     let store = connect_with(Config { quota_bytes: quota, ..Config::new(cluster.endpoints()) }).await?;
     let mut upkeep = Upkeep::new("c1");
-    let mut now = Duration::ZERO;
-    store.upkeep_once(&mut upkeep, CLAIM, now).await?;
+    store.upkeep_once(&mut upkeep, CLAIM, Duration::ZERO).await?;
 
     let write = || store.commit(Txn::new().put("/t/big", vec![b'x'; 512 * 1024]));
     let full = loop {
@@ -49,14 +49,16 @@ async fn runs_full() -> Result<()> {
     ensure!(matches!(write().await, Err(Error::Full(_))));
 
     // Time passes for the upkeep only: old history goes, space is given back, writes are let in.
-    let mut done = Vec::new();
-    wait_until("the upkeep to make room", async || {
-        now += Duration::from_secs(40);
-        let pass = store.upkeep_once(&mut upkeep, CLAIM, now).await;
-        done.extend(pass.map_err(|error| format!("{error:?}"))?);
+    let state = Mutex::new((Duration::ZERO, upkeep, Vec::new()));
+    wait_until("the upkeep to make room", || async {
+        let (now, upkeep, done) = &mut *state.lock().await;
+        *now += Duration::from_secs(40);
+        let tasks = store.upkeep_once(upkeep, CLAIM, *now).await;
+        done.extend(tasks.map_err(|error| format!("{error:?}"))?);
         if done.contains(&UpkeepTask::Disarm) { Ok(()) } else { Err(format!("{done:?}")) }
     })
     .await?;
+    let (_, _, done) = state.into_inner();
     ensure!(done.iter().any(|task| matches!(task, UpkeepTask::Compact(_))), "{done:?}");
     ensure!(done.iter().any(|task| matches!(task, UpkeepTask::Defragment(0))), "{done:?}");
     wait_until("a write", write).await?;
