@@ -12,6 +12,7 @@ pub mod etcd;
 mod lease;
 mod range;
 mod txn;
+pub mod view;
 mod watch;
 
 use std::fmt;
