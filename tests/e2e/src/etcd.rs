@@ -133,7 +133,14 @@ impl Cluster {
                 arguments.push("--client-cert-auth".to_owned());
             }
             arguments.extend(settings.extra.iter().cloned());
-            Member { client: clients[n], peer: peers[n], arguments, log: folder.join(format!("{name}.log")), child: None, name }
+            Member {
+                client: clients[n],
+                peer: peers[n],
+                arguments,
+                log: folder.join(format!("{name}.log")),
+                child: None,
+                name,
+            }
         });
         let members = members.collect();
         Ok(Self { members, certificates, login: None, folder })
@@ -150,7 +157,9 @@ impl Cluster {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("etcd cannot be started; install it (Debian: etcd-server) or put it on /usr/local/bin")?;
+            .context(
+                "etcd cannot be started; install it (Debian: etcd-server) or put it on /usr/local/bin",
+            )?;
         member.child = Some(child);
         Ok(())
     }
@@ -173,7 +182,8 @@ impl Cluster {
         let log = member.log.clone();
         let mut exited = false;
         let answer = wait_until(&what, || {
-            exited = exited || member.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+            exited =
+                exited || member.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
             let (endpoint, options, exited) = (endpoint.clone(), options.clone(), exited);
             async move {
                 if exited {
@@ -334,10 +344,19 @@ impl Cluster {
         let (file, data) = (snapshot.display().to_string(), place.display().to_string());
         let peer = format!("http://127.0.0.1:{}", self.members[0].peer);
         run_etcdctl(&[
-            "snapshot", "restore", &file, "--data-dir", &data, "--name", "m0",
-            "--initial-cluster", &format!("m0={peer}"),
-            "--initial-advertise-peer-urls", &peer,
-            "--initial-cluster-token", token,
+            "snapshot",
+            "restore",
+            &file,
+            "--data-dir",
+            &data,
+            "--name",
+            "m0",
+            "--initial-cluster",
+            &format!("m0={peer}"),
+            "--initial-advertise-peer-urls",
+            &peer,
+            "--initial-cluster-token",
+            token,
         ])?;
         Self::start(Settings { members: 1, restored: Some(place), ..Settings::default() }).await
     }

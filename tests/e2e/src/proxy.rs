@@ -128,7 +128,10 @@ impl Shared {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the harness has no telemetry; a proxy ends with its trial's runtime")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness has no telemetry; a proxy ends with its trial's runtime"
+)]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }

@@ -72,7 +72,8 @@ async fn watch_is_compacted() -> Result<()> {
     let store = connect_with(Config::new(cluster.endpoints())).await?;
     let mut last = Revision(0);
     for value in 0..20 {
-        let Verdict::Committed(revision) = store.commit(Txn::new().put("/t/a", format!("{value}"))).await? else {
+        let Verdict::Committed(revision) = store.commit(Txn::new().put("/t/a", format!("{value}"))).await?
+        else {
             bail!("no compare")
         };
         last = revision;
@@ -156,8 +157,7 @@ async fn tls() -> Result<()> {
     let nameless = Etcd::connect(config(Tls { own: None, ..tls.clone() })).await;
     ensure!(nameless.is_err(), "etcd let a client without a certificate in");
     let stranger = Cluster::start(Settings { tls: true, ..Settings::members(1) }).await?;
-    let untrusted =
-        Etcd::connect(Config { tls: Some(tls), ..Config::new(stranger.endpoints()) }).await;
+    let untrusted = Etcd::connect(Config { tls: Some(tls), ..Config::new(stranger.endpoints()) }).await;
     ensure!(untrusted.is_err(), "a server of another authority was believed");
     Ok(())
 }

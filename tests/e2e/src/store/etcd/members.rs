@@ -47,7 +47,10 @@ async fn the_leader_dies() -> Result<()> {
         let written = load.finish().await?;
         eprintln!(
             "leader killed: write gap {:?}, {} unknown, {} unavailable, {} written",
-            written.longest_gap, written.unknown, written.unavailable, written.keys.len()
+            written.longest_gap,
+            written.unknown,
+            written.unavailable,
+            written.keys.len()
         );
         cluster.restart(leader).await?;
     }
@@ -97,7 +100,8 @@ async fn one_pauses() -> Result<()> {
     store.commit(Txn::new().when("/t/a", Expected::Absent).put("/t/a", "1")).await?;
     // The first endpoint is the one that is asked while all is well.
     cluster.pause(0)?;
-    let page = wait_until("another member to answer a read", || store.range(RangeRequest::key("/t/a"))).await?;
+    let page =
+        wait_until("another member to answer a read", || store.range(RangeRequest::key("/t/a"))).await?;
     ensure!(page.items.len() == 1, "{page:?}");
     // From now on the sick one is not asked first: a write goes through at once.
     wait_until("another member to take a write", || store.commit(Txn::new().put("/t/b", "2"))).await?;

@@ -5,6 +5,7 @@ mod leases;
 mod limits;
 mod load;
 mod members;
+mod views;
 mod wire;
 
 use std::sync::Arc;
@@ -17,7 +18,17 @@ use ocelot_e2e::etcd::Cluster;
 use ocelot_e2e::wait::wait_until;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [contract::trials(), members::trials(), wire::trials(), limits::trials(), leases::trials()].into_iter().flatten().collect()
+    [
+        contract::trials(),
+        members::trials(),
+        wire::trials(),
+        limits::trials(),
+        leases::trials(),
+        views::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Connects to all members directly.

@@ -21,7 +21,9 @@ use super::{connect, connect_with, times};
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("etcd::wire::an_answer_cut_at_any_byte_is_an_unknown_outcome", || cut(Way::Answers)),
-        trial("etcd::wire::a_request_cut_at_any_byte_is_never_told_as_not_done_if_it_was", || cut(Way::Requests)),
+        trial("etcd::wire::a_request_cut_at_any_byte_is_never_told_as_not_done_if_it_was", || {
+            cut(Way::Requests)
+        }),
         trial("etcd::wire::a_watch_cut_at_any_byte_tells_every_change_once", watch_is_cut),
         trial("etcd::wire::a_connection_that_falls_silent_is_replaced", falls_silent),
         trial("etcd::wire::a_follower_that_does_not_follow_loses_nothing", slow_follower),
@@ -73,7 +75,10 @@ async fn cut(way: Way) -> Result<()> {
             }
         }
     }
-    eprintln!("{way:?}: {length} bytes, {} cuts, {unknown} unknown, {not_done} not done", proxy.cuts() - cuts);
+    eprintln!(
+        "{way:?}: {length} bytes, {} cuts, {unknown} unknown, {not_done} not done",
+        proxy.cuts() - cuts
+    );
     ensure!(proxy.cuts() - cuts >= length / 2, "the cuts did not bite");
     ensure!(unknown > 0, "no outcome was left open");
     Ok(())
