@@ -28,6 +28,8 @@ pub struct Settings {
     pub members: usize,
     pub quota_bytes: Option<u64>,
     pub tls: bool,
+    /// Where its folder is made, if not where temporary files go.
+    pub folder: Option<PathBuf>,
     /// A data folder of etcd's to begin with, for one member.
     pub restored: Option<PathBuf>,
     pub extra: Vec<String>,
@@ -91,7 +93,8 @@ impl Cluster {
     }
 
     fn prepare(settings: &Settings) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("ocelot-etcd-").tempdir()?;
+        let place = settings.folder.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new().prefix("ocelot-etcd-").tempdir_in(place)?;
         let certificates = if settings.tls { Some(certificates(&folder)?) } else { None };
         let scheme = if settings.tls { "https" } else { "http" };
         let count = settings.members.max(1);

@@ -3,8 +3,9 @@
 //! While some transactions are under way, those that come in wait, and then go together as nested
 //! transactions of one: one request, one log entry, one fsync for all. Each keeps its own compares
 //! and its own verdict. etcd evaluates every compare before it writes anything, so transactions share
-//! only if none writes a key that another one writes or compares; the others go with the next. Nobody
-//! waits when nothing is under way.
+//! only if none writes a key that another one writes or compares; the others go with the next. Those
+//! that only delete go by themselves: a full etcd takes them, but nothing that comes with a put.
+//! Nobody waits when nothing is under way.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::convert;
 use super::fault::{Asked, Purpose};
 use super::identity::Proof;
 use super::member::deadline;
-use crate::store::{Error, Result, Revision, Txn, Verdict};
+use crate::store::{Error, Op, Result, Revision, Txn, Verdict};
 
 /// Transactions under way at once: one being fsynced while the next is on its way.
 const UNDER_WAY: usize = 3;
@@ -190,6 +191,7 @@ fn next_group<T>(waiting: &mut VecDeque<T>, txn: impl Fn(&T) -> &Txn) -> Vec<T> 
 struct Group {
     callers: usize,
     bytes: usize,
+    puts: bool,
     written: HashSet<String>,
     compared: HashSet<String>,
 }
@@ -203,6 +205,7 @@ impl Group {
         }
         self.callers += 1;
         self.bytes += size;
+        self.puts = puts(txn);
         self.written.extend(txn.ops().iter().map(|op| op.key().to_owned()));
         self.compared.extend(txn.compares().iter().map(|compare| compare.key.clone()));
         if txn.ops().len().max(txn.compares().len()) > Txn::OPS_MAX - CALLERS_MAX {
@@ -217,8 +220,13 @@ impl Group {
         let writes_apart =
             txn.ops().iter().all(|op| !self.written.contains(op.key()) && !self.compared.contains(op.key()));
         let compares_apart = txn.compares().iter().all(|compare| !self.written.contains(&compare.key));
-        small && self.bytes + size <= BYTES_MAX && writes_apart && compares_apart
+        let alike = self.puts == puts(txn);
+        small && alike && self.bytes + size <= BYTES_MAX && writes_apart && compares_apart
     }
+}
+
+fn puts(txn: &Txn) -> bool {
+    txn.ops().iter().any(|op| matches!(op, Op::Put { .. }))
 }
 
 /// About what etcd gets to see: a compared key is also read if the compares fail.
@@ -273,6 +281,12 @@ mod tests {
     fn two_may_compare_the_same_key() {
         let guarded = |key: &str| Txn::new().when("session", Expected::Present).put(key, "v");
         assert_eq!(groups(vec![guarded("a"), guarded("b")]), [["a", "b"]]);
+    }
+
+    #[test]
+    fn deletions_do_not_go_with_puts_that_a_full_etcd_would_refuse() {
+        let delete = |key: &str| Txn::new().delete(key);
+        assert_eq!(groups(vec![put("a"), delete("x"), put("b"), delete("y")]), [["a", "b"], ["x", "y"]]);
     }
 
     #[test]

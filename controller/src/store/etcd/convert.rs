@@ -7,6 +7,11 @@ use etcd_client::{CompareOp, GetOptions, PutOptions, TxnOp};
 use super::fault::BoxError;
 use crate::store::{Compare, Expected, KeyValue, LeaseId, Op, RangeRequest, Revision, Txn, Verdict};
 
+/// Returns the key to begin with: etcd's smallest one is a zero byte, not nothing.
+pub(super) fn first_key(from: &str) -> &str {
+    if from.is_empty() { "\0" } else { from }
+}
+
 pub(super) fn get_options(request: &RangeRequest, limit: usize) -> GetOptions {
     let mut options = GetOptions::new().with_limit(i64::try_from(limit).unwrap_or(i64::MAX));
     if let Some(to) = &request.to {

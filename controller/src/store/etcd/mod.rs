@@ -1,20 +1,22 @@
 //! The store's home for many machines: an etcd cluster.
 //!
-//! The one module that names the client library, and the owner of what etcd does and a user of it
-//! must survive:
+//! The one module that names the client library, and the owner of what etcd does and its user must
+//! survive (the numbers are those of the list of etcd's behaviours):
 //!
-//! - an open outcome is told apart from *not done*, and no write is repeated blindly ([`fault`]);
-//! - every call has a deadline, members are asked in turn, and a connection that went silent is given
-//!   up; reads, watches, leases and maintenance do not share one ([`member`]);
-//! - a watch reconnects by itself, never goes back and never tears a revision ([`watch`]);
-//! - an answered keep-alive is no ownership, and a lost lease is a suspicion ([`lease`]);
-//! - an etcd that loses answered writes is refused ([`version`]), and so is a cluster that is not, or
-//!   no longer, the one that we knew ([`identity`]);
-//! - history is compacted and space is given back by one of the controllers ([`upkeep`]).
+//! - etcd's lock and election services are never used; only a transaction's compares decide (E1, E5);
+//! - an answered keep-alive is no ownership, and a lost lease is a suspicion ([`lease`]: E2, E3, E4, E15);
+//! - an etcd that loses answered writes is refused ([`version`]: E6), and so is a cluster that is not,
+//!   or no longer, the one that we knew ([`identity`]);
+//! - a watch reconnects by itself, never goes back and never tears a revision ([`watch`]: E7, E8); what
+//!   it loses all the same, a view's audit finds;
+//! - reads, watches, leases and maintenance do not share a connection, pages are small, every call has a
+//!   deadline, members are asked in turn, a silent connection is given up ([`member`]: E9, E12, E14);
+//! - history is compacted and space given back by one of the controllers, and *out of space* counts as
+//!   an open outcome ([`upkeep`], [`fault`]: E10);
+//! - an open outcome is told apart from *not done*, and no write is repeated blindly ([`fault`]: E11).
 //!
-//! etcd's own roles are no wall between tenants (CVE-2026-33413 and others): the controllers must be
-//! the cluster's only clients, over mutual TLS or loopback. etcd's lock and election services are
-//! never used; only a transaction's compares decide.
+//! etcd's own roles are no wall between tenants (E13, CVE-2026-33413 and others): the controllers must
+//! be the cluster's only clients, over mutual TLS or loopback.
 
 mod assemble;
 mod cluster;
@@ -36,6 +38,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, MissedTickBehavior};
 
 pub use config::{Config, Login, OwnCertificate, Tls};
 pub use identity::{Identity, Stranger};
@@ -142,6 +145,21 @@ impl Etcd {
         Ok(tasks)
     }
 
+    /// Does the upkeep pass by pass until it is dropped. `name` is this controller's, `claim` as in
+    /// [`Self::upkeep_once`].
+    pub async fn keep_up(&self, name: &str, claim: &str) {
+        let mut upkeep = Upkeep::new(name);
+        let start = Instant::now();
+        let mut passes = tokio::time::interval(UPKEEP_PASS);
+        passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            passes.tick().await;
+            if let Err(error) = self.upkeep_once(&mut upkeep, claim, start.elapsed()).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a pass of the etcd upkeep failed");
+            }
+        }
+    }
+
     /// Checks every member that answers; none is an error.
     async fn check_members(&self) -> Result<Vec<MemberStatus>> {
         let mut members = Vec::new();
@@ -169,7 +187,7 @@ impl Etcd {
         let mut limit = request.limit.clamp(1, RangeRequest::PAGE);
         loop {
             let send = |mut kv: etcd_client::KvClient| async move {
-                kv.get(request.from.as_str(), Some(convert::get_options(request, limit))).await
+                kv.get(convert::first_key(&request.from), Some(convert::get_options(request, limit))).await
             };
             let answer = self.cluster.call(Purpose::Read, |member| &member.kv, send).await;
             let mut answer = match answer {
@@ -255,9 +273,9 @@ impl Store for Etcd {
     }
 
     async fn health(&self) -> Result<Health> {
-        let revision = self.cluster.prove().await?;
-        let members = self.check_members().await?;
-        let out_of_space = !self.cluster.out_of_space().await?.is_empty();
+        let (revision, members, out_of_space) =
+            tokio::join!(self.cluster.prove(), self.check_members(), self.cluster.out_of_space());
+        let (revision, members, out_of_space) = (revision?, members?, !out_of_space?.is_empty());
         let fullest = members.iter().map(MemberStatus::fullness).fold(0.0, f64::max);
         let fullness = if out_of_space { fullest.max(1.0) } else { fullest };
         let versions: Vec<_> = members.iter().map(|member| member.version.to_string()).collect();

@@ -122,11 +122,11 @@ impl Follow {
             .with_start_revision(self.assembler.seen().next().0)
             .with_progress_notify()
             .with_fragment();
-        let prefix = self.prefix.clone();
+        let first = convert::first_key(&self.prefix).to_owned();
         let opened =
             member
                 .ask(&member.watch, deadline(), |mut client| async move {
-                    client.watch(prefix, Some(options)).await
+                    client.watch(first, Some(options)).await
                 })
                 .await;
         let end = match opened {

@@ -17,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("etcd::leases::a_lease_that_is_not_kept_alive_goes_with_its_keys", expires),
         trial("etcd::leases::a_lease_that_is_gone_is_told_so", is_told_gone),
         trial("etcd::leases::renewals_go_on_while_a_member_is_paused", goes_on_past_a_paused_member),
+        trial("etcd::leases::a_pause_is_no_loss_and_a_loss_takes_the_key", long_pause),
         trial("etcd::leases::many_leases_share_the_stream", many_leases),
     ]
 }
@@ -103,4 +104,35 @@ async fn many_leases() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// etcd counts a lease's time on its own process's clock: after a pause all leases are overdue.
+async fn long_pause() -> Result<()> {
+    let cluster = Cluster::one().await?;
+    let store = connect(&cluster).await?;
+    let lease = store.grant(Duration::from_secs(2)).await?;
+    store.commit(Txn::new().put_under(lease.id, "/t/session", "here")).await?;
+    cluster.pause(0)?;
+    let unanswered = store.range(RangeRequest::key("/t/session")).await;
+    ensure!(matches!(unanswered, Err(Error::Unavailable(_))), "{unanswered:?}");
+    let unanswered = store.keep_alive(lease.id).await;
+    ensure!(matches!(unanswered, Err(Error::Unavailable(_))), "a lease is not gone because nobody answers");
+    cluster.resume(0)?;
+    let gone = wait_until("an answer", || async {
+        match store.keep_alive(lease.id).await {
+            Ok(_) => Ok(false),
+            Err(Error::LeaseGone) => Ok(true),
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    if !gone {
+        // That some member renewed it does not mean that the key is there.
+        return Ok(());
+    }
+    wait_until("the key to go with its lease", || async {
+        let page = store.range(RangeRequest::key("/t/session")).await.map_err(|error| error.to_string())?;
+        if page.items.is_empty() { Ok(()) } else { Err(format!("{page:?}")) }
+    })
+    .await
 }
