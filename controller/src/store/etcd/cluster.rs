@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::convert;
-use super::fault::{Asked, Fault, Purpose};
+use super::fault::{Asked, Purpose};
 use super::identity::{Identity, Proof, Recall, Sighting, Stranger};
-use super::member::{Line, Member, Members, deadline};
+use super::member::{Members, deadline};
 use crate::store::{Error, Result, Revision, Txn, Verdict};
 
 /// Read to prove that etcd answers; never written.
@@ -48,21 +48,6 @@ impl Cluster {
         self.trusts_progress.load(Ordering::Relaxed)
     }
 
-    /// Calls within the usual deadline.
-    pub(super) async fn call<C, T, Send, Answer>(
-        &self,
-        purpose: Purpose,
-        line: fn(&Member) -> &Line<C>,
-        send: Send,
-    ) -> Result<T, Fault>
-    where
-        C: Clone,
-        Send: Fn(C) -> Answer,
-        Answer: Future<Output = Result<T, etcd_client::Error>>,
-    {
-        self.members.call(purpose, deadline(), line, send).await
-    }
-
     /// Sends one transaction, once.
     pub(super) async fn commit(&self, txn: &Txn, until: Instant) -> Result<Verdict> {
         let floor = self.floor()?;
@@ -87,7 +72,7 @@ impl Cluster {
         let send = |mut kv: etcd_client::KvClient| async move {
             kv.get(PROOF_KEY, Some(GetOptions::new().with_keys_only())).await
         };
-        let answer = self.call(Purpose::Read, |member| &member.kv, send).await;
+        let answer = self.members.call(Purpose::Read, deadline(), |member| &member.kv, send).await;
         let answer = answer.map_err(|fault| fault.into_error(Purpose::Read, Asked::default()))?;
         identity(answer.header())
     }

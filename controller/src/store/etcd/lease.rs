@@ -48,7 +48,7 @@ impl Keeper {
         let (renewals, queue) = mpsc::channel(QUEUE);
         let stop = cluster.stop.clone();
         let serve = serve(Arc::clone(cluster), queue);
-        cluster.tasks.spawn(async move { stop.run_until_cancelled_owned(serve).await });
+        cluster.tasks.spawn(async move { stop.run_until_cancelled_owned(Box::pin(serve)).await });
         Self { renewals }
     }
 
@@ -100,7 +100,8 @@ async fn serve(cluster: Arc<Cluster>, mut queue: mpsc::Receiver<Renewal>) {
 /// Opens a stream, which takes a first renewal whose answer the client library keeps to itself.
 async fn open(cluster: &Cluster, lease: LeaseId) -> Result<Stream, Fault> {
     let send = |mut client: etcd_client::LeaseClient| async move { client.keep_alive(lease.0).await };
-    let (keeper, answers) = cluster.call(Purpose::Repeatable, |member| &member.lease, send).await?;
+    let (keeper, answers) =
+        cluster.members.call(Purpose::Repeatable, deadline(), |member| &member.lease, send).await?;
     Ok(Stream { keeper, answers, under_way: VecDeque::new() })
 }
 

@@ -77,7 +77,7 @@ impl Cluster {
         let send = |mut client: etcd_client::MaintenanceClient| async move {
             client.alarm(AlarmAction::Get, AlarmType::None, None).await
         };
-        let answer = self.call(Purpose::Read, |member| &member.maintenance, send).await;
+        let answer = self.members.call(Purpose::Read, deadline(), |member| &member.maintenance, send).await;
         let answer = answer.map_err(|fault| fault.into_error(Purpose::Read, Asked::default()))?;
         let alarms = answer.alarms().iter();
         Ok(alarms
@@ -94,7 +94,8 @@ impl Cluster {
                 options.with_member(member);
                 client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options)).await
             };
-            let answer = self.call(Purpose::Repeatable, |member| &member.maintenance, send).await;
+            let answer =
+                self.members.call(Purpose::Repeatable, deadline(), |member| &member.maintenance, send).await;
             answer.map_err(|fault| fault.into_error(Purpose::Repeatable, Asked::default()))?;
         }
         Ok(())

@@ -4,16 +4,16 @@
 //! survive (the numbers are those of the list of etcd's behaviours):
 //!
 //! - etcd's lock and election services are never used; only a transaction's compares decide (E1, E5);
-//! - an answered keep-alive is no ownership, and a lost lease is a suspicion ([`lease`]: E2, E3, E4, E15);
-//! - an etcd that loses answered writes is refused ([`version`]: E6), and so is a cluster that is not,
-//!   or no longer, the one that we knew ([`identity`]);
-//! - a watch reconnects by itself, never goes back and never tears a revision ([`watch`]: E7, E8); what
+//! - an answered keep-alive is no ownership, and a lost lease is a suspicion (`lease`: E2, E3, E4, E15);
+//! - an etcd that loses answered writes is refused (`version`: E6), and so is a cluster that is not,
+//!   or no longer, the one that we knew (`identity`);
+//! - a watch reconnects by itself, never goes back and never tears a revision (`watch`: E7, E8); what
 //!   it loses all the same, a view's audit finds;
 //! - reads, watches, leases and maintenance do not share a connection, pages are small, every call has a
-//!   deadline, members are asked in turn, a silent connection is given up ([`member`]: E9, E12, E14);
+//!   deadline, members are asked in turn, a silent connection is given up (`member`: E9, E12, E14);
 //! - history is compacted and space given back by one of the controllers, and *out of space* counts as
-//!   an open outcome ([`upkeep`], [`fault`]: E10);
-//! - an open outcome is told apart from *not done*, and no write is repeated blindly ([`fault`]: E11).
+//!   an open outcome (`upkeep`, `fault`: E10);
+//! - an open outcome is told apart from *not done*, and no write is repeated blindly (`fault`: E11).
 //!
 //! etcd's own roles are no wall between tenants (E13, CVE-2026-33413 and others): the controllers must
 //! be the cluster's only clients, over mutual TLS or loopback.
@@ -51,6 +51,7 @@ use self::combine::Combiner;
 use self::fault::{Asked, Fault, Purpose};
 use self::identity::Proof;
 use self::lease::Keeper;
+use self::member::deadline;
 use self::upkeep::{ClaimStep, Found};
 use super::{
     Error, Expected, Health, Lease, LeaseId, Page, RangeRequest, Result, Revision, Store, Txn, Verdict, Watch,
@@ -189,7 +190,8 @@ impl Etcd {
             let send = |mut kv: etcd_client::KvClient| async move {
                 kv.get(convert::first_key(&request.from), Some(convert::get_options(request, limit))).await
             };
-            let answer = self.cluster.call(Purpose::Read, |member| &member.kv, send).await;
+            let answer =
+                self.cluster.members.call(Purpose::Read, deadline(), |member| &member.kv, send).await;
             let mut answer = match answer {
                 Err(Fault::LongAnswer(_)) if limit > 1 => {
                     limit /= 2;
@@ -227,7 +229,7 @@ impl Store for Etcd {
         txn.check()?;
         match &self.combiner {
             Some(combiner) => combiner.commit(txn).await,
-            None => self.cluster.commit(&txn, member::deadline()).await,
+            None => self.cluster.commit(&txn, deadline()).await,
         }
     }
 
@@ -242,7 +244,8 @@ impl Store for Etcd {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let seconds = i64::try_from(seconds.max(1)).unwrap_or(i64::MAX);
         let send = |mut client: etcd_client::LeaseClient| async move { client.grant(seconds, None).await };
-        let answer = self.cluster.call(Purpose::Write, |member| &member.lease, send).await;
+        let answer =
+            self.cluster.members.call(Purpose::Write, deadline(), |member| &member.lease, send).await;
         let answer = answer.map_err(|fault| fault.into_error(Purpose::Write, Asked::default()))?;
         self.cluster.vet(answer.header(), floor, Proof::Unordered).await?;
         let ttl = Duration::from_secs(u64::try_from(answer.ttl()).unwrap_or(0));
@@ -257,7 +260,7 @@ impl Store for Etcd {
     async fn revoke(&self, lease: LeaseId) -> Result<()> {
         self.cluster.floor()?;
         let send = |mut client: etcd_client::LeaseClient| async move { client.revoke(lease.0).await };
-        match self.cluster.call(Purpose::Repeatable, |member| &member.lease, send).await {
+        match self.cluster.members.call(Purpose::Repeatable, deadline(), |member| &member.lease, send).await {
             Ok(_) | Err(Fault::LeaseGone) => Ok(()),
             Err(fault) => Err(fault.into_error(Purpose::Repeatable, Asked::default())),
         }
@@ -266,7 +269,7 @@ impl Store for Etcd {
     async fn compact(&self, at: Revision) -> Result<()> {
         self.cluster.floor()?;
         let send = |mut kv: etcd_client::KvClient| async move { kv.compact(at.0, None).await };
-        match self.cluster.call(Purpose::Repeatable, |member| &member.kv, send).await {
+        match self.cluster.members.call(Purpose::Repeatable, deadline(), |member| &member.kv, send).await {
             Ok(_) | Err(Fault::Compacted) => Ok(()),
             Err(fault) => Err(fault.into_error(Purpose::Repeatable, Asked { at, bytes: 0 })),
         }

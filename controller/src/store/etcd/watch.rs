@@ -71,7 +71,7 @@ pub(super) fn follow(cluster: &Arc<Cluster>, prefix: &str, from: Revision) -> Wa
         retry: RETRY,
     };
     let stop = cluster.stop.clone();
-    cluster.tasks.spawn(async move { stop.run_until_cancelled_owned(follow.run()).await });
+    cluster.tasks.spawn(async move { stop.run_until_cancelled_owned(Box::pin(follow.run())).await });
     Watch::new(receiver)
 }
 

@@ -3,6 +3,8 @@
 //! Data is fsynced as in production. Nothing is waited for by time: a member is ready when it
 //! answers. Dropping the cluster kills its processes, also paused ones.
 
+mod certificates;
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -11,12 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub use self::certificates::Certificates;
+use self::certificates::certificates;
 use crate::wait::wait_until;
 
 /// A port that was free may be taken by the time etcd binds it; then all begins anew.
@@ -33,14 +34,6 @@ pub struct Settings {
     /// A data folder of etcd's to begin with, for one member.
     pub restored: Option<PathBuf>,
     pub extra: Vec<String>,
-}
-
-/// What a client needs for TLS, as PEM.
-#[derive(Debug, Clone)]
-pub struct Certificates {
-    pub ca: String,
-    pub certificate: String,
-    pub key: String,
 }
 
 #[derive(Debug)]
@@ -394,27 +387,4 @@ fn tail(log: &PathBuf) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().rev().take(8).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
-/// Makes an authority and one certificate for 127.0.0.1 that serves and dials.
-fn certificates(folder: &TempDir) -> Result<Certificates> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca = CertificateParams::new(Vec::new())?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    let ca_certificate = ca.self_signed(&ca_key)?;
-    let issuer = Issuer::new(ca, ca_key);
-    let own_key = KeyPair::generate()?;
-    let mut own = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-    own.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let own_certificate = own.signed_by(&own_key, &issuer)?;
-    let made = Certificates {
-        ca: ca_certificate.pem(),
-        certificate: own_certificate.pem(),
-        key: own_key.serialize_pem(),
-    };
-    fs::write(folder.path().join("ca.pem"), &made.ca)?;
-    fs::write(folder.path().join("own.pem"), &made.certificate)?;
-    fs::write(folder.path().join("own.key"), &made.key)?;
-    Ok(made)
 }
