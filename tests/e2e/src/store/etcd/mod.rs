@@ -1,6 +1,7 @@
 //! The store on real etcd processes, under the faults that it must survive.
 
 mod contract;
+mod facts;
 mod leases;
 mod limits;
 mod load;
@@ -20,6 +21,7 @@ use ocelot_e2e::wait::wait_until;
 pub(crate) fn trials() -> Vec<Trial> {
     [
         contract::trials(),
+        facts::trials(),
         members::trials(),
         wire::trials(),
         limits::trials(),
