@@ -5,7 +5,7 @@
 //! the record stands still for [`TAKEOVER`] by its own clock. The claim only spares work: two that
 //! compact do no harm. What to do is decided here without a clock; [`super::Etcd::upkeep_once`] does it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,9 @@ const FILLING: f64 = 0.4;
 const TAKEOVER: Duration = Duration::from_secs(45);
 /// A member is worth defragmenting when so much of its file is free, and the file is not small.
 const FREE_PART: f64 = 0.5;
-const FREE_PART_WHEN_FULL: f64 = 0.1;
+/// A full member is defragmented after a compaction whatever it says about its free space: it only
+/// counts anew when something is written, and nothing is. Again after this time, if it stays full.
+const AGAIN: Duration = Duration::from_secs(300);
 const SMALL_BYTES: u64 = 16 * 1024 * 1024;
 /// Writes are let in again below this, or the alarm would come straight back.
 const ROOM: f64 = 0.9;
@@ -48,6 +50,8 @@ pub struct Upkeep {
     /// Revisions and when they were the newest, oldest first.
     samples: VecDeque<(Duration, Revision)>,
     compacted: Revision,
+    /// When each member was last defragmented while etcd was out of space.
+    defragmented: BTreeMap<usize, Duration>,
 }
 
 /// What to do about the claim record.
@@ -81,7 +85,13 @@ pub enum Task {
 impl Upkeep {
     /// `name` is this controller's; no two may share it.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), stands: None, samples: VecDeque::new(), compacted: Revision(0) }
+        Self {
+            name: name.into(),
+            stands: None,
+            samples: VecDeque::new(),
+            compacted: Revision(0),
+            defragmented: BTreeMap::new(),
+        }
     }
 
     /// Decides about the claim record as it stands.
@@ -121,12 +131,25 @@ impl Upkeep {
             self.compacted = *revision;
             tasks.push(Task::Compact(*revision));
         }
-        let all_answer = found.members.iter().all(Option::is_some);
-        if found.out_of_space && all_answer && known().all(|member| member.fullness() < ROOM) {
+        // With one member away, another one's absence could cost the majority.
+        if found.members.iter().any(Option::is_none) {
+            return tasks;
+        }
+        if !found.out_of_space {
+            self.defragmented.clear();
+            tasks.extend(leader_last(found, |_, member| {
+                member.free_part() > FREE_PART && member.file_bytes > SMALL_BYTES
+            }));
+        } else if known().all(|member| member.fullness() < ROOM) {
             tasks.push(Task::Disarm);
-        } else if all_answer {
-            // With one member away, another one's absence could cost the majority.
-            tasks.extend(worth_defragmenting(found).map(Task::Defragment));
+        } else if tasks.is_empty() && self.compacted > Revision(0) {
+            let task = leader_last(found, |index, _| {
+                self.defragmented.get(&index).is_none_or(|at| now.saturating_sub(*at) >= AGAIN)
+            });
+            if let Some(Task::Defragment(index)) = task {
+                self.defragmented.insert(index, now);
+            }
+            tasks.extend(task);
         }
         tasks
     }
@@ -139,20 +162,12 @@ impl Upkeep {
     }
 }
 
-/// Returns one member at a time, the leader last.
-fn worth_defragmenting(found: &Found) -> Option<usize> {
-    let worth = |member: &MemberStatus| {
-        if found.out_of_space {
-            member.free_part() > FREE_PART_WHEN_FULL
-        } else {
-            member.free_part() > FREE_PART && member.file_bytes > SMALL_BYTES
-        }
-    };
+/// Returns the defragmentation of one member that is worth it, the leader last.
+fn leader_last(found: &Found, worth: impl Fn(usize, &MemberStatus) -> bool) -> Option<Task> {
     let members = found.members.iter().enumerate();
-    let worthy = members.filter_map(|(index, member)| {
-        member.as_ref().filter(|member| worth(member)).map(|member| (member.is_leader, index))
-    });
-    worthy.min().map(|(_, index)| index)
+    let known = members.filter_map(|(index, member)| member.as_ref().map(|member| (index, member)));
+    let worthy = known.filter(|(index, member)| worth(*index, member));
+    worthy.map(|(index, member)| (member.is_leader, index)).min().map(|(_, index)| Task::Defragment(index))
 }
 
 #[cfg(test)]
@@ -261,14 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn out_of_space_is_healed_by_defragmenting_and_then_letting_writes_in() {
+    fn out_of_space_is_healed_by_compacting_defragmenting_and_then_letting_writes_in() {
         let mut upkeep = Upkeep::new("a");
-        let mut plan = |member: Option<MemberStatus>| {
-            upkeep.plan(seconds(0), &Found { out_of_space: true, ..found(1, &[member]) })
+        let mut plan = |at: u64, members: &[Option<MemberStatus>]| {
+            upkeep.plan(seconds(at), &Found { out_of_space: true, ..found(7, members) })
         };
-        assert_eq!(plan(member(101, 99, true)), [], "nothing to win before a compaction");
-        assert_eq!(plan(member(101, 60, true)), [Task::Defragment(0)]);
-        assert_eq!(plan(member(60, 60, true)), [Task::Disarm]);
+        // What etcd says about free space stands still, because nothing is written.
+        let full = [member(101, 101, true), member(101, 101, false)];
+        assert_eq!(plan(0, &full), [], "nothing to win before a compaction");
+        assert_eq!(plan(30, &full), [Task::Compact(Revision(7))]);
+        assert_eq!(plan(40, &full), [Task::Defragment(1)]);
+        assert_eq!(plan(50, &full), [Task::Defragment(0)]);
+        assert_eq!(plan(60, &full), [], "not again and again");
+        assert_eq!(plan(340, &full), [Task::Defragment(1)]);
+        assert_eq!(plan(350, &[member(60, 60, true), member(60, 60, false)]), [Task::Disarm]);
     }
 
     #[test]
