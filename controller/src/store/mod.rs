@@ -9,11 +9,13 @@ pub mod codec;
 pub mod contract;
 pub mod embedded;
 mod error;
+pub mod etcd;
 pub mod keys;
 mod lease;
 mod range;
 mod txn;
 pub mod update;
+pub mod view;
 mod watch;
 
 use std::fmt;

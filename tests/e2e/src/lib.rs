@@ -1,4 +1,7 @@
 //! The harness of the integration program: it starts the real parts, and ends what it started.
 
 pub mod engine;
+pub mod etcd;
+pub mod proxy;
 pub mod runner;
+pub mod wait;

@@ -1,6 +1,7 @@
 //! The list of rows. A new file adds its rows to [`all`].
 
 mod store_embedded;
+mod store_etcd;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,5 +20,5 @@ pub(crate) struct Row {
 
 /// Returns every row, in the order in which they are measured.
 pub(crate) fn all() -> Vec<Row> {
-    [store_embedded::ROWS].concat()
+    [store_embedded::ROWS, store_etcd::ROWS].concat()
 }

@@ -1,0 +1,41 @@
+//! Waiting for a condition: short steps, a long limit, and the last status in the failure.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::time::Instant;
+
+/// Long enough for a loaded machine; nothing is timed by it.
+const LIMIT: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_millis(20);
+
+/// Asks again and again until `ask` is `Ok`; its error is the status that a failure shows.
+pub async fn wait_until<T, E, Ask, Answer>(what: &str, mut ask: Ask) -> Result<T>
+where
+    E: Debug,
+    Ask: FnMut() -> Answer,
+    Answer: Future<Output = Result<T, E>>,
+{
+    let until = Instant::now() + LIMIT;
+    loop {
+        let status = match tokio::time::timeout_at(until, ask()).await {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(status)) => format!("{status:?}"),
+            Err(_) => "no answer at all".to_owned(),
+        };
+        if Instant::now() >= until {
+            bail!("waited {LIMIT:?} for {what}; last seen: {status}");
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+/// Ends what is under way when it takes longer than anything ever should.
+pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> Result<T> {
+    match tokio::time::timeout(LIMIT, work).await {
+        Ok(done) => Ok(done),
+        Err(_) => bail!("waited {LIMIT:?} for {what}"),
+    }
+}
