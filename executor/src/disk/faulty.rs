@@ -66,7 +66,8 @@ impl Disk for FaultyDisk {
     fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
         inner.calls.push(Call::Write(name(path)));
-        inner.synced.entry(path.to_owned()).or_default();
+        // What another name of the file was synced as counts for this one too.
+        inner.synced.entry(path.to_owned()).or_insert_with(|| fs::read(path).unwrap_or_default());
         let room = inner.space.map_or(bytes.len(), |space| space.min(bytes.len()));
         inner.space = inner.space.map(|space| space - room);
         MachineDisk.write(path, file, &bytes[..room], offset)?;
