@@ -5,7 +5,9 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
 
 /// Writes and syncs. The path only says which file it is.
 pub trait Disk: fmt::Debug + Send + Sync {
@@ -30,9 +32,28 @@ impl Disk for MachineDisk {
     }
 }
 
-/// Whether the disk or its quota is full: the one failure of a write that passes by itself.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// What the disk did not do.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// Nothing was lost; the same call can be made again.
+    #[error("cannot {doing} {path}: the disk is full", path = path.display())]
+    NoSpace { doing: &'static str, path: PathBuf },
+    #[error("cannot {doing} {path}", path = path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    pub(crate) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        // A sync that finds the disk full has lost bytes that were taken before.
+        if full && doing != "sync" { Self::NoSpace { doing, path } } else { Self::Io { doing, path, source } }
+    }
 }
 
 /// Makes the names in a directory survive a power cut.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::JournalError;
 use super::file::{DataLock, JournalFile};
 use super::state::{Record, Sequence, State};
+use crate::disk::DiskError;
 
 /// Requests that may wait; beyond, their makers wait.
 pub(super) const QUEUE_MAX: usize = 1_024;
@@ -77,7 +78,7 @@ impl Committer {
         taken.into_iter().for_each(|request| answer(request.reply, Ok(request.last)));
         // A rewriting that a full disk stopped left the old file as it was, and is tried again later.
         match self.file.compact_if_due(&self.state) {
-            Ok(()) | Err(JournalError::NoSpace { .. }) => false,
+            Ok(()) | Err(JournalError::Disk(DiskError::NoSpace { .. })) => false,
             Err(_) => true,
         }
     }
@@ -95,14 +96,16 @@ fn applied(state: &State, records: &[Record]) -> Result<State, JournalError> {
 /// Tells everyone who waited; the first one learns the cause. Returns whether it is for good.
 fn fail(error: JournalError, taken: Vec<Taken>) -> bool {
     let passes = match &error {
-        JournalError::NoSpace { doing, path } => Some((*doing, path.clone())),
+        JournalError::Disk(DiskError::NoSpace { doing, path }) => Some((*doing, path.clone())),
         _ => None,
     };
     let mut cause = Some(error);
     for request in taken {
         let told = match (cause.take(), &passes) {
             (Some(error), _) => error,
-            (None, Some((doing, path))) => JournalError::NoSpace { doing, path: path.clone() },
+            (None, Some((doing, path))) => {
+                JournalError::Disk(DiskError::NoSpace { doing, path: path.clone() })
+            }
             (None, None) => JournalError::Failed,
         };
         answer(request.reply, Err(told));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::state::Illegal;
-use crate::disk;
+use crate::disk::DiskError;
 
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -27,16 +27,8 @@ pub enum JournalError {
     Version { path: PathBuf, version: u32, known: u32 },
     #[error("{path} is not a journal", path = path.display())]
     NotAJournal { path: PathBuf },
-    /// Nothing changed; the same records can be appended later.
-    #[error("cannot {doing} {path}: the disk is full", path = path.display())]
-    NoSpace { doing: &'static str, path: PathBuf },
-    #[error("cannot {doing} {path}", path = path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A sync or a write failed; only a new process, which reads the file again, knows what holds.
     #[error("the journal failed before and takes nothing more: restart the executor")]
     Failed,
@@ -50,10 +42,6 @@ pub enum JournalError {
 
 impl JournalError {
     pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        match disk::is_full(&source) && doing != "sync" {
-            true => Self::NoSpace { doing, path },
-            false => Self::Io { doing, path, source },
-        }
+        Self::Disk(DiskError::new(doing, path, source))
     }
 }

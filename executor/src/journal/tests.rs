@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::attempt::{AttemptId, Ended, LogDigest, Outcome};
-use crate::disk::MachineDisk;
 use crate::disk::faulty::{Call, FaultyDisk};
+use crate::disk::{DiskError, MachineDisk};
 
 fn id(index: u32) -> AttemptId {
     let task = TaskId { run: RunId::from_parts(1, [7; 10]), index };
@@ -78,7 +78,7 @@ fn numbers() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn any_front_of_the_file_says_a_state_that_was(numbers in numbers()) {
@@ -128,7 +128,7 @@ proptest! {
                 match journal.append_blocking(vec![record.clone()]) {
                     Ok(sequence) => prop_assert_eq!(sequence, journal.state().sequence),
                     Err(error) => {
-                        prop_assert!(matches!(error, JournalError::NoSpace { .. }), "{error}");
+                        prop_assert!(matches!(error, JournalError::Disk(DiskError::NoSpace { .. })), "{error}");
                         prop_assert_eq!(&journal.state(), &before);
                     }
                 }
@@ -209,7 +209,7 @@ fn a_failed_sync_is_never_answered_as_done_and_ends_the_journal() {
     faulty.fail_syncs(true);
     assert!(matches!(
         journal.append_blocking(vec![accepted(1)]),
-        Err(JournalError::Io { doing: "sync", .. })
+        Err(JournalError::Disk(DiskError::Io { doing: "sync", .. }))
     ));
     faulty.fail_syncs(false);
     faulty.take_calls();

@@ -6,23 +6,15 @@ use std::path::{Path, PathBuf};
 use ocelot_core::frame::Offset;
 use thiserror::Error;
 
-use crate::disk;
+use crate::disk::DiskError;
 
 #[derive(Debug, Error)]
 pub enum SpoolError {
     /// The builder must wait until the controller has more of the log.
     #[error("the spool holds its {quota_bytes} bytes; the log waits until some of it is safe elsewhere")]
     Full { quota_bytes: u64 },
-    /// Nothing was lost; the same call can be made again.
-    #[error("cannot {doing} {path}: the disk is full", path = path.display())]
-    NoSpace { doing: &'static str, path: PathBuf },
-    #[error("cannot {doing} {path}", path = path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A write or a sync failed before; what is on disk is not known.
     #[error("the spool failed before and takes nothing more")]
     Bad,
@@ -39,11 +31,7 @@ pub enum SpoolError {
 
 impl SpoolError {
     pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        match disk::is_full(&source) && doing != "sync" {
-            true => Self::NoSpace { doing, path },
-            false => Self::Io { doing, path, source },
-        }
+        Self::Disk(DiskError::new(doing, path, source))
     }
 
     pub(super) fn damaged(path: &Path, why: impl Into<String>) -> Self {

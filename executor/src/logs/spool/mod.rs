@@ -25,7 +25,7 @@ use std::sync::Arc;
 use ocelot_core::frame::Offset;
 use sha2::{Digest as _, Sha256};
 
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, DiskError};
 
 pub use error::SpoolError;
 pub use recover::{Recovered, Tail};
@@ -115,7 +115,7 @@ impl Spool {
 
     /// Adds bytes to the log, all or none of them.
     ///
-    /// After [`SpoolError::Full`] and [`SpoolError::NoSpace`] the same bytes can be appended later.
+    /// After [`SpoolError::Full`] and [`DiskError::NoSpace`] the same bytes can be appended later.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         self.usable()?;
         if bytes.is_empty() {
@@ -137,7 +137,7 @@ impl Spool {
         let written = self.disk.write(&segment.path, &segment.file, bytes, self.end.0 - segment.start.0);
         if let Err(source) = written {
             let error = SpoolError::io("write", &segment.path, source);
-            self.bad |= !matches!(error, SpoolError::NoSpace { .. });
+            self.bad |= !matches!(error, SpoolError::Disk(DiskError::NoSpace { .. }));
             return Err(error);
         }
         self.digest.update(bytes);
@@ -173,7 +173,7 @@ impl Spool {
         let saved = self.slots.save(self.disk.as_ref(), self.end, &self.digest, maker);
         match &saved {
             Ok(()) => self.checkpointed = self.end,
-            Err(error) => self.bad |= !matches!(error, SpoolError::NoSpace { .. }),
+            Err(error) => self.bad |= !matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })),
         }
         saved
     }

@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::*;
-use crate::disk::MachineDisk;
 use crate::disk::faulty::{Call, FaultyDisk};
+use crate::disk::{DiskError, MachineDisk};
 use crate::mask::{Checkpoint, MaskSet, Masker, Short, added_values};
 
 const SMALL: Limits = Limits { segment_bytes: 100, quota_bytes: 1_000 };
@@ -100,8 +100,8 @@ fn a_full_disk_loses_nothing_and_the_same_bytes_go_on_later() {
     spool.append(b"before ").unwrap();
     faulty.space(Some(3));
     for _ in 0..3 {
-        assert!(matches!(spool.append(b"while full "), Err(SpoolError::NoSpace { .. })));
-        assert!(matches!(spool.checkpoint("x"), Err(SpoolError::NoSpace { .. })));
+        assert!(matches!(spool.append(b"while full "), Err(SpoolError::Disk(DiskError::NoSpace { .. }))));
+        assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Disk(DiskError::NoSpace { .. }))));
     }
     assert_eq!(spool.log_end().length, Offset(7));
     faulty.space(None);
@@ -119,7 +119,7 @@ fn a_failed_sync_ends_the_spool_and_is_never_tried_again() {
     let mut spool = Spool::create(&directory, SMALL, faulty.clone()).unwrap();
     spool.append(b"bytes").unwrap();
     faulty.fail_syncs(true);
-    assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Io { doing: "sync", .. })));
+    assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Disk(DiskError::Io { doing: "sync", .. }))));
     faulty.fail_syncs(false);
     faulty.take_calls();
     assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Bad)));
@@ -241,11 +241,11 @@ proptest! {
             match step {
                 Step::Append(bytes) => match spool.append(&bytes) {
                     Ok(()) => log.extend_from_slice(&bytes),
-                    Err(error) => prop_assert!(matches!(error, SpoolError::NoSpace { .. }), "{error}"),
+                    Err(error) => prop_assert!(matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })), "{error}"),
                 },
                 Step::Checkpoint => match spool.checkpoint(&log.len().to_string()) {
                     Ok(()) => safe = log.len(),
-                    Err(error) => prop_assert!(matches!(error, SpoolError::NoSpace { .. }), "{error}"),
+                    Err(error) => prop_assert!(matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })), "{error}"),
                 },
                 Step::Free(place) => spool.free(Offset(place.index(log.len() + 1) as u64)).unwrap(),
                 Step::FullDisk(space) => faulty.space((space > 20).then_some(space)),
