@@ -84,8 +84,9 @@ impl Spool {
         Ok(bytes)
     }
 
+    /// Cuts the log. A segment that begins just there stays, empty: it alone may say where that is.
     fn cut(&mut self, end: Offset) -> Result<(), SpoolError> {
-        while let Some(last) = self.segments.pop_back_if(|last| last.start >= end && end < self.end) {
+        while let Some(last) = self.segments.pop_back_if(|last| last.start > end) {
             fs::remove_file(&last.path).map_err(|source| SpoolError::io("remove", &last.path, source))?;
         }
         if let Some(last) = self.segments.back_mut() {
@@ -103,12 +104,13 @@ impl Spool {
 /// were made after bytes that a power cut lost, so no checkpoint knows them.
 fn contiguous(directory: &Path) -> Result<(VecDeque<Segment>, Offset), SpoolError> {
     let mut segments = VecDeque::new();
-    let mut end = None;
+    let mut end: Option<Offset> = None;
     for (start, path) in listed(directory)? {
-        if end.is_some_and(|end| end != start) {
+        if end.is_some_and(|end| end < start) {
             fs::remove_file(&path).map_err(|source| SpoolError::io("remove", &path, source))?;
             continue;
         }
+        // The segment before may be longer: a full disk took a part of bytes that were appended again.
         let opened = OpenOptions::new().read(true).write(true).open(&path);
         let file = opened.map_err(|source| SpoolError::io("open", &path, source))?;
         let length = file.metadata().map_err(|source| SpoolError::io("read", &path, source))?.len();

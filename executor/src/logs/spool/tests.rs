@@ -182,6 +182,39 @@ fn a_checkpoint_of_an_unknown_version_is_refused() {
 }
 
 #[test]
+fn a_log_whose_front_was_freed_survives_one_crash_after_another() {
+    let (_root, directory) = place();
+    let disk = machine();
+    let mut spool = Spool::create(&directory, SMALL, Arc::clone(&disk)).unwrap();
+    spool.append(&[1; 100]).unwrap();
+    spool.checkpoint("x").unwrap();
+    spool.append(&[2; 50]).unwrap();
+    spool.free(Offset(100)).unwrap();
+    drop(spool);
+    for _ in 0..3 {
+        let spool = reopened(&directory, &disk).spool;
+        assert_eq!((spool.first(), spool.log_end().length), (Offset(100), Offset(100)));
+    }
+}
+
+#[test]
+fn what_a_full_disk_took_in_part_is_no_part_of_the_log() {
+    let (_root, directory) = place();
+    let faulty = Arc::new(FaultyDisk::default());
+    let mut spool = Spool::create(&directory, SMALL, faulty.clone()).unwrap();
+    spool.append(&[1; 60]).unwrap();
+    faulty.space(Some(41));
+    assert!(spool.append(&[2; 42]).is_err());
+    faulty.space(None);
+    spool.append(&[3; 40]).unwrap();
+    spool.append(&[4; 10]).unwrap();
+    spool.checkpoint("x").unwrap();
+    drop(spool);
+    let disk: Arc<dyn Disk> = faulty;
+    assert_eq!(whole(&reopened(&directory, &disk).spool), [vec![1; 60], vec![3; 40], vec![4; 10]].concat());
+}
+
+#[test]
 fn without_its_maker_a_spool_keeps_the_whole_frames_behind_the_checkpoint() {
     let (_root, directory) = place();
     let disk = machine();
@@ -226,7 +259,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn no_checkpointed_byte_is_lost_in_any_crash(steps in steps()) {
