@@ -112,3 +112,37 @@ fn failure_to_wire(failure: &Failure) -> end::failed::Failure {
         Failure::Policy { why } => end::failed::Failure::Policy(why.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_reaches_the_wire_as_itself() {
+        let why = || "why".to_owned();
+        let failed = |failure| Outcome::Failed { stage: Some("build".into()), failure };
+        let said = |outcome: &Outcome| outcome_to_wire(outcome).outcome.unwrap();
+        let failure = |failure| match said(&failed(failure)) {
+            end::Outcome::Failed(failed) => (failed.stage, failed.failure.unwrap()),
+            other => panic!("{other:?}"),
+        };
+        let build = |failure| ("build".to_owned(), failure);
+        assert_eq!(failure(Failure::Exit(3)), build(end::failed::Failure::Exit(3)));
+        assert_eq!(failure(Failure::Signal(9)), build(end::failed::Failure::Signal(9)));
+        let memory = end::failed::Failure::OutOfMemory(end::OutOfMemory { limit_bytes: 7 });
+        assert_eq!(failure(Failure::OutOfMemory { limit_bytes: Some(7) }), build(memory));
+        assert_eq!(failure(Failure::Image { why: why() }), build(end::failed::Failure::Image(why())));
+        assert_eq!(failure(Failure::Disk { why: why() }), build(end::failed::Failure::Disk(why())));
+        assert_eq!(failure(Failure::Policy { why: why() }), build(end::failed::Failure::Policy(why())));
+        let limit = |timeout| match said(&Outcome::TimedOut(timeout)) {
+            end::Outcome::TimedOut(timed_out) => timed_out.limit.unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(limit(Timeout::Run), end::timed_out::Limit::Run(true));
+        assert_eq!(limit(Timeout::Quiet), end::timed_out::Limit::Quiet(true));
+        assert_eq!(limit(Timeout::Stage { stage: "a".into() }), end::timed_out::Limit::Stage("a".into()));
+        assert_eq!(said(&Outcome::Lost { why: why() }), end::Outcome::Lost(end::Lost { why: why() }));
+        assert_eq!(said(&Outcome::Succeeded), end::Outcome::Succeeded(end::Succeeded {}));
+        assert!(matches!(said(&Outcome::Cancelled), end::Outcome::Cancelled(_)));
+    }
+}

@@ -49,17 +49,17 @@ impl AttemptState {
 
     pub(super) fn on_ending(self, ended: Box<Ended>, event: &Event) -> Step {
         match event {
-            Event::Journalled(Written::Ended) => self.complete(ended, Offset(0)),
+            Event::Journalled(Written::Ended) => self.complete(ended),
             _ => self.enter(Life::Ending(ended), vec![]),
         }
     }
 
     /// The result is durable: the container can go, and the controller is told until it knows.
-    pub(super) fn complete(self, ended: Box<Ended>, from: Offset) -> Step {
+    pub(super) fn complete(self, ended: Box<Ended>) -> Step {
         let keep = self.spec.keep == Keep::OnFailure && ended.outcome != Outcome::Succeeded;
         let effects = vec![
             Effect::RemoveContainer { keep },
-            Effect::PushLog { from },
+            Effect::PushLog { from: Offset(0) },
             Effect::Complete { ended: ended.clone(), repeat: 0 },
         ];
         let settled = ended.loss.is_some() || ended.log.length == Offset(0);

@@ -170,7 +170,7 @@ pub enum Effect {
     RemoveContainer {
         keep: bool,
     },
-    /// Until all of it is durable; a spool that is gone is answered by `LogBroken`.
+    /// From here, or from where the controller says it has the log; until all of it is durable; a spool that is gone is answered by `LogBroken`.
     PushLog {
         from: Offset,
     },

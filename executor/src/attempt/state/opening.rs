@@ -1,7 +1,5 @@
 //! From the offer to the last stage.
 
-use ocelot_core::frame::Offset;
-
 use super::stages::{Next, Progress};
 use super::{
     Answer, AttemptState, BootTime, Cause, Effect, Event, Fencing, Found, Life, Step, Written, guard_over,
@@ -173,7 +171,7 @@ impl AttemptState {
                 let why = "the executor stopped, and the container is gone".to_owned();
                 self.close(Outcome::Lost { why }, vec![])
             }
-            (Phase::Ended(ended), _) => self.complete(ended, Offset(0)),
+            (Phase::Ended(ended), _) => self.complete(ended),
             (Phase::Fenced, _) => self.fencing(Fencing { journalled: true, ..Fencing::default() }),
         }
     }
