@@ -74,15 +74,19 @@ impl Disk for FaultyDisk {
         if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
+    fn sync(&self, path: &Path, _: &File) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
         inner.calls.push(Call::Sync(name(path)));
         if inner.failing_syncs {
             return Err(io::Error::from_raw_os_error(5));
         }
-        if file.metadata()?.is_file() {
-            inner.synced.insert(path.to_owned(), fs::read(path)?);
-        }
+        inner.synced.insert(path.to_owned(), fs::read(path)?);
         Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls.push(Call::Sync(name(path)));
+        if inner.failing_syncs { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 }

@@ -16,6 +16,9 @@ pub trait Disk: fmt::Debug + Send + Sync {
 
     /// Returns once everything written to the file survives a power cut.
     fn sync(&self, path: &Path, file: &File) -> io::Result<()>;
+
+    /// Returns once the names in a directory survive a power cut.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
 }
 
 /// The machine's disk.
@@ -29,6 +32,11 @@ impl Disk for MachineDisk {
 
     fn sync(&self, _: &Path, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    // Not sync_data: a file system may take a new name for no data of the directory.
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 }
 
@@ -54,11 +62,6 @@ impl DiskError {
         // A sync that finds the disk full has lost bytes that were taken before.
         if full && doing != "sync" { Self::NoSpace { doing, path } } else { Self::Io { doing, path, source } }
     }
-}
-
-/// Makes the names in a directory survive a power cut.
-pub(crate) fn sync_directory(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    disk.sync(path, &File::open(path)?)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
 use super::state::{Record, Sequence, State};
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 
 const MAGIC: &[u8; 15] = b"ocelot-journal\n";
 const VERSION: u32 = 1;
@@ -155,7 +155,7 @@ fn write_anew(
     disk.write(&new, &file, &bytes, 0).map_err(|source| JournalError::io("write", &new, source))?;
     disk.sync(&new, &file).map_err(|source| JournalError::io("sync", &new, source))?;
     fs::rename(&new, path).map_err(|source| JournalError::io("rename", &new, source))?;
-    let synced = disk::sync_directory(disk, directory);
+    let synced = disk.sync_directory(directory);
     synced.map_err(|source| JournalError::io("sync", directory, source))?;
     Ok((file, bytes.len() as u64))
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use ocelot_core::frame::Offset;
 use sha2::{Digest as _, Sha256};
 
-use crate::disk::{self, Disk, DiskError};
+use crate::disk::{Disk, DiskError};
 
 pub use error::SpoolError;
 pub use recover::{Recovered, Tail};
@@ -92,7 +92,7 @@ impl Spool {
         let doing = |source| SpoolError::io("make", directory, source);
         DirBuilder::new().mode(0o700).create(directory).map_err(doing)?;
         if let Some(parent) = directory.parent() {
-            disk::sync_directory(disk.as_ref(), parent).map_err(doing)?;
+            disk.sync_directory(parent).map_err(doing)?;
         }
         let slots = Slots::open(directory)?.0;
         Ok(Self::empty(directory, limits, disk, slots))
@@ -160,7 +160,7 @@ impl Spool {
             segment.synced = true;
         }
         if self.directory_changed {
-            let synced = disk::sync_directory(self.disk.as_ref(), &self.directory);
+            let synced = self.disk.sync_directory(&self.directory);
             synced.map_err(|source| SpoolError::io("sync", &self.directory, source))?;
             self.directory_changed = false;
         }
