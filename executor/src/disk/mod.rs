@@ -1,0 +1,68 @@
+//! The two things a file must do for the spool and the journal, as a seam: a test that takes the power
+//! away, fills the disk or fails a sync stands behind it.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Writes and syncs. The path only says which file it is.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Writes all of `bytes` at `offset`. After an error any part of them may be there.
+    fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Returns once everything written to the file survives a power cut.
+    fn sync(&self, path: &Path, file: &File) -> io::Result<()>;
+
+    /// Returns once the names in a directory survive a power cut.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The machine's disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MachineDisk;
+
+impl Disk for MachineDisk {
+    fn write(&self, _: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, _: &Path, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    // Not sync_data: a file system may take a new name for no data of the directory.
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+/// What the disk did not do.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// Nothing was lost; the same call can be made again.
+    #[error("cannot {doing} {path}: the disk is full", path = path.display())]
+    NoSpace { doing: &'static str, path: PathBuf },
+    #[error("cannot {doing} {path}", path = path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    pub(crate) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        // A sync that finds the disk full has lost bytes that were taken before.
+        if full && doing != "sync" { Self::NoSpace { doing, path } } else { Self::Io { doing, path, source } }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod faulty;

@@ -1,0 +1,11 @@
+//! The executor: runs attempts on one machine and answers for them, whatever dies in between.
+//!
+//! Decisions are pure and stand apart from what acts: [`attempt`] decides what happens to one attempt,
+//! [`mask`] decides which bytes may leave the machine. [`journal`] and [`logs`] keep both on disk, so
+//! that a process that was killed is continued by the next one, byte for byte.
+
+pub mod attempt;
+pub mod disk;
+pub mod journal;
+pub mod logs;
+pub mod mask;

@@ -1,0 +1,256 @@
+//! The masked spool of one attempt: its bytes are the log, kept until they are safe elsewhere.
+//!
+//! Segment files named by the offset of their first byte, and two checkpoint slots written in turn. A
+//! checkpoint says how long the log is, what its digest was there, and what its maker needs to go on;
+//! it is written only after the bytes it speaks of are synced. What a crash leaves behind the last
+//! checkpoint is cut off and made again: the maker's output is a function of its input.
+//!
+//! Invariants: bytes up to a checkpoint are never changed; a failed sync ends the spool for good, since
+//! the kernel may have dropped what it failed to write and a second sync would lie.
+
+mod error;
+mod recover;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ocelot_core::frame::Offset;
+use sha2::{Digest as _, Sha256};
+
+use crate::disk::{Disk, DiskError};
+
+pub use error::SpoolError;
+pub use recover::{Recovered, Tail};
+use slot::Slots;
+
+/// How much a spool may hold, and in what pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A segment that has so many bytes is followed by a new one.
+    pub segment_bytes: u64,
+    /// Bytes kept at most; at least two segments, since only whole segments are freed.
+    pub quota_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { segment_bytes: 8 << 20, quota_bytes: 1 << 30 }
+    }
+}
+
+/// A piece of the log to be pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub offset: Offset,
+    pub bytes: Vec<u8>,
+    pub crc32c: u32,
+}
+
+/// The whole log so far: its length and its SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    pub length: Offset,
+    pub sha256: [u8; 32],
+}
+
+/// The spool of one attempt, open for writing. Its calls block.
+pub struct Spool {
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
+    limits: Limits,
+    /// Without a gap; never empty once something was appended.
+    segments: VecDeque<Segment>,
+    end: Offset,
+    /// Length at the last checkpoint; nothing behind it is ever freed.
+    checkpointed: Offset,
+    digest: Sha256,
+    slots: Slots,
+    /// A segment was made or taken away since the directory was last synced.
+    directory_changed: bool,
+    bad: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    start: Offset,
+    path: PathBuf,
+    file: File,
+    synced: bool,
+}
+
+impl Spool {
+    /// Makes the spool of a new attempt in a directory that is not there yet.
+    pub fn create(directory: &Path, limits: Limits, disk: Arc<dyn Disk>) -> Result<Self, SpoolError> {
+        let doing = |source| SpoolError::io("make", directory, source);
+        DirBuilder::new().mode(0o700).create(directory).map_err(doing)?;
+        if let Some(parent) = directory.parent() {
+            disk.sync_directory(parent).map_err(doing)?;
+        }
+        let slots = Slots::open(directory)?.0;
+        Ok(Self::empty(directory, limits, disk, slots))
+    }
+
+    fn empty(directory: &Path, limits: Limits, disk: Arc<dyn Disk>, slots: Slots) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            disk,
+            limits: Limits { quota_bytes: limits.quota_bytes.max(2 * limits.segment_bytes), ..limits },
+            segments: VecDeque::new(),
+            end: Offset(0),
+            checkpointed: Offset(0),
+            digest: Sha256::new(),
+            slots,
+            directory_changed: true,
+            bad: false,
+        }
+    }
+
+    /// Adds bytes to the log, all or none of them.
+    ///
+    /// After [`SpoolError::Full`] and [`DiskError::NoSpace`] the same bytes can be appended later.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.usable()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let kept = self.end.0 - self.first().0 + bytes.len() as u64;
+        if kept > self.limits.quota_bytes {
+            return Err(SpoolError::Full { quota_bytes: self.limits.quota_bytes });
+        }
+        let full = |last: &Segment| self.end.0 - last.start.0 >= self.limits.segment_bytes;
+        if self.segments.back().is_none_or(full) {
+            let segment = Segment::create(&self.directory, self.end)?;
+            self.segments.push_back(segment);
+            self.directory_changed = true;
+        }
+        let segment = self.segments.back_mut().expect("a segment was just made sure of");
+        segment.synced = false;
+        // A part that was written before the disk was full is overwritten by the next append.
+        let written = self.disk.write(&segment.path, &segment.file, bytes, self.end.0 - segment.start.0);
+        if let Err(source) = written {
+            let error = SpoolError::io("write", &segment.path, source);
+            self.bad |= !matches!(error, SpoolError::Disk(DiskError::NoSpace { .. }));
+            return Err(error);
+        }
+        self.digest.update(bytes);
+        self.end = self.end.advance(bytes.len());
+        Ok(())
+    }
+
+    /// Returns once every byte appended so far survives a power cut.
+    pub fn sync(&mut self) -> Result<(), SpoolError> {
+        self.usable()?;
+        let synced = self.try_sync();
+        self.bad |= synced.is_err();
+        synced
+    }
+
+    fn try_sync(&mut self) -> Result<(), SpoolError> {
+        for segment in self.segments.iter_mut().filter(|segment| !segment.synced) {
+            let synced = self.disk.sync(&segment.path, &segment.file);
+            synced.map_err(|source| SpoolError::io("sync", &segment.path, source))?;
+            segment.synced = true;
+        }
+        if self.directory_changed {
+            let synced = self.disk.sync_directory(&self.directory);
+            synced.map_err(|source| SpoolError::io("sync", &self.directory, source))?;
+            self.directory_changed = false;
+        }
+        Ok(())
+    }
+
+    /// Makes the log so far what a crash goes back to, with the words its maker needs to go on.
+    pub fn checkpoint(&mut self, maker: &str) -> Result<(), SpoolError> {
+        self.sync()?;
+        let saved = self.slots.save(self.disk.as_ref(), self.end, &self.digest, maker);
+        match &saved {
+            Ok(()) => self.checkpointed = self.end,
+            Err(error) => self.bad |= !matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })),
+        }
+        saved
+    }
+
+    /// Takes away the segments that are durable elsewhere as a whole.
+    pub fn free(&mut self, durable: Offset) -> Result<(), SpoolError> {
+        let safe = durable.min(self.checkpointed);
+        while let [_, next, ..] = self.segments.make_contiguous()
+            && next.start <= safe
+        {
+            if let Some(first) = self.segments.pop_front() {
+                fs::remove_file(&first.path)
+                    .map_err(|source| SpoolError::io("remove", &first.path, source))?;
+                self.directory_changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns at most `most` bytes of the log from `offset` on, as many as one segment holds.
+    pub fn read(&self, offset: Offset, most: usize) -> Result<Chunk, SpoolError> {
+        if offset < self.first() {
+            return Err(SpoolError::Freed { first: self.first() });
+        }
+        if offset > self.end {
+            return Err(SpoolError::Beyond { end: self.end });
+        }
+        let mut bytes = Vec::new();
+        let next = self.segments.partition_point(|segment| segment.start <= offset);
+        if let Some(segment) = next.checked_sub(1).and_then(|place| self.segments.get(place)) {
+            let end = self.segments.get(next).map_or(self.end, |next| next.start);
+            bytes = vec![0; usize::try_from(end.0 - offset.0).unwrap_or(most).min(most)];
+            let read = segment.file.read_exact_at(&mut bytes, offset.0 - segment.start.0);
+            read.map_err(|source| SpoolError::io("read", &segment.path, source))?;
+        }
+        Ok(Chunk { offset, crc32c: crc32c::crc32c(&bytes), bytes })
+    }
+
+    /// Returns the length of the log and the digest of all of it, freed bytes included.
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd { length: self.end, sha256: self.digest.clone().finalize().into() }
+    }
+
+    /// Returns the first byte that is still here.
+    pub fn first(&self) -> Offset {
+        self.segments.front().map_or(self.end, |segment| segment.start)
+    }
+
+    /// Takes the whole spool away. Repeating it is harmless.
+    pub fn remove(directory: &Path) -> Result<(), SpoolError> {
+        match fs::remove_dir_all(directory) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(SpoolError::io("remove", directory, source))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn usable(&self) -> Result<(), SpoolError> {
+        if self.bad { Err(SpoolError::Bad) } else { Ok(()) }
+    }
+}
+
+impl Segment {
+    /// Makes the file, or takes one over that was made when the disk was too full to go on.
+    fn create(directory: &Path, start: Offset) -> Result<Self, SpoolError> {
+        let path = directory.join(format!("{:020}.{}", start.0, recover::SEGMENT));
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = file.map_err(|source| SpoolError::io("make", &path, source))?;
+        Ok(Self { start, path, file, synced: false })
+    }
+}
+
+impl fmt::Debug for Spool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, end) = (self.first(), self.end);
+        write!(f, "Spool({}, {first}..{end}, bad: {})", self.directory.display(), self.bad)
+    }
+}
