@@ -1,6 +1,6 @@
 //! The in-memory mirror of a prefix, for all readers that need no more than a hint.
 //!
-//! List by pages at one revision, then watch from the next (PROMISES 3.15). A watch can lose an
+//! List by pages at one revision, then watch from the next. A watch can lose an
 //! event, so every half minute the keys and revisions are listed again and compared; what differs is
 //! counted, and mended. Whatever is decided from a view is decided by a transaction's compares.
 
