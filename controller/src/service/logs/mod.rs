@@ -1,0 +1,205 @@
+//! The log of each attempt: taken from executors by offset, kept once, read by many.
+//!
+//! A log is one gap-free sequence of bytes. What was acknowledged is never lost, changed, doubled or
+//! put in another order; what is missing is said in the log itself. This module must not decide who
+//! holds an attempt: it asks [`Holders`].
+
+mod disk;
+mod end;
+mod error;
+mod expire;
+mod id;
+mod judge;
+mod keep;
+mod log;
+mod open;
+mod read;
+mod scan;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ocelot_core::id::SessionId;
+use ocelot_proto::kit::clock::Clock;
+use tokio::time::Instant;
+
+use crate::bytes::files;
+
+pub use disk::{Disk, DiskFile, Listed, MachineDisk};
+pub use end::{Claim, Digest, End, Loss, LossKind};
+pub use error::{Error, Result};
+pub use expire::Expired;
+pub use id::LogId;
+pub use judge::{Judgement, Piece, State, append, overlap};
+pub use keep::Retention;
+pub use log::{Progress, Sealing};
+pub use read::{Chunk, Follow, Reader};
+pub use sync::SyncPolicy;
+
+use log::Taken;
+use open::{Open, OpenLog};
+use sync::Syncer;
+
+/// The most bytes of one piece.
+pub const PIECE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Knows which session holds an attempt.
+#[async_trait]
+pub trait Holders: fmt::Debug + Send + Sync {
+    /// Tells, by a linearizable read made for this call, whether the attempt is still the session's.
+    async fn holds(
+        &self,
+        log: LogId,
+        session: SessionId,
+    ) -> std::result::Result<bool, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Where logs are kept, and how.
+#[derive(Debug)]
+pub struct Settings {
+    /// Made if it is not there.
+    pub directory: PathBuf,
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub holders: Arc<dyn Holders>,
+    pub sync: SyncPolicy,
+    pub retention: Retention,
+}
+
+/// A piece of a log as it came over the wire.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub offset: u64,
+    pub bytes: Bytes,
+    /// CRC-32C of `bytes`.
+    pub crc32c: u32,
+}
+
+/// What an executor is told of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is taken. How far the log is safe comes with [`Logs::follow`] too.
+    Taken(Progress),
+    /// Bytes before it are missing: go on from here.
+    Gap { expected: u64 },
+    /// It contradicts what is stored. The log has ended with a recorded loss.
+    Diverged { at: u64 },
+    /// The attempt is not this session's.
+    Fenced,
+}
+
+/// The logs of this controller.
+#[derive(Debug)]
+pub struct Logs {
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    holders: Arc<dyn Holders>,
+    retention: Retention,
+    syncer: Syncer,
+    open: Mutex<Open>,
+}
+
+/// A confirmation that an attempt is a session's counts for so long.
+const CONFIRMED_FOR: Duration = Duration::from_secs(2);
+
+impl Logs {
+    /// Opens the directory. Blocks. Logs are recovered when they are first asked for.
+    pub fn open(settings: Settings) -> Result<Self> {
+        let Settings { directory, disk, clock, holders, sync, retention } = settings;
+        disk.ensure_directory(&directory)?;
+        for left in disk.list(&directory)?.iter().filter(|file| files::is_temporary(&file.name)) {
+            disk.remove(&directory.join(&left.name))?;
+        }
+        let syncer = Syncer::start(sync)?;
+        Ok(Self { directory, disk, clock, holders, retention, syncer, open: Mutex::default() })
+    }
+
+    /// Takes a piece from the session that holds the attempt.
+    pub async fn append(&self, session: SessionId, id: LogId, sent: Sent) -> Result<Answer> {
+        if sent.bytes.len() > PIECE_BYTES_MAX {
+            return Err(Error::TooLong { bytes: sent.bytes.len() });
+        }
+        let open = self.ensure_open(id).await?;
+        if !self.is_held(&open, session).await? {
+            return Ok(Answer::Fenced);
+        }
+        let (log, unix_us) = (Arc::clone(&open.log), self.clock.wall().0);
+        let taken = blocking(move || {
+            let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
+            log.append(&piece, unix_us)
+        });
+        Ok(match taken.await? {
+            Taken::New { bytes, wake } => {
+                self.syncer.note(bytes, wake.then(|| Arc::clone(&open.log)));
+                Answer::Taken(open.log.progress())
+            }
+            Taken::AlreadyThere => Answer::Taken(open.log.progress()),
+            Taken::Gap { expected } => Answer::Gap { expected },
+            Taken::Diverged { at } => Answer::Diverged { at },
+        })
+    }
+
+    /// Ends a log of which everything is received and is as the executor claims. Repeating it gives
+    /// the same answer.
+    pub async fn seal(&self, id: LogId, claim: Claim) -> Result<Sealing> {
+        let log = Arc::clone(&self.ensure_open(id).await?.log);
+        let unix_us = self.clock.wall().0;
+        blocking(move || log.seal(claim, unix_us)).await
+    }
+
+    /// Ends a log of which something is missing for good, with a mark that readers see. A log that
+    /// is over already keeps its end.
+    pub async fn end_with_loss(&self, id: LogId, kind: LossKind, reason: String) -> Result<End> {
+        let log = Arc::clone(&self.ensure_open(id).await?.log);
+        let unix_us = self.clock.wall().0;
+        blocking(move || log.end_with_loss(kind, &reason, unix_us)).await
+    }
+
+    /// Returns how the log ended, if it did.
+    pub async fn ended(&self, id: LogId) -> Result<Option<End>> {
+        let log = Arc::clone(&self.ensure_open(id).await?.log);
+        blocking(move || Ok(log.ended())).await
+    }
+
+    /// Returns how far the log is.
+    pub async fn progress(&self, id: LogId) -> Result<Progress> {
+        Ok(self.ensure_open(id).await?.log.progress())
+    }
+
+    /// Follows how far the log is: what an executor is told while it sends.
+    pub async fn follow(&self, id: LogId) -> Result<tokio::sync::watch::Receiver<Progress>> {
+        Ok(self.ensure_open(id).await?.log.follow())
+    }
+
+    /// Reads a log from `offset`, which is the first byte of a frame. A log of which nothing came
+    /// yet is empty, and can be followed.
+    pub async fn read(&self, id: LogId, offset: u64, follow: Follow) -> Result<Reader> {
+        Ok(Reader::new(Arc::clone(&self.ensure_open(id).await?.log), offset, follow))
+    }
+
+    async fn is_held(&self, open: &OpenLog, session: SessionId) -> Result<bool> {
+        let asked = self.clock.monotonic();
+        let fresh = |(holder, at): (SessionId, Instant)| holder == session && asked - at < CONFIRMED_FOR;
+        if open.confirmed().is_some_and(fresh) {
+            return Ok(true);
+        }
+        let held = self.holders.holds(open.log.id(), session).await.map_err(Error::Unconfirmed)?;
+        // The answer is as old as the question.
+        open.confirm(held.then_some((session, asked)));
+        Ok(held)
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.unwrap_or_else(|died| Err(Error::Disk(std::io::Error::other(died))))
+}

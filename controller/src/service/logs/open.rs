@@ -1,0 +1,91 @@
+//! The logs that are open: each at most once, so that there is one truth of how far it is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use ocelot_core::id::SessionId;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::error::{Error, Result};
+use super::id::LogId;
+use super::log::{Log, Place};
+use super::{Logs, blocking};
+
+/// The most logs that are open at a time: each holds a file and up to two frames in memory.
+const OPEN_MAX: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    logs: HashMap<LogId, Arc<OnceCell<OpenLog>>>,
+}
+
+/// An open log, and who was last known to hold its attempt.
+#[derive(Debug, Clone)]
+pub(super) struct OpenLog {
+    pub(super) log: Arc<Log>,
+    confirmed: Arc<Mutex<Option<(SessionId, Instant)>>>,
+}
+
+impl OpenLog {
+    pub(super) fn confirmed(&self) -> Option<(SessionId, Instant)> {
+        *self.confirmed.lock().expect(UNPOISONED)
+    }
+
+    pub(super) fn confirm(&self, holder: Option<(SessionId, Instant)>) {
+        *self.confirmed.lock().expect(UNPOISONED) = holder;
+    }
+}
+
+const UNPOISONED: &str = "nothing panics while it holds the open logs";
+
+impl Open {
+    fn cell(&mut self, id: LogId) -> Result<Arc<OnceCell<OpenLog>>> {
+        if let Some(cell) = self.logs.get(&id) {
+            return Ok(Arc::clone(cell));
+        }
+        if self.logs.len() >= OPEN_MAX {
+            self.close_idle();
+        }
+        if self.logs.len() >= OPEN_MAX {
+            return Err(Error::TooManyOpen { open: self.logs.len() });
+        }
+        Ok(Arc::clone(self.logs.entry(id).or_default()))
+    }
+
+    /// Closes logs that nobody uses and that nothing more is to be done for.
+    pub(super) fn close_idle(&mut self) {
+        self.logs.retain(|_, cell| {
+            // Nobody takes a cell, or a log out of it, but under the lock that is held here.
+            let used = Arc::strong_count(cell) > 1;
+            let log_used = cell.get().is_some_and(|open| Arc::strong_count(&open.log) > 1);
+            used || log_used || cell.get().is_some_and(|open| !open.log.is_idle())
+        });
+    }
+
+    pub(super) fn forget(&mut self, id: &LogId) {
+        self.logs.remove(id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.logs.len()
+    }
+}
+
+impl Logs {
+    pub(super) fn open_logs(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().expect(UNPOISONED)
+    }
+
+    /// Opens a log once, however many ask for it.
+    pub(super) async fn ensure_open(&self, id: LogId) -> Result<OpenLog> {
+        let cell = self.open_logs().cell(id)?;
+        let opening = cell.get_or_try_init(|| async {
+            let place = Place { id, directory: self.directory.clone(), disk: Arc::clone(&self.disk) };
+            let log = blocking(move || Log::load(place)).await?;
+            Ok(OpenLog { log: Arc::new(log), confirmed: Arc::default() })
+        });
+        opening.await.cloned()
+    }
+}
