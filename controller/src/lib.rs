@@ -1,5 +1,8 @@
 //! The controller: keeps jobs, runs and executor leases, and hands work to executors.
 
+pub mod api_error;
+pub mod auth;
 pub mod bytes;
+pub mod error;
 pub mod service;
 pub mod store;
