@@ -4,5 +4,6 @@ pub mod api_error;
 pub mod auth;
 pub mod bytes;
 pub mod error;
+pub mod server;
 pub mod service;
 pub mod store;
