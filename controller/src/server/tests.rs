@@ -1,9 +1,9 @@
 use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
+use axum::Json;
 use axum::extract::Extension;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::auth::{ApiTokens, Caller, Gate, Identity, NewApiToken, SessionCredential, Sessions, Token};
 use crate::store::embedded::{EmbeddedStore, Settings};
@@ -83,7 +85,10 @@ async fn bench(encrypted: bool, limits: Limits) -> Bench {
         let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"first"))]);
         axum::body::Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
     };
-    let app = Router::new()
+    let (_, health) = tonic_health::server::health_reporter();
+    let app = tonic::service::Routes::new(health)
+        .into_axum_router()
+        .reset_fallback()
         .route("/who", get(who))
         .route("/slow", get(slow))
         .route("/drip", get(drip))
@@ -333,6 +338,37 @@ async fn a_grpc_caller_is_refused_with_a_grpc_status() {
             (StatusCode::OK, &code.parse().unwrap())
         );
     }
+}
+
+#[tokio::test]
+async fn grpc_runs_beside_http_and_a_revoked_token_ends_its_streams() {
+    let bench = bench(true, Limits::default()).await;
+    let (address, fingerprint) = (bench.address, bench.certificate.as_ref().unwrap().fingerprint());
+    let connector = tower::service_fn(move |_: tonic::transport::Uri| async move {
+        connect_pinned(TcpStream::connect(address).await?, fingerprint, b"h2").await.map(TokioIo::new)
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
+    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+    let bearer: tonic::metadata::AsciiMetadataValue =
+        format!("Bearer {}", bench.token.reveal()).parse().unwrap();
+    let with_token = move |mut request: tonic::Request<()>| {
+        request.metadata_mut().insert("authorization", bearer.clone());
+        Ok(request)
+    };
+    let request = HealthCheckRequest { service: String::new() };
+
+    let stranger = HealthClient::new(channel.clone()).check(request.clone()).await.unwrap_err();
+    assert_eq!(stranger.code(), tonic::Code::Unauthenticated);
+    let mut client = HealthClient::with_interceptor(channel, with_token);
+    assert_eq!(client.check(request.clone()).await.unwrap().into_inner().status, 1);
+    let mut stream = client.watch(request).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().status, 1);
+    bench.api.revoke("ci").await.unwrap();
+    let ended = stream.message().await.unwrap_err();
+    assert_eq!(
+        (ended.code(), ended.message()),
+        (tonic::Code::Unauthenticated, "the token is not valid any more")
+    );
 }
 
 #[tokio::test]
