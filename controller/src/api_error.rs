@@ -155,8 +155,11 @@ impl From<logs::Error> for Error {
             logs::Error::TooLong { .. } | logs::Error::Damaged | logs::Error::NoFrame { .. } => Kind::Invalid,
             logs::Error::NotFound(_) => Kind::NotFound,
             logs::Error::TooManyOpen { .. } | logs::Error::Full(_) => Kind::Exhausted { retry_after: None },
-            logs::Error::Disk(_) | logs::Error::Failed(_) | logs::Error::Unconfirmed(_) => Kind::Unavailable,
-            logs::Error::Corrupt(..) => Kind::Internal,
+            logs::Error::Disk(_)
+            | logs::Error::Failed(_)
+            | logs::Error::Home(_)
+            | logs::Error::Unconfirmed(_) => Kind::Unavailable,
+            logs::Error::Corrupt(..) | logs::Error::Contradicted(_) => Kind::Internal,
         };
         Self::from_cause(kind, error)
     }

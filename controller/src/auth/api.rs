@@ -162,17 +162,24 @@ impl ApiTokens {
         }
     }
 
-    /// Follows changes and expiry for as long as the program runs.
+    /// Follows changes and expiry until the program drains.
     pub fn run(self: &Arc<Self>, tasks: &Tasks) {
-        let own = Arc::clone(self);
+        let (own, draining) = (Arc::clone(self), tasks.clone());
         tasks.spawn("api-tokens", async move {
-            loop {
-                if let Err(error) = own.follow_once().await {
-                    tracing::warn!(%error, "API tokens cannot be followed; what is revoked meanwhile still works");
-                }
-                own.clock.sleep(Self::EXPIRE_EVERY).await;
+            tokio::select! {
+                () = draining.draining() => {}
+                () = own.follow() => {}
             }
         });
+    }
+
+    async fn follow(&self) {
+        loop {
+            if let Err(error) = self.follow_once().await {
+                tracing::warn!(%error, "API tokens cannot be followed; what is revoked meanwhile still works");
+            }
+            self.clock.sleep(Self::EXPIRE_EVERY).await;
+        }
     }
 
     /// Reads all tokens, then follows their changes until the watch ends.

@@ -11,13 +11,13 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ocelot_core::id::SessionId;
 use ocelot_proto::kit::clock::SystemClock;
-use ocelot_proto::kit::shutdown::Shutdown;
+use ocelot_proto::kit::shutdown::{Ended, Shutdown};
 use rustls::pki_types::{CertificateDer, ServerName};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::HealthCheckRequest;
@@ -463,4 +463,17 @@ async fn a_drain_lets_an_open_call_finish_and_takes_no_new_connection() {
     let (answer, ()) = tokio::join!(call, drain);
     assert_eq!(text(answer.unwrap()).await, "done");
     drop(client);
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_end() {
+    let bench = bench(false, Limits::default()).await;
+    let mut idle = TcpStream::connect(bench.address).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let (_request, requests) = mpsc::channel(2);
+    bench.shutdown.tasks().begin_drain();
+    assert_eq!(bench.shutdown.run(requests).await, Ended::Drained);
 }

@@ -28,6 +28,11 @@ pub enum Error {
     Failed(String),
     #[error("what is stored of the end of the log of {0} cannot be right")]
     Corrupt(LogId, #[source] crate::store::Error),
+    #[error("the home of bytes failed")]
+    Home(#[from] crate::bytes::Error),
+    /// Never guessed away: a person has to look.
+    #[error("the home of bytes holds other bytes for the log of {0}")]
+    Contradicted(LogId),
     /// Whether the attempt is still this session's could not be learned.
     #[error("who holds the attempt could not be learned")]
     Unconfirmed(#[source] Box<dyn std::error::Error + Send + Sync>),

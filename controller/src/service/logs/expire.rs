@@ -27,25 +27,64 @@ impl Logs {
         self.open_logs().close_idle();
         let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
         let (now, retention) = (Duration::from_micros(self.clock.wall().0), self.retention);
-        let expired = blocking(move || {
-            let kept = list(disk.as_ref(), &directory)?;
-            let expired = keep::expired(kept, now, retention);
-            for id in &expired {
-                let place = Place { id: *id, directory: directory.clone(), disk: Arc::clone(&disk) };
-                // The end goes last: without it, the log would look as if it were still running.
-                disk.remove(&place.file())?;
-                disk.remove(&place.end_file())?;
+        let expired =
+            blocking(move || Ok(keep::expired(list(disk.as_ref(), &directory)?, now, retention))).await?;
+        let mut logs = Vec::new();
+        for id in expired {
+            if self.is_shipped(id).await? {
+                self.delete(id).await?;
+                logs.push(id);
+            } else {
+                // Once it is open, it is put into the home of bytes; a later pass deletes it.
+                self.ensure_open(id).await?;
             }
-            Ok(expired)
-        });
-        let logs = expired.await?;
-        for id in &logs {
-            // Who reads one now still holds its file.
-            self.open_logs().forget(id);
-            tracing::info!(log = %id, "the log of {id} is not kept any more");
         }
         Ok(Expired { logs })
     }
+
+    /// Opens what an earlier process did not put into the home of bytes.
+    pub(super) async fn resume_shipping(&self) {
+        let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
+        let here = blocking(move || Ok(ids(disk.list(&directory)?))).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the directory of logs could not be read");
+            Vec::new()
+        });
+        for id in here {
+            let opened = async {
+                if !self.is_shipped(id).await? {
+                    self.ensure_open(id).await?;
+                }
+                Ok::<_, super::Error>(())
+            };
+            if let Err(error) = opened.await {
+                tracing::warn!(log = %id, %error, "the log of {id} waits to be put into the home of bytes");
+            }
+        }
+    }
+
+    async fn delete(&self, id: LogId) -> Result<()> {
+        let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
+        let place = Place { id, directory, disk, alone: self.home.is_none() };
+        blocking(move || {
+            // The end goes last: without it, the log would look as if it were still running.
+            place.disk.remove(&place.file())?;
+            Ok(place.disk.remove(&place.end_file())?)
+        })
+        .await?;
+        // Who reads it now still holds its file.
+        self.open_logs().forget(&id);
+        tracing::info!(log = %id, "the log of {id} is not kept any more");
+        Ok(())
+    }
+}
+
+/// Returns the logs that have bytes here.
+fn ids(files: Vec<Listed>) -> Vec<LogId> {
+    let id = |file: Listed| {
+        let (stem, extension) = file.name.rsplit_once('.')?;
+        LogId::from_stem(stem).filter(|_| extension == BYTES)
+    };
+    files.into_iter().filter_map(id).collect()
 }
 
 /// Returns the logs that are over.

@@ -42,6 +42,8 @@ pub(super) struct Place {
     pub(super) id: LogId,
     pub(super) directory: PathBuf,
     pub(super) disk: Arc<dyn Disk>,
+    /// What is synced here is as safe as it will be: there is no other home of bytes.
+    pub(super) alone: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ struct Inner {
     /// The syncing thread knows that there is something to do.
     waits_for_sync: bool,
     ended: Option<End>,
+    end_shipped: bool,
     failed: Option<String>,
 }
 
@@ -124,8 +127,10 @@ impl Log {
                 (scanned.whole, scanned)
             }
         };
+        // What another home has, it is asked for.
+        let durable = if place.alone { end } else { 0 };
         let progress =
-            Progress { visible: end, received: end, durable: end, ended: ended.is_some(), failed: false };
+            Progress { visible: end, received: end, durable, ended: ended.is_some(), failed: false };
         let inner = Inner {
             file,
             end,
@@ -133,6 +138,7 @@ impl Log {
             sha256: scanned.sha256,
             waits_for_sync: false,
             ended,
+            end_shipped: place.alone,
             failed: None,
         };
         Ok(Self { place, inner: Mutex::new(inner), progress: watch::Sender::new(progress) })
@@ -154,7 +160,8 @@ impl Log {
     pub(super) fn is_idle(&self) -> bool {
         let inner = self.inner();
         let progress = self.progress();
-        inner.file.is_none() || (inner.ended.is_some() && progress.durable == progress.visible)
+        let safe = inner.end_shipped && progress.durable == progress.visible;
+        inner.file.is_none() || (inner.ended.is_some() && safe)
     }
 
     /// Writes what is new of a piece. It is visible at once, and received after the next sync.
@@ -228,6 +235,40 @@ impl Log {
 
     pub(super) fn ended(&self) -> Option<End> {
         self.inner().ended.clone()
+    }
+
+    /// Notes that the home of bytes has everything up to `durable`.
+    pub(super) fn shipped(&self, durable: u64) {
+        self.publish(|progress| progress.durable = progress.durable.max(durable));
+    }
+
+    /// Returns the end that the home of bytes does not have yet.
+    pub(super) fn end_to_ship(&self) -> Option<End> {
+        let inner = self.inner();
+        inner.ended.clone().filter(|_| !inner.end_shipped)
+    }
+
+    pub(super) fn end_shipped(&self) {
+        self.inner().end_shipped = true;
+    }
+
+    /// Ends the log as another controller did, if all of it is here.
+    pub(super) fn adopt_end(&self, end: End) -> Result<()> {
+        let mut inner = self.inner();
+        inner.check()?;
+        match &inner.ended {
+            Some(own) if *own == end => {}
+            Some(_) => return Err(Error::Contradicted(self.place.id)),
+            None => {
+                let sha256 = Digest(inner.sha256.clone().finalize().into());
+                if (inner.end, sha256) != (end.length, end.sha256) {
+                    return Err(Error::Contradicted(self.place.id));
+                }
+                self.store_end(&mut inner, end)?;
+            }
+        }
+        inner.end_shipped = true;
+        Ok(())
     }
 
     /// Returns bytes that are stored.
@@ -315,8 +356,9 @@ impl Log {
     fn publish(&self, change: impl FnOnce(&mut Progress)) {
         self.progress.send_modify(|progress| {
             change(progress);
-            // This disk is the home of bytes.
-            progress.durable = progress.received;
+            if self.place.alone {
+                progress.durable = progress.received;
+            }
         });
     }
 

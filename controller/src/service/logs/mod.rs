@@ -15,6 +15,7 @@ mod log;
 mod open;
 mod read;
 mod scan;
+mod ship;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ocelot_core::id::SessionId;
 use ocelot_proto::kit::clock::Clock;
+use ocelot_proto::kit::shutdown::Tasks;
 use tokio::time::Instant;
 
-use crate::bytes::files;
+use crate::bytes::{Home, files};
 
 pub use disk::{Disk, DiskFile, Listed, MachineDisk};
 pub use end::{Claim, Digest, End, Loss, LossKind};
@@ -45,6 +47,7 @@ pub use sync::SyncPolicy;
 
 use log::Taken;
 use open::{Open, OpenLog};
+use ship::Ship;
 use sync::Syncer;
 
 /// The most bytes of one piece.
@@ -71,6 +74,8 @@ pub struct Settings {
     pub holders: Arc<dyn Holders>,
     pub sync: SyncPolicy,
     pub retention: Retention,
+    /// Where all controllers put logs; none is this disk.
+    pub home: Option<Arc<dyn Home>>,
 }
 
 /// A piece of a log as it came over the wire.
@@ -103,6 +108,7 @@ pub struct Logs {
     clock: Arc<dyn Clock>,
     holders: Arc<dyn Holders>,
     retention: Retention,
+    home: Option<Arc<dyn Home>>,
     syncer: Syncer,
     open: Mutex<Open>,
 }
@@ -110,16 +116,21 @@ pub struct Logs {
 /// A confirmation that an attempt is a session's counts for so long.
 const CONFIRMED_FOR: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether bytes are due for the home of bytes.
+const ROUND: Duration = Duration::from_secs(1);
+/// Every tenth minute it is looked which logs are not kept any more.
+const EXPIRE_ROUNDS: u32 = 600;
+
 impl Logs {
     /// Opens the directory. Blocks. Logs are recovered when they are first asked for.
     pub fn open(settings: Settings) -> Result<Self> {
-        let Settings { directory, disk, clock, holders, sync, retention } = settings;
+        let Settings { directory, disk, clock, holders, sync, retention, home } = settings;
         disk.ensure_directory(&directory)?;
         for left in disk.list(&directory)?.iter().filter(|file| files::is_temporary(&file.name)) {
             disk.remove(&directory.join(&left.name))?;
         }
         let syncer = Syncer::start(sync)?;
-        Ok(Self { directory, disk, clock, holders, retention, syncer, open: Mutex::default() })
+        Ok(Self { directory, disk, clock, holders, retention, home, syncer, open: Mutex::default() })
     }
 
     /// Takes a piece from the session that holds the attempt.
@@ -131,12 +142,13 @@ impl Logs {
         if !self.is_held(&open, session).await? {
             return Ok(Answer::Fenced);
         }
-        let (log, unix_us) = (Arc::clone(&open.log), self.clock.wall().0);
-        let taken = blocking(move || {
-            let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
-            log.append(&piece, unix_us)
-        });
-        Ok(match taken.await? {
+        let mut taken = self.take(&open, sent.clone()).await?;
+        if let (Taken::Gap { .. }, Some(home)) = (taken, &self.home) {
+            // Another controller may have taken what is missing here.
+            self.catch_up(home.as_ref(), &open.log).await?;
+            taken = self.take(&open, sent).await?;
+        }
+        Ok(match taken {
             Taken::New { bytes, wake } => {
                 self.syncer.note(bytes, wake.then(|| Arc::clone(&open.log)));
                 Answer::Taken(open.log.progress())
@@ -183,6 +195,39 @@ impl Logs {
     /// yet is empty, and can be followed.
     pub async fn read(&self, id: LogId, offset: u64, follow: Follow) -> Result<Reader> {
         Ok(Reader::new(Arc::clone(&self.ensure_open(id).await?.log), offset, follow))
+    }
+
+    /// Puts what is due into the home of bytes, and deletes what is not kept any more, for as long
+    /// as the program runs.
+    pub fn run(self: &Arc<Self>, tasks: &Tasks) {
+        let (own, tasks_left) = (Arc::clone(self), tasks.clone());
+        tasks.spawn("logs", async move {
+            own.resume_shipping().await;
+            let mut round: u32 = 0;
+            while !tasks_left.is_draining() {
+                own.ship_once(Ship::Due).await;
+                if round.is_multiple_of(EXPIRE_ROUNDS)
+                    && let Err(error) = own.expire_once().await
+                {
+                    tracing::warn!(%error, "logs could not be expired");
+                }
+                round = round.wrapping_add(1);
+                tokio::select! {
+                    () = own.clock.sleep(ROUND) => {}
+                    () = tasks_left.draining() => {}
+                }
+            }
+            own.ship_once(Ship::All).await;
+        });
+    }
+
+    async fn take(&self, open: &OpenLog, sent: Sent) -> Result<Taken> {
+        let (log, unix_us) = (Arc::clone(&open.log), self.clock.wall().0);
+        blocking(move || {
+            let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
+            log.append(&piece, unix_us)
+        })
+        .await
     }
 
     async fn is_held(&self, open: &OpenLog, session: SessionId) -> Result<bool> {

@@ -25,11 +25,20 @@ pub(super) struct Open {
 pub(super) struct OpenLog {
     pub(super) log: Arc<Log>,
     confirmed: Arc<Mutex<Option<(SessionId, Instant)>>>,
+    /// When the oldest byte was received that is not in the home of bytes.
+    unshipped_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl OpenLog {
     pub(super) fn confirmed(&self) -> Option<(SessionId, Instant)> {
         *self.confirmed.lock().expect(UNPOISONED)
+    }
+
+    /// Notes that bytes wait since `now`, if none did before, or that none wait. Returns since when.
+    pub(super) fn ship_since(&self, now: Option<Instant>) -> Option<Instant> {
+        let mut since = self.unshipped_since.lock().expect(UNPOISONED);
+        *since = now.map(|now| since.unwrap_or(now));
+        *since
     }
 
     pub(super) fn confirm(&self, holder: Option<(SessionId, Instant)>) {
@@ -63,6 +72,11 @@ impl Open {
         });
     }
 
+    /// Returns every log that is open by now.
+    pub(super) fn all(&self) -> Vec<OpenLog> {
+        self.logs.values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
     pub(super) fn forget(&mut self, id: &LogId) {
         self.logs.remove(id);
     }
@@ -82,9 +96,13 @@ impl Logs {
     pub(super) async fn ensure_open(&self, id: LogId) -> Result<OpenLog> {
         let cell = self.open_logs().cell(id)?;
         let opening = cell.get_or_try_init(|| async {
-            let place = Place { id, directory: self.directory.clone(), disk: Arc::clone(&self.disk) };
-            let log = blocking(move || Log::load(place)).await?;
-            Ok(OpenLog { log: Arc::new(log), confirmed: Arc::default() })
+            let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
+            let place = Place { id, directory, disk, alone: self.home.is_none() };
+            let log = Arc::new(blocking(move || Log::load(place)).await?);
+            if let Some(home) = &self.home {
+                self.catch_up(home.as_ref(), &log).await?;
+            }
+            Ok(OpenLog { log, confirmed: Arc::default(), unshipped_since: Arc::default() })
         });
         opening.await.cloned()
     }

@@ -1,4 +1,5 @@
 mod flaky;
+mod ship;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -50,6 +51,15 @@ fn bench(sync: SyncPolicy) -> Bench {
 }
 
 fn bench_in(directory: TempDir, sync: SyncPolicy, retention: Retention) -> Bench {
+    bench_of(directory, sync, retention, None)
+}
+
+fn bench_of(
+    directory: TempDir,
+    sync: SyncPolicy,
+    retention: Retention,
+    home: Option<Arc<dyn Home>>,
+) -> Bench {
     let (disk, holder) = (FlakyDisk::default(), Arc::new(OneHolder::default()));
     let logs = Logs::open(Settings {
         directory: directory.path().to_owned(),
@@ -58,6 +68,7 @@ fn bench_in(directory: TempDir, sync: SyncPolicy, retention: Retention) -> Bench
         holders: Arc::clone(&holder) as Arc<dyn Holders>,
         sync,
         retention,
+        home,
     });
     Bench { logs: Arc::new(logs.unwrap()), disk, holder, directory }
 }
