@@ -5,12 +5,11 @@
 //! no second file has to be synced. Everything here blocks, and belongs on a thread that may.
 
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ocelot_core::frame::{Corrupt, DATA_BYTES_MAX, Decoder, Offset};
-use sha2::{Digest as _, Sha256};
+use ocelot_core::frame::{Decoder, Offset};
+use sha2::Digest as _;
 use tokio::sync::watch;
 
 use crate::store::codec;
@@ -19,6 +18,7 @@ use super::disk::{Disk, DiskFile};
 use super::end::{Claim, Digest, End, Loss, LossKind};
 use super::error::{Error, Result};
 use super::id::LogId;
+use super::inner::Inner;
 use super::judge::{self, Judgement, Piece, State};
 use super::scan::{self, Scanned};
 
@@ -51,21 +51,6 @@ pub(super) struct Log {
     place: Place,
     inner: Mutex<Inner>,
     progress: watch::Sender<Progress>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// Made with the first byte.
-    file: Option<Arc<dyn DiskFile>>,
-    end: u64,
-    /// Knows where the last whole frame ends.
-    frames: Decoder,
-    sha256: Sha256,
-    /// The syncing thread knows that there is something to do.
-    waits_for_sync: bool,
-    ended: Option<End>,
-    end_shipped: bool,
-    failed: Option<String>,
 }
 
 /// What became of a piece.
@@ -123,7 +108,7 @@ impl Log {
             (Some(ended), Some(_)) => (ended.length, Scanned::default()),
             (None, None) => (0, Scanned::default()),
             (None, Some(file)) => {
-                let scanned = recover(file.as_ref())?;
+                let scanned = scan::recover(file.as_ref())?;
                 (scanned.whole, scanned)
             }
         };
@@ -176,6 +161,8 @@ impl Log {
             Judgement::Gap { expected } => Ok(Taken::Gap { expected }),
             Judgement::Damaged => Err(Error::Damaged),
             Judgement::Sealed => Ok(Taken::Diverged { at: state.end }),
+            // What is over never changes.
+            Judgement::Diverged { at } if state.sealed => Ok(Taken::Diverged { at }),
             Judgement::Diverged { at } => {
                 tracing::error!(log = %self.place.id, at, "an executor contradicts the log of {}", self.place.id);
                 self.end(&mut inner, LossKind::Bytes, DIVERGED, unix_us)?;
@@ -370,52 +357,10 @@ impl Log {
 const DIVERGED: &str = "the executor sent other bytes than before";
 const NO_FRAME: &str = "the executor sent bytes that are no log";
 
-impl Inner {
-    fn check(&self) -> Result<()> {
-        match &self.failed {
-            Some(why) => Err(Error::Failed(why.clone())),
-            None => Ok(()),
-        }
-    }
-
-    fn stored(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let Some(file) = self.file.as_ref().filter(|_| !range.is_empty()) else { return Ok(Vec::new()) };
-        let mut buffer = vec![0; (range.end - range.start) as usize];
-        let filled = file.read_at(&mut buffer, range.start)?;
-        if filled < buffer.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(buffer)
-    }
-
-    /// Moves the place of the last whole frame on, without keeping more than a frame in memory.
-    fn push(&mut self, new: &[u8]) -> std::result::Result<(), Corrupt> {
-        for part in new.chunks(DATA_BYTES_MAX) {
-            self.frames.push(part);
-            while self.frames.next_frame()?.is_some() {}
-        }
-        Ok(())
-    }
-}
-
 fn read_end(place: &Place) -> Result<Option<End>> {
     match place.disk.read(&place.end_file()) {
         Ok(bytes) => codec::decode(&bytes).map(Some).map_err(|cause| Error::Corrupt(place.id, cause)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Finds what a crash left whole, and makes it durable before anyone is told of it.
-fn recover(file: &dyn DiskFile) -> io::Result<Scanned> {
-    // What an earlier sync could not write is still in memory and looks written: only the disk's
-    // own answer counts.
-    file.sync()?;
-    file.forget_cached()?;
-    let scanned = scan::scan(file)?;
-    if file.size_bytes()? != scanned.whole {
-        file.cut(scanned.whole)?;
-        file.sync()?;
-    }
-    Ok(scanned)
 }

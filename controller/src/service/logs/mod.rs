@@ -9,6 +9,7 @@ mod end;
 mod error;
 mod expire;
 mod id;
+mod inner;
 mod judge;
 mod keep;
 mod log;
@@ -109,7 +110,7 @@ pub struct Logs {
     holders: Arc<dyn Holders>,
     retention: Retention,
     home: Option<Arc<dyn Home>>,
-    syncer: Syncer,
+    syncer: Arc<Syncer>,
     open: Mutex<Open>,
 }
 
@@ -129,7 +130,7 @@ impl Logs {
         for left in disk.list(&directory)?.iter().filter(|file| files::is_temporary(&file.name)) {
             disk.remove(&directory.join(&left.name))?;
         }
-        let syncer = Syncer::start(sync)?;
+        let syncer = Arc::new(Syncer::start(sync)?);
         Ok(Self { directory, disk, clock, holders, retention, home, syncer, open: Mutex::default() })
     }
 
@@ -149,11 +150,7 @@ impl Logs {
             taken = self.take(&open, sent).await?;
         }
         Ok(match taken {
-            Taken::New { bytes, wake } => {
-                self.syncer.note(bytes, wake.then(|| Arc::clone(&open.log)));
-                Answer::Taken(open.log.progress())
-            }
-            Taken::AlreadyThere => Answer::Taken(open.log.progress()),
+            Taken::New { .. } | Taken::AlreadyThere => Answer::Taken(open.log.progress()),
             Taken::Gap { expected } => Answer::Gap { expected },
             Taken::Diverged { at } => Answer::Diverged { at },
         })
@@ -222,10 +219,15 @@ impl Logs {
     }
 
     async fn take(&self, open: &OpenLog, sent: Sent) -> Result<Taken> {
-        let (log, unix_us) = (Arc::clone(&open.log), self.clock.wall().0);
+        let (log, syncer, unix_us) = (Arc::clone(&open.log), Arc::clone(&self.syncer), self.clock.wall().0);
         blocking(move || {
             let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
-            log.append(&piece, unix_us)
+            let taken = log.append(&piece, unix_us)?;
+            // Not after the wait for this: who sent the piece may be gone by then.
+            if let Taken::New { bytes, wake } = taken {
+                syncer.note(bytes, wake.then_some(log));
+            }
+            Ok(taken)
         })
         .await
     }

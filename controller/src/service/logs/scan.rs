@@ -33,4 +33,18 @@ pub(super) fn scan(file: &dyn DiskFile) -> io::Result<Scanned> {
     }
 }
 
+/// Finds what a crash left whole, and makes it durable before anyone is told of it.
+pub(super) fn recover(file: &dyn DiskFile) -> io::Result<Scanned> {
+    // What an earlier sync could not write is still in memory and looks written: only the disk's
+    // own answer counts.
+    file.sync()?;
+    file.forget_cached()?;
+    let scanned = scan(file)?;
+    if file.size_bytes()? != scanned.whole {
+        file.cut(scanned.whole)?;
+        file.sync()?;
+    }
+    Ok(scanned)
+}
+
 const _: () = assert!(READ_BYTES >= HEADER_BYTES + DATA_BYTES_MAX, "one read holds any frame");

@@ -3,6 +3,7 @@ mod ship;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use ocelot_core::frame::{self, Body, Decoder, Frame, Mark};
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_proto::kit::clock::SystemClock;
@@ -202,6 +203,10 @@ async fn other_bytes_than_before_end_the_log_with_a_loss_that_readers_see() {
     assert_eq!(marks(&log), [(Mark::Loss, "the executor sent other bytes than before".into())]);
     let more = bench.push(&first, 0, first.len()).await.unwrap();
     assert!(matches!(more, Answer::Taken(progress) if progress.ended), "{more:?}");
+    let beyond = [&first[..], &second[first.len()..]].concat();
+    let contradicts_the_mark = bench.push(&beyond, 0, beyond.len()).await.unwrap();
+    assert!(matches!(contradicts_the_mark, Answer::Diverged { .. }), "{contradicts_the_mark:?}");
+    assert_eq!(bench.all(0).await.unwrap(), log, "what is over never changes");
     let Sealing::Ended(end) = bench.logs.seal(id(0), claim(&second)).await.unwrap() else {
         panic!("the log is over")
     };
@@ -250,6 +255,15 @@ async fn a_log_without_a_byte_can_be_over() {
     assert_eq!(reader.next().await.unwrap(), None);
     let reopened = bench_in(bench.directory, LAZY, Retention::default());
     assert!(reopened.logs.ended(id(0)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_piece_is_synced_although_its_sender_does_not_wait_for_the_answer() {
+    let bench = bench(EAGER);
+    let source = source([b"first".as_slice()]);
+    let mut progress = bench.logs.follow(id(0)).await.unwrap();
+    assert!(bench.push(&source, 0, source.len()).now_or_never().is_none(), "it has to write first");
+    progress.wait_for(|progress| progress.received == source.len() as u64).await.unwrap();
 }
 
 #[tokio::test]
