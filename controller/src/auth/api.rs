@@ -71,6 +71,8 @@ impl ApiTokens {
     const USE_EVERY: Duration = Duration::from_secs(60);
     /// What expires is ended so soon after.
     const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+    /// All are read anew so often, beside following their changes.
+    const LIST_EVERY: Duration = Duration::from_secs(30);
 
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, table: Mutex::default(), failures: Mutex::default() }
@@ -182,11 +184,13 @@ impl ApiTokens {
         }
     }
 
-    /// Reads all tokens, then follows their changes until the watch ends.
+    /// Reads all tokens, then follows their changes until the watch ends, or has been trusted for
+    /// long enough: one that has silently stopped must not keep a revoked token alive.
     async fn follow_once(&self) -> crate::store::Result<()> {
         let from = self.reload().await?.next();
         let mut watch = self.store.watch(&folder(), from).await?;
-        loop {
+        let until = self.clock.monotonic() + Self::LIST_EVERY;
+        while self.clock.monotonic() < until {
             tokio::select! {
                 batch = watch.next() => match batch {
                     Some(batch) => self.take(batch?)?,
@@ -195,6 +199,7 @@ impl ApiTokens {
                 () = self.clock.sleep(Self::EXPIRE_EVERY) => self.table().expire(self.clock.wall().0),
             }
         }
+        Ok(())
     }
 
     fn take(&self, WatchBatch { events, revision }: WatchBatch) -> crate::store::Result<()> {

@@ -68,6 +68,11 @@ impl Gate {
         }
     }
 
+    /// Counts a failure of a call that brings its credential in its message, such as a registration.
+    pub fn failed(&self, from: IpAddr) -> Denied {
+        self.api.failed(from)
+    }
+
     async fn admit_session(&self, session: SessionId, token: &Token, from: IpAddr) -> Result<Caller, Denied> {
         let found = self.sessions.session(session).await.map_err(Denied::Unavailable)?;
         let found = found.filter(|(credential, _)| credential.admits(token));

@@ -391,10 +391,10 @@ async fn a_revoked_token_ends_open_calls_and_open_streams() {
 async fn a_handshake_that_does_not_come_is_dropped() {
     let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
     let bench = bench(true, limits).await;
-    let mut silent = TcpStream::connect(bench.address).await.unwrap();
-    assert_eq!(silent.read(&mut [0; 16]).await.unwrap(), 0, "the listener closes it");
-    let answer = bench.http2().await.send_request(bench.get("/who")).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
+    for _ in 0..2 {
+        let mut silent = TcpStream::connect(bench.address).await.unwrap();
+        assert_eq!(silent.read(&mut [0; 16]).await.unwrap(), 0, "the listener closes it");
+    }
 }
 
 #[tokio::test]

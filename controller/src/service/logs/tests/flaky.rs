@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::disk::{Disk, DiskFile, Listed, MachineDisk};
 
@@ -31,6 +31,11 @@ struct FlakyFile {
 impl FlakyDisk {
     pub(super) fn change(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.faults.lock().unwrap());
+    }
+
+    /// Lets no write go on until what is returned is dropped.
+    pub(super) fn hold(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap()
     }
 
     pub(super) fn syncs(&self) -> usize {

@@ -262,7 +262,9 @@ async fn a_piece_is_synced_although_its_sender_does_not_wait_for_the_answer() {
     let bench = bench(EAGER);
     let source = source([b"first".as_slice()]);
     let mut progress = bench.logs.follow(id(0)).await.unwrap();
+    let stopped = bench.disk.hold();
     assert!(bench.push(&source, 0, source.len()).now_or_never().is_none(), "it has to write first");
+    drop(stopped);
     progress.wait_for(|progress| progress.received == source.len() as u64).await.unwrap();
 }
 
