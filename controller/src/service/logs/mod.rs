@@ -46,7 +46,7 @@ pub use log::{Progress, Sealing};
 pub use read::{Chunk, Follow, Reader};
 pub use sync::SyncPolicy;
 
-use log::Taken;
+use log::{Log, Taken};
 use open::{Open, OpenLog};
 use ship::Ship;
 use sync::Syncer;
@@ -159,9 +159,16 @@ impl Logs {
     /// Ends a log of which everything is received and is as the executor claims. Repeating it gives
     /// the same answer.
     pub async fn seal(&self, id: LogId, claim: Claim) -> Result<Sealing> {
-        let log = Arc::clone(&self.ensure_open(id).await?.log);
+        let log = self.ensure_open(id).await?.log;
         let unix_us = self.clock.wall().0;
-        blocking(move || log.seal(claim, unix_us)).await
+        let seal = |log: Arc<Log>| blocking(move || log.seal(claim, unix_us));
+        let sealing = seal(Arc::clone(&log)).await?;
+        if let (Sealing::Incomplete { .. }, Some(home)) = (&sealing, &self.home) {
+            // The executor does not have any more what another controller made durable.
+            self.catch_up(home.as_ref(), &log).await?;
+            return seal(log).await;
+        }
+        Ok(sealing)
     }
 
     /// Ends a log of which something is missing for good, with a mark that readers see. A log that

@@ -107,6 +107,20 @@ async fn a_controller_that_fell_behind_catches_up_when_it_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_log_can_end_at_a_controller_that_was_sent_only_its_beginning() {
+    let fleet = fleet();
+    let (one, other) = (fleet.controller(forever()), fleet.controller(forever()));
+    let source = log_of(8);
+    one.push(&source, 0, 60).await.unwrap();
+    other.push(&source, 0, source.len()).await.unwrap();
+    other.synced().await;
+    other.logs.ship_once(Ship::All).await;
+    let sealing = one.logs.seal(id(0), claim(&source)).await.unwrap();
+    assert!(matches!(sealing, Sealing::Ended(End { loss: None, .. })), "{sealing:?}");
+    assert_eq!(one.all(0).await.unwrap(), source);
+}
+
+#[tokio::test]
 async fn a_home_that_contradicts_a_log_never_makes_it_durable() {
     let fleet = fleet();
     let (one, other) = (fleet.controller(forever()), fleet.controller(forever()));
