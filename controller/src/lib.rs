@@ -1,3 +1,9 @@
 //! The controller: keeps jobs, runs and executor leases, and hands work to executors.
 
+pub mod api_error;
+pub mod auth;
+pub mod bytes;
+pub mod error;
+pub mod server;
+pub mod service;
 pub mod store;

@@ -1,0 +1,88 @@
+//! Who is calling: from the credential that a call carries, and from nothing else.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
+use tokio_util::sync::CancellationToken;
+
+use super::api::{ApiTokens, Denied};
+use super::record::SessionCredential;
+use super::token::{Kind, Token};
+
+/// Who a call acts as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Through an API token.
+    Person { token: String, person: String },
+    /// Through the token of an open session.
+    Executor { executor: ExecutorId, session: SessionId, incarnation: Incarnation },
+}
+
+/// Someone who was let in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub identity: Identity,
+    /// Cancelled when the credential does not count any more.
+    pub ended: CancellationToken,
+}
+
+/// Knows the sessions.
+#[async_trait]
+pub trait Sessions: fmt::Debug + Send + Sync {
+    /// Returns what an open session is known by, and what is cancelled when it ends.
+    async fn session(
+        &self,
+        session: SessionId,
+    ) -> crate::store::Result<Option<(SessionCredential, CancellationToken)>>;
+}
+
+/// Lets callers in, or not.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    api: Arc<ApiTokens>,
+    sessions: Arc<dyn Sessions>,
+}
+
+impl Gate {
+    pub fn new(api: Arc<ApiTokens>, sessions: Arc<dyn Sessions>) -> Self {
+        Self { api, sessions }
+    }
+
+    /// Returns who calls, by the value of the `authorization` header.
+    pub async fn admit(&self, authorization: Option<&[u8]>, from: IpAddr) -> Result<Caller, Denied> {
+        // A call without any credential guesses nothing, and is not counted.
+        let text = authorization.ok_or(Denied::Unknown)?;
+        let Some(token) = bearer(text) else { return Err(self.api.failed(from)) };
+        match token.kind() {
+            Kind::Api => {
+                let access = self.api.authenticate(&token, from).await?;
+                let identity = Identity::Person { token: access.token, person: access.person };
+                Ok(Caller { identity, ended: access.ended })
+            }
+            Kind::Session(session) => self.admit_session(session, &token, from).await,
+            // It goes into the call that registers, and opens nothing else.
+            Kind::Registration => Err(self.api.failed(from)),
+        }
+    }
+
+    /// Counts a failure of a call that brings its credential in its message, such as a registration.
+    pub fn failed(&self, from: IpAddr) -> Denied {
+        self.api.failed(from)
+    }
+
+    async fn admit_session(&self, session: SessionId, token: &Token, from: IpAddr) -> Result<Caller, Denied> {
+        let found = self.sessions.session(session).await.map_err(Denied::Unavailable)?;
+        let found = found.filter(|(credential, _)| credential.admits(token));
+        let (credential, ended) = found.ok_or_else(|| self.api.failed(from))?;
+        let SessionCredential { session, executor, incarnation, .. } = credential;
+        Ok(Caller { identity: Identity::Executor { executor, session, incarnation }, ended })
+    }
+}
+
+fn bearer(header: &[u8]) -> Option<Token> {
+    let (scheme, token) = std::str::from_utf8(header).ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") { token.parse().ok() } else { None }
+}

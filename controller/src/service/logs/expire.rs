@@ -1,0 +1,109 @@
+//! Deleting logs that are not kept any more, and what crashes left behind.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::bytes::files;
+
+use super::disk::{Disk, Listed};
+use super::error::Result;
+use super::id::LogId;
+use super::keep::{self, Kept};
+use super::log::{BYTES, END, Place};
+use super::{Logs, blocking};
+
+/// What one pass did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// Logs that are gone now, oldest first.
+    pub logs: Vec<LogId>,
+}
+
+impl Logs {
+    /// Deletes what is not kept any more and closes what nobody uses. A log that is not over stays.
+    pub async fn expire_once(&self) -> Result<Expired> {
+        self.open_logs().close_idle();
+        let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
+        let (now, retention) = (Duration::from_micros(self.clock.wall().0), self.retention);
+        let expired =
+            blocking(move || Ok(keep::expired(list(disk.as_ref(), &directory)?, now, retention))).await?;
+        let mut logs = Vec::new();
+        for id in expired {
+            if self.is_shipped(id).await? {
+                self.delete(id).await?;
+                logs.push(id);
+            } else {
+                // Once it is open, it is put into the home of bytes; a later pass deletes it.
+                self.ensure_open(id).await?;
+            }
+        }
+        Ok(Expired { logs })
+    }
+
+    /// Opens what an earlier process did not put into the home of bytes.
+    pub(super) async fn resume_shipping(&self) {
+        let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
+        let here = blocking(move || Ok(ids(disk.list(&directory)?))).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the directory of logs could not be read");
+            Vec::new()
+        });
+        for id in here {
+            let opened = async {
+                if !self.is_shipped(id).await? {
+                    self.ensure_open(id).await?;
+                }
+                Ok::<_, super::Error>(())
+            };
+            if let Err(error) = opened.await {
+                tracing::warn!(log = %id, %error, "the log of {id} waits to be put into the home of bytes");
+            }
+        }
+    }
+
+    async fn delete(&self, id: LogId) -> Result<()> {
+        let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
+        let place = Place { id, directory, disk, alone: self.home.is_none() };
+        blocking(move || {
+            // The end goes last: without it, the log would look as if it were still running.
+            place.disk.remove(&place.file())?;
+            Ok(place.disk.remove(&place.end_file())?)
+        })
+        .await?;
+        // Who reads it now still holds its file.
+        self.open_logs().forget(&id);
+        tracing::info!(log = %id, "the log of {id} is not kept any more");
+        Ok(())
+    }
+}
+
+/// Returns the logs that have bytes here.
+fn ids(files: Vec<Listed>) -> Vec<LogId> {
+    let id = |file: Listed| {
+        let (stem, extension) = file.name.rsplit_once('.')?;
+        LogId::from_stem(stem).filter(|_| extension == BYTES)
+    };
+    files.into_iter().filter_map(id).collect()
+}
+
+/// Returns the logs that are over.
+fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<Kept>> {
+    let mut sizes = HashMap::new();
+    let mut ended = HashMap::new();
+    for Listed { name, size_bytes, modified } in disk.list(directory)? {
+        let Some((stem, extension)) = name.rsplit_once('.') else { continue };
+        match (LogId::from_stem(stem), extension) {
+            (Some(id), BYTES) => drop(sizes.insert(id, size_bytes)),
+            (Some(id), END) => drop(ended.insert(id, modified)),
+            _ if files::is_temporary(&name) => continue,
+            _ => tracing::warn!(file = %name, "{name} does not belong among the logs"),
+        }
+    }
+    let kept = |(id, at): (LogId, std::time::SystemTime)| Kept {
+        id,
+        size_bytes: sizes.get(&id).copied().unwrap_or(0),
+        ended: at.duration_since(UNIX_EPOCH).unwrap_or_default(),
+    };
+    Ok(ended.into_iter().map(kept).collect())
+}
