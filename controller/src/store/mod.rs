@@ -13,6 +13,7 @@ pub mod keys;
 mod lease;
 mod range;
 mod txn;
+pub mod update;
 mod watch;
 
 use std::fmt;
