@@ -14,6 +14,7 @@ mod lease;
 mod range;
 mod txn;
 pub mod update;
+pub mod view;
 mod watch;
 
 use std::fmt;
