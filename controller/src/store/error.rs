@@ -3,7 +3,7 @@
 use super::range::Revision;
 use super::txn::InvalidTxn;
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Boxed, so that no vendor's error type leaves its home.
 type Source = Box<dyn std::error::Error + Send + Sync>;
