@@ -16,11 +16,8 @@ pub async fn once(service: &Service) -> Result<usize> {
         if age < OFFER || service.polled_within(&live.session.id, OFFER) {
             continue;
         }
-        let claim = ocelot_domain::task::Claim {
-            epoch: task.epoch,
-            attempt: live.attempt,
-            session: live.session,
-        };
+        let claim =
+            ocelot_domain::task::Claim { epoch: task.epoch, attempt: live.attempt, session: live.session };
         let done = service.let_happen(task.id, Event::Undelivered { claim, waited: age }).await?;
         taken += usize::from(done);
     }

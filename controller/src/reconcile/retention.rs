@@ -27,11 +27,7 @@ pub struct Keep {
 
 impl Default for Keep {
     fn default() -> Self {
-        Self {
-            runs: 10_000,
-            at_most: Duration::from_secs(7 * 24 * 3600),
-            at_least: Duration::from_secs(600),
-        }
+        Self { runs: 10_000, at_most: Duration::from_secs(7 * 24 * 3600), at_least: Duration::from_secs(600) }
     }
 }
 

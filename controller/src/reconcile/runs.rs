@@ -197,9 +197,7 @@ async fn end(
         (Outcome::Skipped { why } | Outcome::Rejected { why } | Outcome::Lost { why }, Some(_)) => {
             happen(service, id, Event::GateClosed { why }).await
         }
-        (Outcome::Cancelled { by, .. }, Some(_)) => {
-            happen(service, id, Event::CancelRequested { by }).await
-        }
+        (Outcome::Cancelled { by, .. }, Some(_)) => happen(service, id, Event::CancelRequested { by }).await,
         // Nothing that waits ends in these ways.
         (Outcome::Succeeded | Outcome::Failed { .. } | Outcome::TimedOut(_), Some(_)) => Ok(false),
     }
@@ -229,4 +227,3 @@ async fn finish(service: &Service, run: &Sighted, plan: &Plan, outcome: RunOutco
     }
     Ok(done)
 }
-

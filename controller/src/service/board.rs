@@ -227,10 +227,12 @@ impl Seen {
     }
 
     fn avoid(&self) -> Vec<Avoid> {
-        let avoid = |why| move |(executor, until): (&ExecutorId, &Duration)| Avoid {
-            executor: *executor,
-            why,
-            until: *until,
+        let avoid = |why| {
+            move |(executor, until): (&ExecutorId, &Duration)| Avoid {
+                executor: *executor,
+                why,
+                until: *until,
+            }
         };
         let declined = self.declined.iter().map(avoid(AvoidWhy::Declined));
         declined.chain(self.failed.iter().map(avoid(AvoidWhy::Failed))).collect()

@@ -84,7 +84,10 @@ impl Service {
             match self.transition(task.id, event).await {
                 Ok(done) if done.after.outcome().is_some() => {}
                 Ok(done) => {
-                    debug_assert!(matches!(done.after.state, TaskState::Cancelling { .. }), "a cancel is kept");
+                    debug_assert!(
+                        matches!(done.after.state, TaskState::Cancelling { .. }),
+                        "a cancel is kept"
+                    );
                     state = Cancelled::Cancelling;
                 }
                 // It ended at this very moment, as it did.

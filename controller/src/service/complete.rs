@@ -28,14 +28,19 @@ pub struct CompleteRequest {
 pub enum ReportedLog {
     Whole(ClaimedEnd),
     /// Nobody has the bytes from here on any more.
-    Lost { at: u64, why: String },
+    Lost {
+        at: u64,
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompleteAnswer {
     Recorded,
     /// Send the log from here, then complete again.
-    LogIncomplete { expected: u64 },
+    LogIncomplete {
+        expected: u64,
+    },
 }
 
 impl Service {

@@ -157,7 +157,8 @@ impl Service {
     async fn take_in_tasks(&self, tasks: BTreeSet<TaskId>) {
         for id in tasks {
             let run = self.view.get(&Key::Run(id.run).to_string());
-            let run = run.as_ref().and_then(|entry| Some((entry.create_revision, entry.known()?.run()?.clone())));
+            let run =
+                run.as_ref().and_then(|entry| Some((entry.create_revision, entry.known()?.run()?.clone())));
             let plan = match &run {
                 Some((_, record)) => self.plan_of(record).await.ok(),
                 None => None,

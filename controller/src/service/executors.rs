@@ -9,10 +9,10 @@ use super::Service;
 use super::error::{Error, Result, What};
 use super::jobs::{PAGE_MAX, settled};
 use crate::records::{ExecutorEpoch, ExecutorRecord, Notice, SessionRecord};
-use crate::store::{Expected, Txn};
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
 use crate::store::update::Edit;
+use crate::store::{Expected, Txn};
 
 /// An executor with its session, if it has one.
 pub type Known = (ExecutorRecord, Option<SessionRecord>);
@@ -55,7 +55,8 @@ impl Service {
     /// Lets a drained or quarantined executor take work again.
     pub async fn resume_executor(&self, id: ExecutorId) -> Result<()> {
         self.forget_failed_deliveries(&id);
-        self.change_executor(id, |record| ExecutorRecord { draining: None, quarantined: None, ..record }).await
+        self.change_executor(id, |record| ExecutorRecord { draining: None, quarantined: None, ..record })
+            .await
     }
 
     /// Gives the executor no more work until a person lets it.

@@ -66,13 +66,7 @@ pub(crate) struct Beside<'a> {
 
 impl<'a> Beside<'a> {
     pub(crate) fn new(facts: &'a Facts, epoch: (Epoch, Revision)) -> Self {
-        Self {
-            facts,
-            epoch,
-            compares: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            changed: BTreeSet::new(),
-        }
+        Self { facts, epoch, compares: BTreeMap::new(), groups: BTreeMap::new(), changed: BTreeSet::new() }
     }
 
     /// Adds what one transition requires and writes. `slots` are the group slots of its task.

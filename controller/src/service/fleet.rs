@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ocelot_core::plan::{Label, Resources};
-use ocelot_domain::placement::{
-    Admits, EnginePermit, Executor, Grant, Kill, Obstacle, RuntimeKind, amounts,
-};
+use ocelot_domain::placement::{Admits, EnginePermit, Executor, Grant, Kill, Obstacle, RuntimeKind, amounts};
 
 use crate::records::{ExecutorRecord, SessionRecord};
 
@@ -48,9 +46,8 @@ pub(super) fn executor(record: &ExecutorRecord, session: Option<&SessionRecord>)
 /// The granted labels, and those that every machine has by itself.
 fn labels(record: &ExecutorRecord) -> BTreeMap<Label, Grant> {
     let machine = &record.machine;
-    let own = |key: &str, value: &str| {
-        (Label { key: key.to_owned(), value: Some(value.to_owned()) }, Grant::Open)
-    };
+    let own =
+        |key: &str, value: &str| (Label { key: key.to_owned(), value: Some(value.to_owned()) }, Grant::Open);
     let mut labels: BTreeMap<Label, Grant> = record.labels.iter().map(|text| granted(text)).collect();
     labels.extend([own("os", &machine.os), own("arch", &machine.arch), own("name", &record.name)]);
     labels.extend(machine.runtimes.iter().map(|runtime| own("runtime", &runtime.name)));

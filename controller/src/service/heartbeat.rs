@@ -158,9 +158,8 @@ impl Service {
             return self.put_back(session, condition).await;
         }
         let known = known(self.view.get(&key).as_ref());
-        let differs = known.is_some_and(|(_, stored)| {
-            stored.session().is_some_and(|record| record.condition != *condition)
-        });
+        let differs = known
+            .is_some_and(|(_, stored)| stored.session().is_some_and(|record| record.condition != *condition));
         if let (true, Some(lease)) = (differs, item) {
             self.note_condition(&key, lease, condition).await?;
         }

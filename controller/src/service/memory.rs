@@ -93,7 +93,11 @@ impl Memory {
 
 impl Memory {
     /// Forgets what no live attempt and no session asks for any more.
-    pub(super) fn forget(&mut self, is_live: impl Fn(&AttemptRef) -> bool, is_open: impl Fn(&SessionId) -> bool) {
+    pub(super) fn forget(
+        &mut self,
+        is_live: impl Fn(&AttemptRef) -> bool,
+        is_open: impl Fn(&SessionId) -> bool,
+    ) {
         self.delivered.retain(|attempt, _| is_live(attempt));
         self.missed.retain(|attempt, _| is_live(attempt));
         self.incomplete_logs.retain(|attempt, _| is_live(attempt));

@@ -105,8 +105,7 @@ impl Service {
         let seed = parts.chance.number();
         let prefix = Folder::All.to_string();
         let (view, follower) = view(Arc::clone(&parts.store), prefix, Stored::read, seed);
-        let updater =
-            Updater::new(Arc::clone(&parts.store), Arc::clone(&parts.chance), Patience::default());
+        let updater = Updater::new(Arc::clone(&parts.store), Arc::clone(&parts.chance), Patience::default());
         let service = Self {
             name: parts.name.clone(),
             store: Arc::clone(&parts.store),
@@ -144,7 +143,10 @@ impl Service {
 
     async fn epoch_revision(&self) -> Result<Revision> {
         let page = self.store.range(RangeRequest::key(Key::Epoch)).await?;
-        page.items.first().map(|item| item.mod_revision).ok_or(Error::NotNow { why: "the store has no epoch" })
+        page.items
+            .first()
+            .map(|item| item.mod_revision)
+            .ok_or(Error::NotNow { why: "the store has no epoch" })
     }
 
     fn forget_epoch(&self) {

@@ -49,8 +49,8 @@ impl Service {
         if Digest::of(&bytes) != *digest {
             return Err(corrupt("the plan of a run is not the one that was kept"));
         }
-        let plan: Plan =
-            serde_json::from_slice(&bytes).map_err(|error| Error::Store(store::Error::Corrupt(error.into())))?;
+        let plan: Plan = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Store(store::Error::Corrupt(error.into())))?;
         let plan = Arc::new(plan);
         self.plans.note(digest, &plan);
         Ok(plan)

@@ -149,7 +149,9 @@ impl Service {
             };
             let Some(event) = event else { continue };
             match self.transition(task.id, event).await {
-                Ok(_) => tracing::info!(task.id = %task.id, attempt = %attempt.attempt, "taken from its executor"),
+                Ok(_) => {
+                    tracing::info!(task.id = %task.id, attempt = %attempt.attempt, "taken from its executor")
+                }
                 Err(Refused::Failed(error)) => return Err(error),
                 // The record has moved on; the next list is judged against what it is then.
                 Err(

@@ -86,7 +86,8 @@ impl Service {
         let found: Vec<RunId> = self.view.read(|items| {
             let items = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
             let runs = items.filter_map(run_of);
-            let numbered = text.rsplit_once('#').and_then(|(name, number)| Some((name, number.parse::<u64>().ok()?)));
+            let numbered =
+                text.rsplit_once('#').and_then(|(name, number)| Some((name, number.parse::<u64>().ok()?)));
             match numbered {
                 Some((name, number)) => {
                     let is_it = |run: &&RunRecord| run.number == number && *run.project() == *name;

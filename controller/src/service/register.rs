@@ -85,19 +85,19 @@ impl Service {
         let name_key = Key::ExecutorName(request.name.clone()).to_string();
         let beside = token.when(name_key.as_str(), Expected::Absent).put(name_key, encode(&NameOf(id), None));
         let key = Key::Executor(id).to_string();
-        let updated = self.updater.update(&key, |known: Option<ExecutorRecord>| {
-            match known {
-                Some(known) if known.registered_with == digest => Ok(Edit::Keep.into()),
-                Some(known) => Err(Error::AlreadyExists { what: What::Executor, name: known.name }),
-                None => Ok(Edit::Put(record.clone()).beside(beside.clone())),
-            }
+        let updated = self.updater.update(&key, |known: Option<ExecutorRecord>| match known {
+            Some(known) if known.registered_with == digest => Ok(Edit::Keep.into()),
+            Some(known) => Err(Error::AlreadyExists { what: What::Executor, name: known.name }),
+            None => Ok(Edit::Put(record.clone()).beside(beside.clone())),
         });
         match updated.await {
             Ok(_) => Ok(Registered { executor: id, labels: record.labels }),
             Err(UpdateError::Beside { found }) if matches!(found.get(1), Some(Some(_))) => {
                 Err(Error::AlreadyExists { what: What::Executor, name: request.name })
             }
-            Err(UpdateError::Beside { .. }) => Err(Error::NotNow { why: "the token was used at this moment" }),
+            Err(UpdateError::Beside { .. }) => {
+                Err(Error::NotNow { why: "the token was used at this moment" })
+            }
             Err(error) => settled(Err(error)),
         }
     }

@@ -268,9 +268,8 @@ fn token(session: Session, secret: &[u8; 32]) -> String {
 /// Reads whose token it says it is.
 fn parse(token: &str) -> Option<(ExecutorId, SessionId)> {
     let digits = token.strip_prefix(PREFIX).filter(|digits| digits.len() == 128 && digits.is_ascii())?;
-    let bytes: Vec<u8> = (0..32)
-        .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok())
-        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> =
+        (0..32).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()).collect::<Option<_>>()?;
     let (executor, session) = bytes.split_first_chunk::<16>()?;
     Some((ExecutorId::from_bytes(*executor), SessionId::from_bytes(session.try_into().ok()?)))
 }

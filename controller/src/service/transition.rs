@@ -66,7 +66,11 @@ impl From<Refused> for Error {
 
 impl Service {
     /// Lets an event happen to a task.
-    pub(crate) async fn transition(&self, id: TaskId, event: Event) -> std::result::Result<Transition, Refused> {
+    pub(crate) async fn transition(
+        &self,
+        id: TaskId,
+        event: Event,
+    ) -> std::result::Result<Transition, Refused> {
         let done = self.transition_if(id, |_| Some(event.clone())).await?;
         done.ok_or(Refused::NotNow("nothing was decided"))
     }
@@ -111,7 +115,9 @@ impl Service {
                     Halt::Obstacle(Obstacle::RunNotActive) => {
                         return Err(Refused::NotNow("the run is not active"));
                     }
-                    Halt::Obstacle(Obstacle::GroupFull(_)) => return Err(Refused::NotNow("its group is full")),
+                    Halt::Obstacle(Obstacle::GroupFull(_)) => {
+                        return Err(Refused::NotNow("its group is full"));
+                    }
                 },
                 Err(UpdateError::Beside { found }) => {
                     judge(&compared, &found, decided.as_ref().map(|(_, step)| step))?;
@@ -167,7 +173,11 @@ impl Service {
 }
 
 /// Finds out what did not hold beside the record; `Ok` if reading it anew may help.
-fn judge(compared: &[Compare], found: &[Option<KeyValue>], step: Option<&Step>) -> std::result::Result<(), Refused> {
+fn judge(
+    compared: &[Compare],
+    found: &[Option<KeyValue>],
+    step: Option<&Step>,
+) -> std::result::Result<(), Refused> {
     let Some(step) = step else { return Ok(()) };
     let holds = |compare: &Compare, item: &Option<KeyValue>| match compare.expected {
         Expected::Absent => item.is_none(),

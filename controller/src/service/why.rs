@@ -40,7 +40,8 @@ impl Service {
 
     fn reason(&self, found: &RunWithTasks, plan: &Plan, task: &Task) -> Option<TaskReason> {
         let name = plan.tasks.get(task.id.index as usize)?.name.clone();
-        let reason = |why: String| TaskReason { task: task.id, name: name.clone(), why, executors: Vec::new() };
+        let reason =
+            |why: String| TaskReason { task: task.id, name: name.clone(), why, executors: Vec::new() };
         let waits = match &task.state {
             TaskState::Finished { .. } => return None,
             TaskState::Offered { live } => {
@@ -80,12 +81,7 @@ fn verdicts(explanation: &Explanation) -> Vec<VerdictOf> {
     explanation.verdicts.iter().map(verdict).collect()
 }
 
-fn waits(
-    found: &RunWithTasks,
-    plan: &Plan,
-    task: &Task,
-    (needs, approval): (Needs, &Approval),
-) -> Vec<Hold> {
+fn waits(found: &RunWithTasks, plan: &Plan, task: &Task, (needs, approval): (Needs, &Approval)) -> Vec<Hold> {
     let planned = plan.tasks.get(task.id.index as usize);
     let mut holds = Vec::new();
     if let (Needs::Unmet, Some(planned)) = (needs, planned) {

@@ -68,7 +68,7 @@ async fn a_job_keeps_its_history_and_refuses_a_writer_who_saw_an_older_version()
     let put = |text: &'static str, expected| controller.service.put_job(text, &ana, expected);
     assert_eq!(put(JOB, Some(None)).await.unwrap().versions.len(), 1);
     assert_eq!(put(JOB, None).await.unwrap().versions.len(), 1);
-    let newer = "name: build\nimage: debian\nscript: [make]\n";
+    let newer = "name: build\nimage: debian\ncommand: [make]\n";
     assert_eq!(put(newer, Some(Some(1))).await.unwrap().current().version, 2);
     assert!(matches!(put(JOB, Some(Some(1))).await, Err(Error::AlreadyExists { .. })));
     let job = controller.service.job("build").await.unwrap();
@@ -82,7 +82,7 @@ async fn jobs_and_runs_are_listed_by_pages_and_found_by_what_people_type() {
     let world = World::new();
     let controller = world.controller("a").await;
     for name in ["a", "b", "c"] {
-        controller.put_job(&format!("name: {name}\nimage: alpine\nscript: [make]\n")).await;
+        controller.put_job(&format!("name: {name}\nimage: alpine\ncommand: [make]\n")).await;
     }
     for number in 1..=5 {
         controller.execute(number).await;
@@ -199,7 +199,7 @@ async fn why_names_what_keeps_a_task_from_every_executor() {
     let world = World::new();
     let controller = world.controller("a").await;
     Executor::register(&controller, "x1", 1).await;
-    let job = "name: build\nimage: alpine\nscript: [make]\nlabels: [gpu, arch=riscv]\n";
+    let job = "name: build\nimage: alpine\ncommand: [make]\nlabels: [gpu, arch=riscv]\n";
     controller.put_job(job).await;
     let run = controller.service.execute(request(1)).await.unwrap().run.id;
     controller.settle().await;
@@ -213,7 +213,7 @@ async fn why_names_what_keeps_a_task_from_every_executor() {
 async fn a_task_that_waits_too_long_for_an_executor_times_out() {
     let world = World::new();
     let mut controller = world.controller("a").await;
-    controller.put_job("name: build\nimage: alpine\nscript: [make]\nqueue_timeout: 1m\n").await;
+    controller.put_job("name: build\nimage: alpine\ncommand: [make]\nqueue_timeout: 1m\n").await;
     let run = controller.service.execute(request(1)).await.unwrap().run.id;
     controller.settle().await;
     controller.advance(Duration::from_secs(59)).await;

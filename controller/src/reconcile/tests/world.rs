@@ -19,15 +19,13 @@ use crate::reconcile::{Sessions, offers, runs, timeouts};
 use crate::records::{
     Condition, Digest, Machine, RunRecord, RuntimeSupport, Stage, Subject, Trigger, TriggerKind,
 };
-use crate::service::testing::{
-    DigestSigned, LossyStore, ManualClock, MemoryPlans, Sequence, TestLogs, sign,
-};
+use crate::service::testing::{DigestSigned, LossyStore, ManualClock, MemoryPlans, Sequence, TestLogs, sign};
 use crate::service::*;
 use crate::store::embedded::{EmbeddedStore, Settings};
 use crate::store::view::Changed;
 use crate::store::{Page, RangeRequest, Store};
 
-pub(super) const JOB: &str = "name: build\nimage: alpine\nscript: [make]\n";
+pub(super) const JOB: &str = "name: build\nimage: alpine\ncommand: [make]\n";
 
 /// Nothing in a test takes this long unless it never happens.
 const NEVER: Duration = Duration::from_secs(60);

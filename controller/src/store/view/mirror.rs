@@ -256,7 +256,8 @@ mod tests {
     }
 
     fn put(key: &str, value: &str, revision: i64) -> WatchBatch {
-        let event = Event { change: Change::Put(item(key, value, revision)), mod_revision: Revision(revision) };
+        let event =
+            Event { change: Change::Put(item(key, value, revision)), mod_revision: Revision(revision) };
         WatchBatch { events: vec![event], revision: Revision(revision) }
     }
 
@@ -304,7 +305,8 @@ mod tests {
     fn a_new_list_tells_what_changed() {
         let mut mirror = mirror();
         mirror.replace(vec![item("a", "1", 1), item("b", "1", 2), item("c", "1", 3)], Revision(3));
-        let changed = mirror.replace(vec![item("a", "1", 1), item("b", "2", 7), item("d", "1", 8)], Revision(9));
+        let changed =
+            mirror.replace(vec![item("a", "1", 1), item("b", "2", 7), item("d", "1", 8)], Revision(9));
         assert_eq!(changed, ["b", "d", "c"]);
         assert_eq!(text(&mirror), "a=1@1 b=2@7 d=1@8");
     }

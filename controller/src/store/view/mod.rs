@@ -172,7 +172,11 @@ impl<T> Follower<T> {
             if matches!(error, Error::Compacted { .. }) {
                 self.count(|counts| counts.compacted += 1);
             }
-            tracing::warn!(prefix = self.prefix, error = &error as &dyn std::error::Error, "the view is listed anew");
+            tracing::warn!(
+                prefix = self.prefix,
+                error = &error as &dyn std::error::Error,
+                "the view is listed anew"
+            );
             tokio::time::sleep(self.jitter.backoff(failures)).await;
             failures += 1;
         }
