@@ -47,18 +47,9 @@ impl Service {
     /// Ends an attempt. Repeating it gives the same answer.
     pub async fn complete(&self, session: Session, request: CompleteRequest) -> Result<CompleteAnswer> {
         let CompleteRequest { attempt, completion, result, log } = request;
-        let log = match &log {
-            ReportedLog::Lost { at, why } => self.give_up(session, attempt, *at, why).await?,
-            ReportedLog::Whole(end) => match self.parts.logs.check(&attempt, end).await? {
-                LogStanding::Ended(end) => end,
-                LogStanding::Incomplete { expected } if self.may_go_on(attempt) => {
-                    return Ok(CompleteAnswer::LogIncomplete { expected });
-                }
-                LogStanding::Incomplete { expected } => {
-                    let why = "the rest of the log did not come in time";
-                    self.give_up(session, attempt, expected, why).await?
-                }
-            },
+        let log = match self.log_end(session, attempt, log).await? {
+            Ok(end) => end,
+            Err(expected) => return Ok(CompleteAnswer::LogIncomplete { expected }),
         };
         let claim = attempt.claim(session);
         let event = Event::Completed(Completion { claim, id: completion, result, log });
@@ -68,18 +59,35 @@ impl Service {
         Ok(CompleteAnswer::Recorded)
     }
 
-    /// Ends the log where it is, if the attempt is the caller's; otherwise the record refuses the
-    /// completion, or knows it already.
-    async fn give_up(&self, session: Session, attempt: AttemptRef, at: u64, why: &str) -> Result<LogEnd> {
+    /// Returns how the attempt's log ends, or the offset from which bytes are missing.
+    ///
+    /// An attempt that is not the caller's has no say about a log. Its record knows the completion
+    /// already or refuses it, whatever the log's end.
+    async fn log_end(
+        &self,
+        session: Session,
+        attempt: AttemptRef,
+        log: ReportedLog,
+    ) -> Result<std::result::Result<LogEnd, u64>> {
         let task = self.need_task(attempt.task).await?;
         match holding(&task, &attempt.claim(session)) {
-            Holding::Running { .. } | Holding::Cancelling { .. } => {
-                self.parts.logs.give_up(&attempt, at, why).await
-            }
+            Holding::Running { .. } | Holding::Cancelling { .. } => {}
             Holding::Offered | Holding::Unattached | Holding::Kill => {
-                Ok(LogEnd::Truncated { at, why: why.to_owned() })
+                return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
             }
         }
+        let logs = &self.parts.logs;
+        let end = match log {
+            ReportedLog::Lost { at, why } => logs.give_up(&attempt, at, &why).await?,
+            ReportedLog::Whole(end) => match logs.check(&attempt, &end).await? {
+                LogStanding::Ended(end) => end,
+                LogStanding::Incomplete { expected } if self.may_go_on(attempt) => return Ok(Err(expected)),
+                LogStanding::Incomplete { expected } => {
+                    logs.give_up(&attempt, expected, "the rest of the log did not come in time").await?
+                }
+            },
+        };
+        Ok(Ok(end))
     }
 
     /// Returns whether the log may still become whole.

@@ -42,6 +42,7 @@ use ocelot_domain::task::{Claim, Timing};
 pub use cancel::{CancelRequest, Cancelled};
 pub use complete::{CompleteAnswer, CompleteRequest, ReportedLog};
 pub use error::{Error, Result, What};
+#[cfg(test)]
 pub(crate) use execute::Draft;
 pub use execute::{ExecuteRequest, Executed};
 pub use executors::Known;

@@ -149,8 +149,12 @@ impl Service {
             };
             let Some(event) = event else { continue };
             match self.transition(task.id, event).await {
-                Ok(_) => {
-                    tracing::info!(task.id = %task.id, attempt = %attempt.attempt, "taken from its executor")
+                Ok(done) => {
+                    tracing::info!(task.id = %task.id, attempt = %attempt.attempt, "taken from its executor");
+                    if let Some(revision) = done.written {
+                        // So that this very answer does not offer it again as it was.
+                        self.catch_up(revision).await;
+                    }
                 }
                 Err(Refused::Failed(error)) => return Err(error),
                 // The record has moved on; the next list is judged against what it is then.

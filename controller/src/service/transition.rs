@@ -12,8 +12,8 @@ use super::Service;
 use super::error::{Error, Result, What};
 use super::facts::{Beside, Facts, Obstacle, group_key};
 use crate::store::keys::Key;
-use crate::store::update::{Edit, UpdateError};
-use crate::store::{Compare, Expected, KeyValue, RangeRequest, Txn, Verdict};
+use crate::store::update::{Edit, UpdateError, Updated};
+use crate::store::{Compare, Expected, KeyValue, RangeRequest, Revision, Txn, Verdict};
 
 /// How often facts beside the record are read anew before the caller is told *not now*.
 const ROUNDS: usize = 8;
@@ -23,6 +23,8 @@ const ROUNDS: usize = 8;
 pub(crate) struct Transition {
     pub(crate) before: Task,
     pub(crate) after: Task,
+    /// Where it was written; none if nothing had to be.
+    pub(crate) written: Option<Revision>,
 }
 
 /// Why an event did not happen. Nothing was written.
@@ -101,10 +103,14 @@ impl Service {
                 Ok(edit.beside(beside))
             });
             match updated.await {
-                Ok(_) => {
+                Ok(updated) => {
+                    let written = match updated {
+                        Updated::Written(revision) => Some(revision),
+                        Updated::Kept(_) => None,
+                    };
                     let (before, step) = decided.ok_or(Refused::NotNow("nothing was decided"))?;
                     self.carry_out(&step);
-                    return Ok(Some(Transition { before, after: step.next }));
+                    return Ok(Some(Transition { before, after: step.next, written }));
                 }
                 Err(UpdateError::Rejected(halt)) => match halt {
                     Halt::Absent => return Err(Refused::Absent),

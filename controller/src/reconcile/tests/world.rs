@@ -28,7 +28,7 @@ use crate::store::{Page, RangeRequest, Store};
 pub(super) const JOB: &str = "name: build\nimage: alpine\ncommand: [make]\n";
 
 /// Nothing in a test takes this long unless it never happens.
-const NEVER: Duration = Duration::from_secs(60);
+const NEVER: Duration = Duration::from_secs(30);
 
 pub(super) struct World {
     _directory: tempfile::TempDir,
@@ -194,6 +194,8 @@ pub(super) struct Executor {
     poll: u64,
     sequence: u64,
     pub(super) held: Vec<AttemptRef>,
+    /// Offers of an answer that had several.
+    pending: Vec<OfferedTask>,
 }
 
 impl Executor {
@@ -210,6 +212,7 @@ impl Executor {
             poll: 0,
             sequence: 0,
             held: Vec::new(),
+            pending: Vec::new(),
         }
     }
 
@@ -283,12 +286,11 @@ impl Executor {
 
     /// Polls until it is offered something.
     pub(super) async fn offered(&mut self, controller: &Controller) -> OfferedTask {
-        loop {
-            let mut answer = self.poll(controller).await;
-            if let Some(offered) = answer.offers.pop() {
-                return offered;
-            }
+        while self.pending.is_empty() {
+            self.pending = self.poll(controller).await.offers;
+            self.pending.sort_by_key(|offer| offer.attempt);
         }
+        self.pending.remove(0)
     }
 
     pub(super) async fn acknowledge(&mut self, controller: &Controller, attempt: AttemptRef) -> Result<()> {
@@ -334,6 +336,31 @@ impl Executor {
     }
 }
 
+/// The same calls under lost answers: each may be repeated as it is.
+impl Executor {
+    pub(super) async fn poll_now_lossy(&mut self, controller: &Controller) -> PollAnswer {
+        let request = self.next_poll();
+        let Ok(session) = controller.service.authenticate(&self.token).await else {
+            return PollAnswer::default();
+        };
+        tokio::select! {
+            biased;
+            answer = controller.service.poll(session, request) => answer.unwrap_or_default(),
+            () = quiet(controller) => PollAnswer::default(),
+        }
+    }
+
+    pub(super) async fn acknowledge_again(&self, controller: &Controller, attempt: AttemptRef) -> Result<()> {
+        let session = controller.service.authenticate(&self.token).await?;
+        controller.service.acknowledge(session, attempt, JournalSequence(0)).await
+    }
+
+    pub(super) async fn complete_again(&self, controller: &Controller, attempt: AttemptRef) -> Result<()> {
+        let session = controller.service.authenticate(&self.token).await?;
+        controller.service.complete(session, completion(attempt, Report::Succeeded)).await.map(drop)
+    }
+}
+
 impl Executor {
     /// Reports a success that comes too late; returns what it is told.
     pub(super) async fn succeed_late(&mut self, controller: &Controller, attempt: AttemptRef) -> Error {
@@ -345,7 +372,8 @@ impl Executor {
 async fn quiet(controller: &Controller) {
     for _ in 0..3 {
         controller.settle().await;
-        controller.service.dispatch_once().await.unwrap();
+        // Under lost answers it may fail, and is tried again with the next poll.
+        controller.service.dispatch_once().await.ok();
     }
 }
 
