@@ -6,6 +6,8 @@ mod job;
 mod outbox;
 mod run;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 pub use digest::Digest;
 pub use executor::{

@@ -26,6 +26,8 @@ pub(super) struct Board {
     pub(super) peers: Peers,
     /// The session of each executor that has one.
     pub(super) sessions: BTreeMap<ExecutorId, Session>,
+    /// The groups that the queue was told of, as their keys write them.
+    pub(super) groups: BTreeSet<String>,
     seen: BTreeMap<TaskId, Seen>,
     holdings: BTreeMap<SessionId, BTreeSet<TaskId>>,
 }
@@ -58,6 +60,7 @@ impl Board {
             fleet: Fleet::new(),
             peers: Peers::alone(),
             sessions: BTreeMap::new(),
+            groups: BTreeSet::new(),
             seen: BTreeMap::new(),
             holdings: BTreeMap::new(),
         }

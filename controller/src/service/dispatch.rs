@@ -110,19 +110,22 @@ impl Service {
         self.take_in_fleet();
         let (groups, tasks) = self.view.read(|items| {
             let keys = items.keys().filter_map(|key| key.parse::<Key>().ok());
-            let mut groups = Vec::new();
-            let mut tasks = BTreeSet::new();
+            let (mut groups, mut tasks) = (BTreeSet::new(), BTreeSet::new());
             for key in keys {
                 if let Key::Group(name) = key {
-                    groups.push(name);
+                    groups.insert(name);
                 } else if let Key::Task(id) = key {
                     tasks.insert(id);
                 }
             }
             (groups, tasks)
         });
-        groups.iter().for_each(|group| self.take_in_group(group));
-        let known = self.board().known();
+        let (known, known_groups) = {
+            let board = self.board();
+            (board.known(), board.groups.clone())
+        };
+        // Those that are gone count too: nobody holds them any more.
+        groups.union(&known_groups).for_each(|group| self.take_in_group(group));
         self.take_in_tasks(tasks.into_iter().chain(known).collect()).await;
     }
 
@@ -150,8 +153,14 @@ impl Service {
     fn take_in_group(&self, written: &str) {
         let Some(group) = group_name(written) else { return };
         let entry = self.view.get(&Key::Group(written.to_owned()).to_string());
-        let record = entry.and_then(|entry| entry.known()?.group().cloned()).unwrap_or_default();
-        self.board().queue.set_group(&group, record);
+        let record = entry.and_then(|entry| entry.known()?.group().cloned());
+        let mut board = self.board();
+        if record.is_some() {
+            board.groups.insert(written.to_owned());
+        } else {
+            board.groups.remove(written);
+        }
+        board.queue.set_group(&group, record.unwrap_or_default());
     }
 
     async fn take_in_tasks(&self, tasks: BTreeSet<TaskId>) {

@@ -15,6 +15,15 @@ use crate::store::update::{Edit, UpdateError};
 /// The longest page of a list.
 pub(super) const PAGE_MAX: usize = 500;
 
+/// Which version a writer has seen, if that matters to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    Any,
+    /// The job must be new.
+    None,
+    Version(u32),
+}
+
 /// One page of jobs, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobPage {
@@ -25,8 +34,7 @@ pub struct JobPage {
 
 impl Service {
     /// Puts a job's text. The same text again changes nothing; another becomes a new version.
-    /// `expected` is the version that the writer had seen: none for a job that must be new.
-    pub async fn put_job(&self, text: &str, by: &Actor, expected: Option<Option<u32>>) -> Result<JobRecord> {
+    pub async fn put_job(&self, text: &str, by: &Actor, seen: Seen) -> Result<JobRecord> {
         let parsed = Job::parse("job.yml", text.as_bytes()).map_err(Error::invalid)?;
         let now = self.timestamp();
         let key = Key::Job(parsed.name.clone()).to_string();
@@ -37,7 +45,12 @@ impl Service {
                 return Ok(Edit::Keep);
             }
             let version = known.as_ref().map(|job| job.current().version);
-            if expected.is_some_and(|expected| expected != version) {
+            let is_as_seen = match seen {
+                Seen::Any => true,
+                Seen::None => version.is_none(),
+                Seen::Version(seen) => version == Some(seen),
+            };
+            if !is_as_seen {
                 let name = parsed.name.clone();
                 return Err(match version {
                     Some(_) => Error::AlreadyExists { what: What::Job, name },

@@ -4,6 +4,7 @@
 //! that compare what the decision requires. Every call can be repeated. Views are hints: they say
 //! where to look, never what is true.
 
+mod approve;
 mod attempt;
 mod board;
 mod cancel;
@@ -39,6 +40,7 @@ use ocelot_core::id::{Attempt, Epoch, TaskId};
 use ocelot_domain::task::state::{Live, Session, Task, Timestamp};
 use ocelot_domain::task::{Claim, Timing};
 
+pub use approve::Word;
 pub use cancel::{CancelRequest, Cancelled};
 pub use complete::{CompleteAnswer, CompleteRequest, ReportedLog};
 pub use error::{Error, Result, What};
@@ -47,7 +49,7 @@ pub(crate) use execute::Draft;
 pub use execute::{ExecuteRequest, Executed};
 pub use executors::Known;
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
-pub use jobs::JobPage;
+pub use jobs::{JobPage, Seen};
 pub use parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Parts, Plans, Unguessable, Verify};
 pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
 pub use query::{RunFilter, RunPage, RunWithTasks};

@@ -10,7 +10,7 @@ use ocelot_domain::task::state::TaskState;
 
 use super::world::*;
 use crate::records::{Stage as RunStage, StoredPlan};
-use crate::service::CancelRequest;
+use crate::service::{CancelRequest, Word};
 use crate::store::keys::Folder;
 
 pub(super) fn task(name: &str) -> TaskPlan {
@@ -186,4 +186,26 @@ async fn a_large_run_is_put_batch_by_batch_and_nothing_of_it_is_offered_before_a
     let cancel = CancelRequest { run, by: Actor("bo".into()), reason: None, force: true };
     controller.service.cancel(cancel).await.unwrap();
     assert_eq!(controller.ended(run).await, RunOutcome::Cancelled);
+}
+
+#[tokio::test]
+async fn a_task_that_needs_a_persons_consent_waits_for_it_and_no_longer_than_it_may() {
+    let world = World::new();
+    let mut controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    let approval = Approval { by: vec!["bo".into()], message: None, expires: Duration::from_secs(60) };
+    let careful = || one(TaskPlan { approval: Some(approval.clone()), ..task("deploy") });
+    let run = controller.execute_plan(1, careful()).await;
+    controller.settle().await;
+    assert_eq!(controller.service.why(run).await.unwrap()[0].why, "waits for the approval of bo");
+    let id = controller.task(run, 0).await.id;
+    assert_eq!(controller.service.approvers(id).await.unwrap(), ["bo"]);
+    controller.service.approve(id, Actor("bo".into()), Word::Granted).await.unwrap();
+    let attempt = executor.take(&controller).await;
+    executor.succeed(&controller, attempt).await;
+    assert_eq!(controller.ended(run).await, RunOutcome::Succeeded);
+    let forgotten = controller.execute_plan(2, careful()).await;
+    controller.settle().await;
+    controller.pass(61).await;
+    assert_eq!(controller.ended(forgotten).await, RunOutcome::Skipped);
 }

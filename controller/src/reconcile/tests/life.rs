@@ -65,15 +65,15 @@ async fn a_job_keeps_its_history_and_refuses_a_writer_who_saw_an_older_version()
     let world = World::new();
     let controller = world.controller("a").await;
     let ana = Actor("ana".into());
-    let put = |text: &'static str, expected| controller.service.put_job(text, &ana, expected);
-    assert_eq!(put(JOB, Some(None)).await.unwrap().versions.len(), 1);
-    assert_eq!(put(JOB, None).await.unwrap().versions.len(), 1);
+    let put = |text: &'static str, seen| controller.service.put_job(text, &ana, seen);
+    assert_eq!(put(JOB, Seen::None).await.unwrap().versions.len(), 1);
+    assert_eq!(put(JOB, Seen::Any).await.unwrap().versions.len(), 1);
     let newer = "name: build\nimage: debian\ncommand: [make]\n";
-    assert_eq!(put(newer, Some(Some(1))).await.unwrap().current().version, 2);
-    assert!(matches!(put(JOB, Some(Some(1))).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(put(newer, Seen::Version(1)).await.unwrap().current().version, 2);
+    assert!(matches!(put(JOB, Seen::Version(1)).await, Err(Error::AlreadyExists { .. })));
     let job = controller.service.job("build").await.unwrap();
     assert_eq!(job.versions.iter().map(|version| version.text.as_str()).collect::<Vec<_>>(), [JOB, newer]);
-    let error = put("name: build\nimage_name: x\n", None).await.unwrap_err();
+    let error = put("name: build\nimage_name: x\n", Seen::Any).await.unwrap_err();
     assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
 }
 

@@ -122,7 +122,7 @@ impl Controller {
     }
 
     pub(super) async fn put_job(&self, text: &str) {
-        self.service.put_job(text, &Actor("ana".into()), None).await.unwrap();
+        self.service.put_job(text, &Actor("ana".into()), Seen::Any).await.unwrap();
     }
 
     pub(super) async fn execute(&self, number: u8) -> RunId {
