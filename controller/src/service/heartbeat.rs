@@ -10,8 +10,8 @@ use ocelot_core::plan::Class;
 use ocelot_domain::task::state::{Session, Task};
 use ocelot_domain::task::{Holding, Timing, holding};
 
-use super::dispatch::known;
 use super::error::{Error, Result};
+use super::follow::known;
 use super::{AttemptRef, Directive, HELD_MAX, Held, LogOffsets, Service};
 use crate::records::{Condition, ExecutorEpoch, SessionRecord};
 use crate::store::codec::{decode, encode};

@@ -15,6 +15,7 @@ mod execute;
 mod executors;
 mod facts;
 mod fleet;
+mod follow;
 mod heartbeat;
 mod jobs;
 mod memory;

@@ -13,8 +13,8 @@ use ocelot_domain::task::state::{JournalSequence, Session, Task, TaskState};
 use ocelot_domain::task::timing::POLL;
 use ocelot_domain::task::{Holding, Wait, holding, timing};
 
-use super::dispatch::known;
 use super::error::{Error, Result};
+use super::follow::known;
 use super::memory::{self, Delivered, Missed};
 use super::transition::Refused;
 use super::{AttemptRef, HELD_MAX, Held, Service};

@@ -13,8 +13,8 @@ use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::Session;
 use ocelot_domain::task::{Rejected, Timing};
 
-use super::dispatch::known;
 use super::error::{Error, Result, What};
+use super::follow::known;
 use super::jobs::settled;
 use super::register::hex;
 use super::transition::Refused;
