@@ -334,3 +334,40 @@ async fn many_sessions_that_vanish_at_once_give_grace_first() {
     controller.pass(12).await;
     assert_eq!(controller.state(run).await.name(), "Queued");
 }
+
+#[tokio::test]
+async fn an_acknowledgement_counts_only_while_its_session_is_there() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    let run = controller.execute(1).await;
+    let offered = executor.offered(&controller).await;
+    controller.advance(Duration::from_secs(11)).await;
+    let lapsed = executor.acknowledge(&controller, offered.attempt).await.unwrap_err();
+    assert!(matches!(lapsed, Error::NotNow { .. }), "not fenced, only to be asked again: {lapsed:?}");
+    assert_eq!(controller.state(run).await.name(), "Offered");
+    executor.heartbeat(&controller).await.unwrap();
+    executor.acknowledge(&controller, offered.attempt).await.unwrap();
+    assert_eq!(controller.state(run).await.name(), "Running");
+}
+
+#[tokio::test]
+async fn a_return_that_the_controller_did_not_see_still_begins_the_wait_anew() {
+    let world = World::new();
+    let mut controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    let run = controller.execute(1).await;
+    executor.take(&controller).await;
+    for _ in 0..16 {
+        executor.heartbeat(&controller).await.unwrap();
+        controller.pass(1).await;
+    }
+    controller.pass(10).await;
+    // Back, and gone again before anybody looked.
+    executor.heartbeat(&controller).await.unwrap();
+    controller.advance(Duration::from_secs(11)).await;
+    controller.tick().await;
+    assert_eq!(controller.state(run).await.name(), "Running", "the epoch says that it was back");
+    controller.pass(3).await;
+    assert_eq!(controller.state(run).await.name(), "Queued");
+}
