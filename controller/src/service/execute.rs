@@ -4,6 +4,7 @@
 //! meanwhile. Nothing is answered before the transaction is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -16,7 +17,7 @@ use ocelot_spec::{Execution, Job};
 use super::Service;
 use super::error::{Error, Result, What};
 use crate::records::{
-    Digest, JobNumber, JobVersion, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger,
+    Digest, JobNumber, JobVersion, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
 };
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
@@ -26,7 +27,7 @@ use crate::store::{Expected, Txn};
 /// How often a number is tried that another controller took first.
 const ROUNDS: usize = 32;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ExecuteRequest {
     /// Made and kept by the client before it sends.
     pub id: RunId,
@@ -34,6 +35,13 @@ pub struct ExecuteRequest {
     pub arguments: BTreeMap<String, String>,
     pub env: BTreeMap<String, String>,
     pub trigger: Trigger,
+}
+
+impl fmt::Debug for ExecuteRequest {
+    /// Arguments and variables may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecuteRequest").field("id", &self.id).field("job", &self.job).finish_non_exhaustive()
+    }
 }
 
 /// An accepted run.
@@ -90,9 +98,10 @@ impl Service {
         let version = self.job_version(&name).await?;
         let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
         let subject = Subject::Job { name, version: version.version };
+        let event = event(trigger.kind);
         let draft = Draft { id, payload, subject, trigger, retry: None };
         self.accept(draft, |run_number| {
-            let execution = Execution { event: "manual", run_number, env: env.clone() };
+            let execution = Execution { event, run_number, env: env.clone() };
             let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
             if let Some(name) = resolution.secret_args.keys().next() {
                 let why = format!("the argument `{name}` is secret, and this controller keeps no secrets");
@@ -205,4 +214,13 @@ fn same(run: RunRecord, payload: Digest) -> Result<RunRecord> {
         return Ok(run);
     }
     Err(Error::AlreadyExists { what: What::Run, name: run.id.to_string() })
+}
+
+/// Returns the word that a job's texts know for what made the run.
+fn event(kind: TriggerKind) -> &'static str {
+    match kind {
+        TriggerKind::CommandLine | TriggerKind::Rest | TriggerKind::Retry => "manual",
+        TriggerKind::Schedule => "schedule",
+        TriggerKind::Upstream => "upstream",
+    }
 }

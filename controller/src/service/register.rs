@@ -3,6 +3,7 @@
 //! The executor's id is derived from its public key, so a repeat after a lost answer finds the same
 //! executor although the token is used up. A token's time is a lease: no clock is compared.
 
+use std::fmt;
 use std::time::Duration;
 
 use ocelot_core::id::ExecutorId;
@@ -32,7 +33,7 @@ pub struct NewRegistrationToken {
     pub by: Actor,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RegisterRequest {
     pub token: String,
     pub public_key: [u8; 32],
@@ -41,6 +42,12 @@ pub struct RegisterRequest {
     pub slots: u32,
     pub version: String,
     pub machine: Machine,
+}
+
+impl fmt::Debug for RegisterRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisterRequest").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

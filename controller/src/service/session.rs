@@ -5,6 +5,7 @@
 //! goes on after that.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
@@ -50,7 +51,7 @@ pub struct OpenSessionRequest {
     pub machine: Machine,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OpenedSession {
     /// Carried by every later call.
     pub token: String,
@@ -58,6 +59,13 @@ pub struct OpenedSession {
     pub timing: Timing,
     /// Held attempts that are still the executor's; it kills all others.
     pub keep: Vec<AttemptRef>,
+}
+
+impl fmt::Debug for OpenedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, keep, .. } = self;
+        f.debug_struct("OpenedSession").field("session", session).field("keep", keep).finish_non_exhaustive()
+    }
 }
 
 /// Returns the bytes that an executor signs to open a session.
