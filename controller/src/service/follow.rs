@@ -157,23 +157,21 @@ impl Service {
     pub(crate) fn held_tasks(&self) -> Vec<(Task, Duration)> {
         let sessions = self.board().holders();
         let ids = sessions.iter().flat_map(|session| self.board().held_by(session)).collect();
-        self.tasks_with_age(ids)
+        self.tasks_with_age(ids, |_| true)
     }
 
     /// Returns every task that waits for an executor or a person, with how long it has been so.
     pub(crate) fn waiting_tasks(&self) -> Vec<(Task, Duration)> {
         let ids = self.board().known();
-        let mut tasks = self.tasks_with_age(ids);
-        tasks.retain(|(task, _)| task.live().is_none() && task.outcome().is_none());
-        tasks
+        self.tasks_with_age(ids, |task| task.live().is_none() && task.outcome().is_none())
     }
 
-    fn tasks_with_age(&self, ids: Vec<TaskId>) -> Vec<(Task, Duration)> {
+    fn tasks_with_age(&self, ids: Vec<TaskId>, wanted: impl Fn(&Task) -> bool) -> Vec<(Task, Duration)> {
         let now = self.now();
         let tasks = ids.into_iter().filter_map(|id| {
             let (revision, stored) = known(self.view.get(&Key::Task(id).to_string()).as_ref())?;
-            let age = self.board().seen_for(&id, revision, now);
-            Some((stored.task()?.clone(), age))
+            let task = stored.task().filter(|task| wanted(task))?;
+            Some((task.clone(), self.board().seen_for(&id, revision, now)))
         });
         tasks.collect()
     }
@@ -183,7 +181,7 @@ impl Service {
         let mut gone = self.board().holders();
         gone.retain(|session| !present.contains(session));
         let ids = gone.iter().flat_map(|session| self.board().held_by(session)).collect();
-        self.tasks_with_age(ids).into_iter().map(|(task, _)| task).collect()
+        self.tasks_with_age(ids, |_| true).into_iter().map(|(task, _)| task).collect()
     }
 
     pub(crate) fn polled_within(&self, session: &SessionId, time: Duration) -> bool {
