@@ -17,6 +17,8 @@ pub enum Key {
     /// The store's life; a restore from backup raises it.
     Epoch,
     Job(String),
+    /// The number of the job's newest run.
+    JobNumber(String),
     Project {
         owner: String,
         name: String,
@@ -27,6 +29,10 @@ pub enum Key {
     Executor(ExecutorId),
     /// The incarnation and session of an executor that count now.
     ExecutorEpoch(ExecutorId),
+    /// Which executor has a name; makes names unique.
+    ExecutorName(String),
+    /// A registration token, by the digest of its secret; under a lease as long as it is valid.
+    Registration(String),
     /// The only key under an executor's lease.
     Session(SessionId),
     Controller(String),
@@ -51,6 +57,9 @@ pub enum Folder {
     Tasks,
     TasksOf(RunId),
     Executors,
+    ExecutorNames,
+    JobNumbers,
+    Registrations,
     Sessions,
     Controllers,
     Groups,
@@ -71,6 +80,9 @@ impl fmt::Display for Key {
         match self {
             Self::Epoch => write!(f, "{ROOT}epoch"),
             Self::Job(name) => write!(f, "{}{}", Folder::Jobs, Escaped(name)),
+            Self::JobNumber(name) => write!(f, "{}{}", Folder::JobNumbers, Escaped(name)),
+            Self::ExecutorName(name) => write!(f, "{}{}", Folder::ExecutorNames, Escaped(name)),
+            Self::Registration(digest) => write!(f, "{}{}", Folder::Registrations, Escaped(digest)),
             Self::Project { owner, name } => {
                 write!(f, "{}{}/{}", Folder::Projects, Escaped(owner), Escaped(name))
             }
@@ -101,6 +113,9 @@ impl fmt::Display for Folder {
             Self::Tasks => f.write_str("tasks/"),
             Self::TasksOf(run) => write!(f, "tasks/{run}/"),
             Self::Executors => f.write_str("executors/"),
+            Self::ExecutorNames => f.write_str("executor-names/"),
+            Self::JobNumbers => f.write_str("job-numbers/"),
+            Self::Registrations => f.write_str("registrations/"),
             Self::Sessions => f.write_str("sessions/"),
             Self::Controllers => f.write_str("controllers/"),
             Self::Groups => f.write_str("groups/"),
@@ -139,6 +154,9 @@ fn parse(text: &str) -> Option<Key> {
     Some(match parts[..] {
         ["epoch"] => Key::Epoch,
         ["jobs", name] => Key::Job(unescape(name)?),
+        ["job-numbers", name] => Key::JobNumber(unescape(name)?),
+        ["executor-names", name] => Key::ExecutorName(unescape(name)?),
+        ["registrations", digest] => Key::Registration(unescape(digest)?),
         ["projects", owner, name] => Key::Project { owner: unescape(owner)?, name: unescape(name)? },
         ["runs", run] => Key::Run(run.parse().ok()?),
         ["tasks", run, index] => Key::Task(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }),
@@ -200,6 +218,9 @@ mod tests {
         prop_oneof![
             Just(Key::Epoch),
             name().prop_map(Key::Job),
+            name().prop_map(Key::JobNumber),
+            name().prop_map(Key::ExecutorName),
+            name().prop_map(Key::Registration),
             (name(), name()).prop_map(|(owner, name)| Key::Project { owner, name }),
             run().prop_map(Key::Run),
             (run(), any::<u32>()).prop_map(|(run, index)| Key::Task(TaskId { run, index })),

@@ -1,0 +1,55 @@
+//! What follows from the records and has not been done: each duty in one file, level-triggered.
+//!
+//! A duty looks at the view and acts by transactions that compare, so any number of controllers may
+//! carry it out at once, and again after any crash. Nothing here is the only one to remember
+//! anything: what a controller measures, another measures for itself.
+
+pub mod offers;
+mod outbox;
+pub mod retention;
+pub mod runs;
+mod sessions;
+#[cfg(test)]
+mod tests;
+pub mod timeouts;
+
+pub use outbox::{Outbox, Post};
+pub use retention::Keep;
+pub use sessions::Sessions;
+
+use std::time::Duration;
+
+use crate::service::{Error, Service};
+
+/// How often duties that depend on time are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How often everything is looked at, whatever the news.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Runs every duty until it is dropped.
+pub async fn run(service: &Service, keep: Keep) {
+    service.view.loaded().await;
+    let seconds = async {
+        let mut sessions = Sessions::new(service);
+        loop {
+            service.sleep(TICK).await;
+            note("sessions", sessions.once(service).await.map(drop));
+            note("offers", offers::once(service).await.map(drop));
+            note("timeouts", timeouts::once(service).await.map(drop));
+        }
+    };
+    let sweeps = async {
+        loop {
+            service.sleep(SWEEP).await;
+            note("retention", retention::once(service, keep).await.map(drop));
+        }
+    };
+    // None of them ends; dropping one at any await leaves only transactions that happened or did not.
+    tokio::join!(runs::follow(service), seconds, sweeps);
+}
+
+fn note(duty: &'static str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!(duty, error = &error as &dyn std::error::Error, "a duty is left for the next pass");
+    }
+}

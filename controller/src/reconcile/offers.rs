@@ -1,0 +1,37 @@
+//! Offers that nobody answered: back to the queue after their time without any poll.
+
+use ocelot_core::id::ExecutorId;
+use ocelot_domain::outcome::Actor;
+use ocelot_domain::task::event::Event;
+use ocelot_domain::task::state::TaskState;
+use ocelot_domain::task::timing::{OFFER, QUARANTINE_AFTER};
+
+use crate::service::{Result, Service};
+
+/// Looks once; returns how many offers were taken back.
+pub async fn once(service: &Service) -> Result<usize> {
+    let mut taken = 0;
+    for (task, age) in service.held_tasks() {
+        let TaskState::Offered { live } = &task.state else { continue };
+        if age < OFFER || service.polled_within(&live.session.id, OFFER) {
+            continue;
+        }
+        let claim =
+            ocelot_domain::task::Claim { epoch: task.epoch, attempt: live.attempt, session: live.session };
+        let done = service.let_happen(task.id, Event::Undelivered { claim, waited: age }).await?;
+        taken += usize::from(done);
+    }
+    for executor in service.undeliverable() {
+        quarantine(service, executor).await?;
+    }
+    service.forget_the_past();
+    Ok(taken)
+}
+
+async fn quarantine(service: &Service, executor: ExecutorId) -> Result<()> {
+    let why = format!("{QUARANTINE_AFTER} deliveries to it failed in a row");
+    tracing::error!(executor.id = %executor, why, "an executor is quarantined");
+    service.quarantine_executor(executor, &why, &Actor("rule:deliveries".into())).await?;
+    service.forget_failed_deliveries(&executor);
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Tasks that waited too long: for an executor, or for a person.
+
+use ocelot_domain::task::Task;
+use ocelot_domain::task::event::Event;
+use ocelot_domain::task::state::{Approval, Needs, TaskState};
+
+use crate::service::{Result, Service};
+
+/// Looks once; returns how many tasks ended because their time was over.
+pub async fn once(service: &Service) -> Result<usize> {
+    let mut ended = 0;
+    for (task, waited) in service.waiting_tasks() {
+        let event = match (&task.state, task.policy.approval_expires) {
+            (TaskState::Queued { .. }, _) if is_over(&task, waited) => Event::QueueTimedOut { waited },
+            (TaskState::Waiting { needs: Needs::Met, approval: Approval::Pending }, Some(expires))
+                if waited >= expires =>
+            {
+                Event::ApprovalExpired { waited }
+            }
+            (
+                TaskState::Queued { .. }
+                | TaskState::Waiting { .. }
+                | TaskState::Offered { .. }
+                | TaskState::Running { .. }
+                | TaskState::Cancelling { .. }
+                | TaskState::Finished { .. },
+                _,
+            ) => continue,
+        };
+        ended += usize::from(service.let_happen(task.id, event).await?);
+    }
+    Ok(ended)
+}
+
+fn is_over(task: &Task, waited: std::time::Duration) -> bool {
+    task.waited.saturating_add(waited) >= task.policy.queue_timeout
+}

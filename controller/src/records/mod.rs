@@ -1,0 +1,37 @@
+//! What is stored beside the domain's own records: versioned types, never the messages of a wire.
+
+mod digest;
+mod executor;
+mod job;
+mod outbox;
+mod run;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+pub use digest::Digest;
+pub use executor::{
+    Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RegistrationToken, RuntimeSupport,
+    SessionRecord,
+};
+pub use job::{JobNumber, JobRecord, JobVersion};
+pub use outbox::OutboxEntry;
+pub use run::{
+    Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
+};
+pub use stored::Stored;
+
+use ocelot_domain::placement::GroupRecord;
+use ocelot_domain::task::Task;
+
+use crate::store::codec::Record;
+
+impl Record for Task {
+    const KIND: &'static str = "task";
+    const VERSION: u32 = 1;
+}
+
+impl Record for GroupRecord {
+    const KIND: &'static str = "group";
+    const VERSION: u32 = 1;
+}

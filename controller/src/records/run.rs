@@ -1,0 +1,145 @@
+//! A run as it is stored: what was accepted, and where it stands as a whole.
+//!
+//! A task's transition never writes it. Timestamps are for people.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use ocelot_core::id::{Epoch, RunId, TaskId};
+use ocelot_core::plan::Plan;
+use ocelot_domain::outcome::{Actor, Outcome};
+use ocelot_domain::run::{RunOutcome, RunStage};
+use ocelot_domain::task::state::{Task, TaskState, Timestamp};
+
+use super::Digest;
+use crate::store::codec::Record;
+
+/// The longest plan that a run's record holds itself.
+pub const PLAN_INLINE_MAX: usize = 64 * 1024;
+
+/// One accepted run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub id: RunId,
+    pub subject: Subject,
+    /// Counts up per job.
+    pub number: u64,
+    /// What was asked for; the same id with another digest is an error.
+    pub payload: Digest,
+    pub plan: StoredPlan,
+    pub trigger: Trigger,
+    pub retry: Option<RetryOf>,
+    pub accepted_at: Timestamp,
+    pub stage: Stage,
+    pub cancel: Option<Cancel>,
+}
+
+/// What is executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    Job { name: String, version: u32 },
+}
+
+/// The plan, or where it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredPlan {
+    Inline(Arc<Plan>),
+    /// In the home of bytes, under its digest.
+    Kept {
+        digest: Digest,
+        tasks: u32,
+    },
+}
+
+/// What made a run, and who.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub kind: TriggerKind,
+    pub by: Actor,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerKind {
+    CommandLine,
+    Rest,
+    Schedule,
+    Retry,
+    Upstream,
+}
+
+/// The run that this one repeats.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryOf {
+    pub run: RunId,
+    /// Tasks that keep their success from there.
+    pub succeeded: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Expanding,
+    Active,
+    Finished { outcome: RunOutcome, at: Timestamp },
+}
+
+/// A cancel that was asked for; it stays once it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    pub by: Actor,
+    pub reason: Option<String>,
+    /// Without the executor's consent.
+    pub force: bool,
+    pub at: Timestamp,
+}
+
+impl Record for RunRecord {
+    const KIND: &'static str = "run";
+    const VERSION: u32 = 1;
+}
+
+impl RunRecord {
+    /// Returns the name that limits, groups and fair shares go by.
+    pub fn project(&self) -> Arc<str> {
+        match &self.subject {
+            Subject::Job { name, .. } => name.as_str().into(),
+        }
+    }
+
+    pub fn stage(&self) -> RunStage {
+        match self.stage {
+            Stage::Expanding => RunStage::Expanding,
+            Stage::Active => RunStage::Active,
+            Stage::Finished { outcome, .. } => RunStage::Finished(outcome),
+        }
+    }
+
+    pub fn is_finished(&self) -> bool {
+        match self.stage {
+            Stage::Finished { .. } => true,
+            Stage::Expanding | Stage::Active => false,
+        }
+    }
+
+    /// Returns the first record of one task of this run; none if the plan has no such task.
+    pub fn task(&self, plan: &Plan, index: u32, epoch: Epoch, now: Timestamp) -> Option<Task> {
+        let mut task = Task::new(TaskId { run: self.id, index }, plan.tasks.get(index as usize)?, epoch, now);
+        if self.retry.as_ref().is_some_and(|retry| retry.succeeded.contains(&index)) {
+            task.state = TaskState::Finished { outcome: Outcome::Succeeded };
+        }
+        Some(task)
+    }
+}
+
+impl StoredPlan {
+    pub fn tasks(&self) -> usize {
+        match self {
+            Self::Inline(plan) => plan.tasks.len(),
+            Self::Kept { tasks, .. } => *tasks as usize,
+        }
+    }
+}

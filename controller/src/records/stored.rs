@@ -1,0 +1,65 @@
+//! Any record of the store, told apart by its key: what one view of everything holds.
+
+use ocelot_domain::placement::GroupRecord;
+use ocelot_domain::task::Task;
+
+use super::{ExecutorEpoch, ExecutorRecord, JobRecord, RunRecord, SessionRecord};
+use crate::store::codec::decode;
+use crate::store::keys::Key;
+use crate::store::{Error, KeyValue};
+
+/// One record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stored {
+    Job(JobRecord),
+    Run(RunRecord),
+    Task(Task),
+    Executor(ExecutorRecord),
+    ExecutorEpoch(ExecutorEpoch),
+    Session(SessionRecord),
+    Group(GroupRecord),
+    /// What no view is asked for.
+    Other,
+}
+
+macro_rules! accessor {
+    ($name:ident, $variant:ident, $record:ty) => {
+        pub fn $name(&self) -> Option<&$record> {
+            if let Self::$variant(record) = self { Some(record) } else { None }
+        }
+    };
+}
+
+impl Stored {
+    /// Reads what is stored under a key.
+    pub fn read(item: &KeyValue) -> Result<Self, Error> {
+        let key: Key = item.key.parse().map_err(|unknown| Error::Corrupt(Box::new(unknown)))?;
+        Ok(match key {
+            Key::Job(_) => Self::Job(decode(&item.value)?),
+            Key::Run(_) => Self::Run(decode(&item.value)?),
+            Key::Task(_) => Self::Task(decode(&item.value)?),
+            Key::Executor(_) => Self::Executor(decode(&item.value)?),
+            Key::ExecutorEpoch(_) => Self::ExecutorEpoch(decode(&item.value)?),
+            Key::Session(_) => Self::Session(decode(&item.value)?),
+            Key::Group(_) => Self::Group(decode(&item.value)?),
+            Key::Epoch
+            | Key::JobNumber(_)
+            | Key::Project { .. }
+            | Key::ExecutorName(_)
+            | Key::Registration(_)
+            | Key::Controller(_)
+            | Key::Token(_)
+            | Key::Secret(_)
+            | Key::Schedule(_)
+            | Key::Outbox { .. } => Self::Other,
+        })
+    }
+
+    accessor!(job, Job, JobRecord);
+    accessor!(run, Run, RunRecord);
+    accessor!(task, Task, Task);
+    accessor!(executor, Executor, ExecutorRecord);
+    accessor!(epoch, ExecutorEpoch, ExecutorEpoch);
+    accessor!(session, Session, SessionRecord);
+    accessor!(group, Group, GroupRecord);
+}

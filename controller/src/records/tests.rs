@@ -1,0 +1,113 @@
+//! The stored shapes, as they are on disk: a change here needs a new version.
+
+use std::sync::Arc;
+
+use ocelot_core::id::{ExecutorId, Incarnation, RunId, SessionId};
+use ocelot_core::plan::Plan;
+use ocelot_domain::outcome::Actor;
+use ocelot_domain::run::RunOutcome;
+use ocelot_domain::task::state::{Session, Timestamp};
+
+use super::executor::Past;
+use super::*;
+use crate::store::codec::assert_stored_shape;
+
+fn at() -> Timestamp {
+    Timestamp { unix_ms: 1_800_000_000_000 }
+}
+
+fn ana() -> Actor {
+    Actor("ana".into())
+}
+
+fn executor() -> ExecutorId {
+    ExecutorId::from_bytes([1; 16])
+}
+
+fn session() -> Session {
+    Session { id: SessionId::from_bytes([2; 16]), executor: executor(), incarnation: Incarnation(3) }
+}
+
+fn run(plan: StoredPlan) -> RunRecord {
+    let id = RunId::from_parts(1_700_000_000_000, [3; 10]);
+    RunRecord {
+        id,
+        subject: Subject::Job { name: "build".into(), version: 2 },
+        number: 42,
+        payload: Digest::of(b"payload"),
+        plan,
+        trigger: Trigger { kind: TriggerKind::Retry, by: ana() },
+        retry: Some(RetryOf { run: id, succeeded: vec![0] }),
+        accepted_at: at(),
+        stage: Stage::Finished { outcome: RunOutcome::Failed, at: at() },
+        cancel: Some(Cancel { by: ana(), reason: Some("old".into()), force: true, at: at() }),
+    }
+}
+
+#[test]
+fn a_run_is_stored_as_the_one_on_file() {
+    let plan = Plan { tasks: Vec::new(), concurrency: None, notify: Vec::new(), group: None };
+    assert_stored_shape(&run(StoredPlan::Inline(Arc::new(plan))), include_bytes!("golden/run.v1"));
+    let kept = StoredPlan::Kept { digest: Digest::of(b"plan"), tasks: 250 };
+    assert_stored_shape(&run(kept), include_bytes!("golden/run_kept.v1"));
+}
+
+#[test]
+fn a_job_is_stored_as_the_one_on_file() {
+    let first = JobVersion { version: 1, text: "a".into(), by: ana(), at: at() };
+    let job = JobRecord { name: "build".into(), versions: vec![first] }.with("b".into(), ana(), at());
+    assert_stored_shape(&job, include_bytes!("golden/job.v1"));
+    assert_stored_shape(&JobNumber(7), b"job_number/1\n7\n");
+}
+
+#[test]
+fn an_executor_is_stored_as_the_one_on_file() {
+    let notice = Notice { why: "disk".into(), by: ana(), at: at() };
+    let runtime = RuntimeSupport { name: "docker".into(), version: "20".into(), whole_kill: true };
+    let record = ExecutorRecord {
+        id: executor(),
+        name: "x1".into(),
+        public_key: [9; 32],
+        labels: vec!["!gpu".into()],
+        slots: 4,
+        machine: Machine { os: "linux".into(), runtimes: vec![runtime], ..Machine::default() },
+        version: "0.1.0".into(),
+        registered_with: Digest::of(b"token"),
+        registered_at: at(),
+        draining: Some(notice),
+        quarantined: None,
+    };
+    assert_stored_shape(&record, include_bytes!("golden/executor.v1"));
+    assert_stored_shape(&NameOf(executor()), b"executor_name/1\n\"01010101-0101-0101-0101-010101010101\"\n");
+}
+
+#[test]
+fn a_session_and_its_epoch_are_stored_as_the_ones_on_file() {
+    let token = Digest::of(b"token");
+    let condition = Condition { refusing: Some("disk".into()), warm_images: vec!["alpine".into()] };
+    let record = SessionRecord { session: session(), token, opened_at: at(), condition };
+    assert_stored_shape(&record, include_bytes!("golden/session.v1"));
+    let past = Past { session: session().id, incarnation: Incarnation(2), token };
+    let epoch = ExecutorEpoch { session: session(), token, past: vec![past] };
+    assert_stored_shape(&epoch, include_bytes!("golden/executor_epoch.v1"));
+    let token = RegistrationToken { labels: vec!["gpu".into()], uses_left: 1, by: ana() };
+    assert_stored_shape(&token, b"registration/1\n{\"labels\":[\"gpu\"],\"uses_left\":1,\"by\":\"ana\"}\n");
+}
+
+#[test]
+fn an_executors_epoch_remembers_its_last_sessions_and_no_more() {
+    let first = ExecutorEpoch { session: session(), token: Digest::of(b"0"), past: Vec::new() };
+    let many = (1..=9_u8).fold(first, |epoch, number| epoch.followed_by(session(), Digest::of(&[number])));
+    let past: Vec<_> = many.past.iter().map(|past| past.token).collect();
+    assert_eq!(past, [5, 6, 7, 8].map(|number| Digest::of(&[number])));
+}
+
+#[test]
+fn a_jobs_history_is_bounded_and_never_loses_the_newest() {
+    let first = JobVersion { version: 1, text: "a".into(), by: ana(), at: at() };
+    let job = JobRecord { name: "build".into(), versions: vec![first] };
+    let many = (0..200).fold(job.clone(), |job, number| job.with(number.to_string(), ana(), at()));
+    assert_eq!((many.versions.len(), many.current().version), (50, 201));
+    let heavy = job.with("x".repeat(300 * 1024), ana(), at());
+    assert_eq!((heavy.versions.len(), heavy.current().version), (1, 2));
+}

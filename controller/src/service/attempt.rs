@@ -1,0 +1,47 @@
+//! What an executor says about one attempt: taken, handed back, its kill confirmed.
+
+use ocelot_domain::task::event::Event;
+use ocelot_domain::task::state::{JournalSequence, Session};
+
+use super::error::Result;
+use super::{AttemptRef, Service};
+
+impl Service {
+    /// Takes an offer. Only after this may anything of the attempt start.
+    pub async fn acknowledge(
+        &self,
+        session: Session,
+        attempt: AttemptRef,
+        sequence: JournalSequence,
+    ) -> Result<()> {
+        let claim = attempt.claim(session);
+        self.transition(attempt.task, Event::Acknowledged { claim, sequence }).await?;
+        self.memory().delivered.remove(&attempt);
+        Ok(())
+    }
+
+    /// Hands an offer back. A repeat finds the task queued or offered anew, and changes nothing.
+    pub async fn decline(&self, session: Session, attempt: AttemptRef, why: &str) -> Result<()> {
+        let claim = attempt.claim(session);
+        let waited = self.seen_for(attempt).await?;
+        self.transition(attempt.task, Event::Declined { claim, waited }).await?;
+        tracing::info!(task.id = %attempt.task, executor.id = %session.executor, why, "declined");
+        self.memory().delivered.remove(&attempt);
+        Ok(())
+    }
+
+    /// Notes that a fenced attempt's processes are gone.
+    pub fn confirm_fenced(&self, session: Session, attempt: AttemptRef) {
+        self.memory().confirmed(&session.executor, &attempt);
+        self.bell.notify_one();
+    }
+
+    async fn seen_for(&self, attempt: AttemptRef) -> Result<std::time::Duration> {
+        let now = self.now();
+        let key = crate::store::keys::Key::Task(attempt.task).to_string();
+        let revision = self.view.get(&key).map(|entry| entry.mod_revision);
+        Ok(revision.map_or(std::time::Duration::ZERO, |revision| {
+            self.board().seen_for(&attempt.task, revision, now)
+        }))
+    }
+}

@@ -1,0 +1,105 @@
+//! Complete: the end of an attempt, with its whole log or a recorded loss.
+
+use std::time::Duration;
+
+use ocelot_domain::task::event::{Completion, Event, Report};
+use ocelot_domain::task::state::{CompletionId, LogEnd, Session};
+use ocelot_domain::task::{Holding, holding};
+
+use super::error::Result;
+use super::memory;
+use super::parts::{ClaimedEnd, LogStanding};
+use super::{AttemptRef, Service};
+
+/// How long a log may stay incomplete before its loss is recorded.
+const INCOMPLETE_MAX: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompleteRequest {
+    pub attempt: AttemptRef,
+    /// The same whenever this completion is repeated.
+    pub completion: CompletionId,
+    pub result: Report,
+    pub log: ReportedLog,
+}
+
+/// What the executor says about the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportedLog {
+    Whole(ClaimedEnd),
+    /// Nobody has the bytes from here on any more.
+    Lost {
+        at: u64,
+        why: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompleteAnswer {
+    Recorded,
+    /// Send the log from here, then complete again.
+    LogIncomplete {
+        expected: u64,
+    },
+}
+
+impl Service {
+    /// Ends an attempt. Repeating it gives the same answer.
+    pub async fn complete(&self, session: Session, request: CompleteRequest) -> Result<CompleteAnswer> {
+        let CompleteRequest { attempt, completion, result, log } = request;
+        let log = match self.log_end(session, attempt, log).await? {
+            Ok(end) => end,
+            Err(expected) => return Ok(CompleteAnswer::LogIncomplete { expected }),
+        };
+        let claim = attempt.claim(session);
+        let event = Event::Completed(Completion { claim, id: completion, result, log });
+        self.transition(attempt.task, event).await?;
+        self.memory().incomplete_logs.remove(&attempt);
+        self.bell.notify_one();
+        Ok(CompleteAnswer::Recorded)
+    }
+
+    /// Returns how the attempt's log ends, or the offset from which bytes are missing.
+    ///
+    /// An attempt that is not the caller's has no say about a log. Its record knows the completion
+    /// already or refuses it, whatever the log's end.
+    async fn log_end(
+        &self,
+        session: Session,
+        attempt: AttemptRef,
+        log: ReportedLog,
+    ) -> Result<std::result::Result<LogEnd, u64>> {
+        let task = self.need_task(attempt.task).await?;
+        match holding(&task, &attempt.claim(session)) {
+            Holding::Running { .. } | Holding::Cancelling { .. } => {}
+            Holding::Offered | Holding::Unattached | Holding::Kill => {
+                return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
+            }
+        }
+        let logs = &self.parts.logs;
+        let end = match log {
+            ReportedLog::Lost { at, why } => logs.give_up(&attempt, at, &why).await?,
+            ReportedLog::Whole(end) => match logs.check(&attempt, &end).await? {
+                LogStanding::Ended(end) => end,
+                LogStanding::Incomplete { expected } if self.may_go_on(attempt) => return Ok(Err(expected)),
+                LogStanding::Incomplete { expected } => {
+                    logs.give_up(&attempt, expected, "the rest of the log did not come in time").await?
+                }
+            },
+        };
+        Ok(Ok(end))
+    }
+
+    /// Returns whether the log may still become whole.
+    fn may_go_on(&self, attempt: AttemptRef) -> bool {
+        let now = self.now();
+        let mut memory = self.memory();
+        match memory.incomplete_logs.get(&attempt) {
+            Some(since) => now.saturating_sub(*since) < INCOMPLETE_MAX,
+            None => {
+                memory::put(&mut memory.incomplete_logs, attempt, now);
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Offers: placement proposes, transactions decide.
+//!
+//! Up to thirty offers share a transaction; a refused one is split in halves, so that one lost race
+//! costs the others nothing. After a refusal the view is brought up to date and placement is asked
+//! again: a lost race tries the next candidate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelot_core::id::{ExecutorId, TaskId};
+use ocelot_domain::placement::{Offer, Peers, SlotClaim, View as Sight};
+use ocelot_domain::task::event::Event;
+use ocelot_domain::task::state::{Session, Task};
+use ocelot_domain::task::{Step, step};
+
+use super::Service;
+use super::error::Result;
+use super::facts::{Beside, Facts, group_key};
+use super::follow::known;
+use crate::store::codec::encode;
+use crate::store::keys::Key;
+use crate::store::{Expected, RangeRequest, Revision, Txn, Verdict};
+
+/// Offers that share a transaction.
+const OFFERS_PER_TXN: usize = 30;
+/// Offers that placement is asked for at once.
+const OFFERS_PER_ROUND: usize = 240;
+/// How often placement is asked again after refusals before others get a turn.
+const ROUNDS: usize = 16;
+/// How long a refusal waits for the view.
+const CATCH_UP: Duration = Duration::from_secs(2);
+/// How long the dispatcher waits for a reason to look before it looks anyway.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One offer with the transition that makes it.
+#[derive(Debug, Clone)]
+struct Prepared {
+    task: TaskId,
+    revision: Revision,
+    step: Step,
+    slots: Vec<SlotClaim>,
+}
+
+impl Service {
+    /// Follows the view, and offers what can be offered whenever something changed.
+    pub async fn dispatch(&self) {
+        let mut changes = self.view.changes();
+        loop {
+            let due = self.board().queue.next_due().map(|due| due.saturating_sub(self.now()));
+            let wait = due.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK);
+            // All are cancel-safe: news stays in the inbox, a bell keeps one ring.
+            tokio::select! {
+                changed = changes.next() => self.take_in(&changed).await,
+                () = self.bell.notified() => {}
+                () = self.sleep(wait) => {}
+            }
+            if let Err(error) = self.dispatch_once().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "offers could not be made");
+                self.sleep(TICK).await;
+            }
+        }
+    }
+
+    /// Tells the dispatcher which controllers there are.
+    pub fn set_peers(&self, names: &[Arc<str>]) {
+        self.board().peers = Peers::new(&self.name, names);
+    }
+
+    /// Offers what can be offered now; returns how many offers were made.
+    pub async fn dispatch_once(&self) -> Result<usize> {
+        let mut made = 0;
+        for _ in 0..ROUNDS {
+            let prepared = self.prepare();
+            if prepared.is_empty() {
+                break;
+            }
+            made += self.offer_all(prepared).await?;
+        }
+        Ok(made)
+    }
+
+    fn prepare(&self) -> Vec<Prepared> {
+        let now = self.now();
+        let sessions: Vec<Session> = {
+            let memory = self.memory();
+            let polling = self.waiters.polling().into_iter();
+            polling.filter(|session| !memory.owes_a_confirmation(&session.executor, now)).collect()
+        };
+        let mut board = self.board();
+        let board = &mut *board;
+        let polling: Vec<ExecutorId> = sessions
+            .iter()
+            .filter(|session| board.sessions.get(&session.executor) == Some(*session))
+            .map(|session| session.executor)
+            .collect();
+        let sight = Sight { fleet: &board.fleet, peers: &board.peers, now };
+        let offers = board.queue.offers(&polling, &sight, OFFERS_PER_ROUND);
+        let mut prepared = Vec::with_capacity(offers.len());
+        for offer in offers {
+            let task = known(self.view.get(&Key::Task(offer.task).to_string()).as_ref());
+            let session = board.sessions.get(&offer.executor);
+            let waited = |revision| board.seen_for(&offer.task, revision, now);
+            let one = task.zip(session).and_then(|((revision, stored), session)| {
+                self.prepare_one(&offer, (stored.task()?, revision), *session, waited(revision))
+            });
+            match one {
+                Some(one) => prepared.push(one),
+                // The view is ahead of the queue, and its news will put things right.
+                None => drop(board.queue.gone(&offer.task)),
+            }
+        }
+        prepared
+    }
+
+    fn prepare_one(
+        &self,
+        offer: &Offer,
+        (task, revision): (&Task, Revision),
+        session: Session,
+        waited: Duration,
+    ) -> Option<Prepared> {
+        let step = step(task, Event::Offer { session, waited }, self.timestamp()).ok()?;
+        Some(Prepared { task: offer.task, revision, step, slots: offer.slots.clone() })
+    }
+
+    async fn offer_all(&self, prepared: Vec<Prepared>) -> Result<usize> {
+        let chunks = prepared.chunks(OFFERS_PER_TXN).map(<[Prepared]>::to_vec);
+        let mut work: Vec<Vec<Prepared>> = chunks.collect();
+        let mut made = 0;
+        while let Some(batch) = work.pop() {
+            match self.offer_batch(&batch).await {
+                Ok(true) => {
+                    made += batch.len();
+                    for one in &batch {
+                        let live = one.step.next.live();
+                        tracing::debug!(task.id = %one.task, ?live, "offered");
+                    }
+                }
+                Ok(false) if batch.len() > 1 => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    work.extend([second.to_vec(), first.to_vec()]);
+                }
+                Ok(false) => self.look_again(&batch).await?,
+                Err(error) => {
+                    // It may have happened, or may still: the view will say, and nothing is counted twice.
+                    for batch in std::iter::once(batch).chain(work) {
+                        self.take_in_tasks(batch.iter().map(|one| one.task).collect()).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Makes these offers in one transaction, or none of them.
+    async fn offer_batch(&self, batch: &[Prepared]) -> Result<bool> {
+        let mut facts = Facts::default();
+        for one in batch {
+            let groups = one.slots.iter().map(|slot| group_key(&slot.group));
+            for key in std::iter::once(Key::Run(one.task.run).to_string()).chain(groups) {
+                let fact = known(self.view.get(&key).as_ref());
+                facts.note(key, fact);
+            }
+        }
+        let mut beside = Beside::new(&facts, self.epoch().await?);
+        for one in batch {
+            if beside.add(&one.step, &one.slots).is_err() {
+                return Ok(false);
+            }
+        }
+        if beside.len() + batch.len() > Txn::OPS_MAX {
+            return Ok(false);
+        }
+        let txn = batch.iter().fold(beside.into_txn(), |txn, one| {
+            let key = Key::Task(one.task).to_string();
+            txn.when(key.as_str(), Expected::At(one.revision)).put(key, encode(&one.step.next, None))
+        });
+        match self.store.commit(txn).await? {
+            Verdict::Committed(_) => Ok(true),
+            Verdict::Refused { .. } => Ok(false),
+        }
+    }
+
+    /// Brings the board up to date about an offer that was refused.
+    async fn look_again(&self, batch: &[Prepared]) -> Result<()> {
+        self.forget_epoch();
+        let Some(one) = batch.first() else { return Ok(()) };
+        let page = self.store.range(RangeRequest::key(Key::Task(one.task))).await?;
+        self.catch_up(page.revision).await;
+        for slot in &one.slots {
+            if let Ok(Key::Group(written)) = group_key(&slot.group).parse() {
+                self.take_in_group(&written);
+            }
+        }
+        self.take_in_fleet();
+        self.take_in_tasks(batch.iter().map(|one| one.task).collect()).await;
+        Ok(())
+    }
+
+    /// Waits until the view has this revision, but not for ever.
+    pub(crate) async fn catch_up(&self, revision: Revision) {
+        tokio::select! {
+            () = self.view.wait_for(revision) => {}
+            () = self.sleep(CATCH_UP) => {}
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a use case did not do what was asked, in the kinds that some caller treats differently.
+
+use std::fmt;
+
+use crate::store;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no {what} {name:?}")]
+    NotFound { what: What, name: String },
+    /// The request itself is wrong; every problem, for people.
+    #[error("{why}")]
+    Invalid { why: String },
+    /// The id was used for something else.
+    #[error("{what} {name:?} exists already, and is not what was asked for")]
+    AlreadyExists { what: What, name: String },
+    /// Several runs fit.
+    #[error("{text:?} fits more than one run")]
+    Ambiguous { text: String },
+    /// The credential is not one that counts.
+    #[error("the credential is not valid")]
+    Unauthenticated,
+    /// The attempt or session is not the live one: kill it and drop what it has. Only answered from
+    /// a read that was made for the call.
+    #[error("this is not the live one: kill it and drop what it has")]
+    Fenced,
+    /// What was asked is impossible where things stand.
+    #[error("{why}")]
+    Conflict { why: String },
+    /// Too much at once.
+    #[error("{what} is at its limit of {limit}")]
+    Exhausted { what: &'static str, limit: usize },
+    /// It may work if it is asked again.
+    #[error("not now: {why}")]
+    NotNow { why: &'static str },
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+}
+
+/// What was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Job,
+    Run,
+    Task,
+    Executor,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Job => "job",
+            Self::Run => "run",
+            Self::Task => "task",
+            Self::Executor => "executor",
+        })
+    }
+}
+
+impl Error {
+    pub(crate) fn not_found(what: What, name: impl fmt::Display) -> Self {
+        Self::NotFound { what, name: name.to_string() }
+    }
+
+    pub(crate) fn invalid(why: impl fmt::Display) -> Self {
+        Self::Invalid { why: why.to_string() }
+    }
+
+    /// Tells whether the same request may go through later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NotNow { .. } | Self::Exhausted { .. } => true,
+            Self::Store(error) => error.is_retryable(),
+            Self::NotFound { .. }
+            | Self::Invalid { .. }
+            | Self::AlreadyExists { .. }
+            | Self::Ambiguous { .. }
+            | Self::Unauthenticated
+            | Self::Fenced
+            | Self::Conflict { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What an operator does with an executor: drain, resume, quarantine, remove.
+
+use std::ops::Bound;
+
+use ocelot_core::id::ExecutorId;
+use ocelot_domain::outcome::Actor;
+
+use super::Service;
+use super::error::{Error, Result, What};
+use super::jobs::{PAGE_MAX, settled};
+use crate::records::{ExecutorEpoch, ExecutorRecord, Notice, SessionRecord};
+use crate::store::codec::decode;
+use crate::store::keys::{Folder, Key};
+use crate::store::update::Edit;
+use crate::store::{Expected, Txn};
+
+/// An executor with its session, if it has one.
+pub type Known = (ExecutorRecord, Option<SessionRecord>);
+
+impl Service {
+    /// Lists executors by id, from the one after `after`; with the place where the next page begins.
+    pub fn executors(&self, after: Option<ExecutorId>, limit: usize) -> (Vec<Known>, Option<ExecutorId>) {
+        let folder = Folder::Executors.to_string();
+        let start = match after {
+            Some(id) => Bound::Excluded(Key::ExecutorEpoch(id).to_string()),
+            None => Bound::Included(folder.clone()),
+        };
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut found: Vec<Known> = self.view.read(|items| {
+            let session_of = |id: ExecutorId| {
+                let epoch = items.get(&Key::ExecutorEpoch(id).to_string())?.known()?.epoch()?.clone();
+                items.get(&Key::Session(epoch.session.id).to_string())?.known()?.session().cloned()
+            };
+            let items = items.range((start, Bound::Unbounded));
+            let items = items.take_while(|(key, _)| key.starts_with(&folder));
+            let records = items.filter_map(|(_, entry)| entry.known()?.executor().cloned());
+            records.map(|record| (record.clone(), session_of(record.id))).take(limit + 1).collect()
+        });
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(record, _)| record.id);
+        (found, next)
+    }
+
+    /// Gives the executor no more work; what it holds may finish.
+    pub async fn drain_executor(&self, id: ExecutorId, why: &str, by: &Actor) -> Result<()> {
+        let notice = self.notice(why, by);
+        self.change_executor(id, |record| ExecutorRecord {
+            draining: record.draining.clone().or_else(|| Some(notice.clone())),
+            ..record
+        })
+        .await
+    }
+
+    /// Lets a drained or quarantined executor take work again.
+    pub async fn resume_executor(&self, id: ExecutorId) -> Result<()> {
+        self.forget_failed_deliveries(&id);
+        self.change_executor(id, |record| ExecutorRecord { draining: None, quarantined: None, ..record })
+            .await
+    }
+
+    /// Gives the executor no more work until a person lets it.
+    pub async fn quarantine_executor(&self, id: ExecutorId, why: &str, by: &Actor) -> Result<()> {
+        let notice = self.notice(why, by);
+        self.change_executor(id, |record| ExecutorRecord {
+            quarantined: record.quarantined.clone().or_else(|| Some(notice.clone())),
+            ..record
+        })
+        .await
+    }
+
+    /// Removes the registration and the session. What the executor held is lost to it, and is taken
+    /// away like that of any session that is gone.
+    pub async fn remove_executor(&self, id: ExecutorId) -> Result<bool> {
+        let item = self.read(&Key::ExecutorEpoch(id).to_string()).await?;
+        // Compared, so that a session opened at this moment does not stay behind.
+        let expected = item.as_ref().map_or(Expected::Absent, |item| Expected::At(item.mod_revision));
+        let epoch: Option<ExecutorEpoch> = item.map(|item| decode(&item.value)).transpose()?;
+        let mut existed = false;
+        let key = Key::Executor(id).to_string();
+        let updated = self.updater.update(&key, |record: Option<ExecutorRecord>| {
+            existed |= record.is_some();
+            let Some(record) = record else { return Ok::<_, Error>(Edit::<ExecutorRecord>::Keep.into()) };
+            let beside = Txn::new().when(Key::ExecutorEpoch(id), expected);
+            let beside = beside.delete(Key::ExecutorName(record.name)).delete(Key::ExecutorEpoch(id));
+            let beside = match &epoch {
+                Some(epoch) => beside.delete(Key::Session(epoch.session.id)),
+                None => beside,
+            };
+            Ok(Edit::Delete.beside(beside))
+        });
+        settled(updated.await)?;
+        Ok(existed)
+    }
+
+    /// Ends a session of its own will: a drained executor that stops.
+    pub async fn close_session(&self, session: ocelot_domain::task::Session) -> Result<()> {
+        let key = Key::Session(session.id).to_string();
+        let updated = self.updater.update(&key, |record: Option<SessionRecord>| {
+            Ok::<_, Error>(if record.is_some() { Edit::Delete } else { Edit::<SessionRecord>::Keep })
+        });
+        settled(updated.await).map(drop)
+    }
+
+    async fn change_executor(
+        &self,
+        id: ExecutorId,
+        change: impl Fn(ExecutorRecord) -> ExecutorRecord + Send + Sync,
+    ) -> Result<()> {
+        let key = Key::Executor(id).to_string();
+        let updated = self.updater.update(&key, |record: Option<ExecutorRecord>| {
+            let record = record.ok_or_else(|| Error::not_found(What::Executor, id))?;
+            let next = change(record.clone());
+            Ok(if next == record { Edit::Keep } else { Edit::Put(next) })
+        });
+        settled(updated.await)?;
+        self.waiters.wake_executor(&id);
+        Ok(())
+    }
+
+    fn notice(&self, why: &str, by: &Actor) -> Notice {
+        Notice { why: why.to_owned(), by: by.clone(), at: self.timestamp() }
+    }
+}

@@ -1,0 +1,211 @@
+//! From the view to the board: news taken over, and the board's tasks looked up with their age.
+//!
+//! Nothing is decided here, and nothing is written.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
+use ocelot_domain::task::state::Task;
+
+use super::board::RunOf;
+use super::facts::group_name;
+use super::{AttemptRef, Service, fleet};
+use crate::records::{RunRecord, Stored};
+use crate::store::Revision;
+use crate::store::keys::{Folder, Key};
+use crate::store::view::{Changed, Entry};
+
+impl Service {
+    /// Takes over news of the view.
+    pub(crate) async fn take_in(&self, changed: &Changed) {
+        match changed {
+            Changed::Everything => self.take_in_everything().await,
+            Changed::Keys(keys) => {
+                let mut tasks = BTreeSet::new();
+                let mut is_fleet = false;
+                for key in keys {
+                    match key.parse::<Key>() {
+                        Ok(Key::Task(id)) => _ = tasks.insert(id),
+                        Ok(Key::Run(run)) => tasks.extend(self.tasks_of(run)),
+                        Ok(Key::Group(name)) => self.take_in_group(&name),
+                        Ok(Key::Executor(_) | Key::ExecutorEpoch(_) | Key::Session(_)) => is_fleet = true,
+                        Ok(
+                            Key::Epoch
+                            | Key::Job(_)
+                            | Key::JobNumber(_)
+                            | Key::Project { .. }
+                            | Key::ExecutorName(_)
+                            | Key::Registration(_)
+                            | Key::Controller(_)
+                            | Key::Token(_)
+                            | Key::Secret(_)
+                            | Key::Schedule(_)
+                            | Key::Outbox { .. },
+                        )
+                        | Err(_) => {}
+                    }
+                }
+                if is_fleet {
+                    self.take_in_fleet();
+                }
+                self.take_in_tasks(tasks).await;
+            }
+        }
+    }
+
+    async fn take_in_everything(&self) {
+        self.take_in_fleet();
+        let (groups, tasks) = self.view.read(|items| {
+            let keys = items.keys().filter_map(|key| key.parse::<Key>().ok());
+            let (mut groups, mut tasks) = (BTreeSet::new(), BTreeSet::new());
+            for key in keys {
+                if let Key::Group(name) = key {
+                    groups.insert(name);
+                } else if let Key::Task(id) = key {
+                    tasks.insert(id);
+                }
+            }
+            (groups, tasks)
+        });
+        let (known, known_groups) = {
+            let board = self.board();
+            (board.known(), board.groups.clone())
+        };
+        // Those that are gone count too: nobody holds them any more.
+        groups.union(&known_groups).for_each(|group| self.take_in_group(group));
+        self.take_in_tasks(tasks.into_iter().chain(known).collect()).await;
+    }
+
+    pub(super) fn take_in_fleet(&self) {
+        let folder = Folder::Executors.to_string();
+        let (fleet, sessions) = self.view.read(|items| {
+            let session_of = |id: ExecutorId| {
+                let epoch = items.get(&Key::ExecutorEpoch(id).to_string())?.known()?.epoch()?.clone();
+                items.get(&Key::Session(epoch.session.id).to_string())?.known()?.session().cloned()
+            };
+            let executors = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
+            let records = executors.filter_map(|(_, entry)| entry.known()?.executor().cloned());
+            let both = records.map(|record| {
+                let session = session_of(record.id);
+                let sight = fleet::executor(&record, session.as_ref());
+                ((record.id, sight), session.map(|session| (record.id, session.session)))
+            });
+            let (fleet, sessions): (Vec<_>, Vec<_>) = both.unzip();
+            (fleet.into_iter().collect(), sessions.into_iter().flatten().collect())
+        });
+        let mut board = self.board();
+        (board.fleet, board.sessions) = (fleet, sessions);
+    }
+
+    pub(super) fn take_in_group(&self, written: &str) {
+        let Some(group) = group_name(written) else { return };
+        let entry = self.view.get(&Key::Group(written.to_owned()).to_string());
+        let record = entry.and_then(|entry| entry.known()?.group().cloned());
+        let mut board = self.board();
+        if record.is_some() {
+            board.groups.insert(written.to_owned());
+        } else {
+            board.groups.remove(written);
+        }
+        board.queue.set_group(&group, record.unwrap_or_default());
+    }
+
+    pub(super) async fn take_in_tasks(&self, tasks: BTreeSet<TaskId>) {
+        for id in tasks {
+            let run = self.view.get(&Key::Run(id.run).to_string());
+            let run =
+                run.as_ref().and_then(|entry| Some((entry.create_revision, entry.known()?.run()?.clone())));
+            let plan = match &run {
+                Some((_, record)) => self.plan_of(record).await.ok(),
+                None => None,
+            };
+            let now = self.now();
+            let entry = self.view.get(&Key::Task(id).to_string());
+            let Some((revision, stored)) = known(entry.as_ref()) else {
+                self.board().forget(&id);
+                continue;
+            };
+            let Some(task) = stored.task() else { continue };
+            let run_of = match (&run, &plan) {
+                (Some((accepted, record)), Some(plan)) => Some(RunOf { record, plan, accepted: *accepted }),
+                (Some(_) | None, _) => None,
+            };
+            let news = self.board().task(task, revision, run_of.as_ref(), now);
+            news.iter().for_each(|session| self.waiters.wake(session));
+        }
+    }
+
+    /// Returns the tasks of a run that the view knows.
+    pub(crate) fn tasks_of(&self, run: RunId) -> Vec<TaskId> {
+        let folder = Folder::TasksOf(run).to_string();
+        self.view.read(|items| {
+            let keys = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
+            keys.filter_map(|(_, entry)| Some(entry.known()?.task()?.id)).collect()
+        })
+    }
+
+    /// Returns a run as the view knows it.
+    pub(crate) fn run_at_hand(&self, run: RunId) -> Option<(Entry<Stored>, RunRecord)> {
+        let entry = self.view.get(&Key::Run(run).to_string())?;
+        let record = entry.known()?.run()?.clone();
+        Some((entry, record))
+    }
+
+    /// Returns every task that some session holds, with how long it has been as it is.
+    pub(crate) fn held_tasks(&self) -> Vec<(Task, Duration)> {
+        let sessions = self.board().holders();
+        let ids = sessions.iter().flat_map(|session| self.board().held_by(session)).collect();
+        self.tasks_with_age(ids, |_| true)
+    }
+
+    /// Returns every task that waits for an executor or a person, with how long it has been so.
+    pub(crate) fn waiting_tasks(&self) -> Vec<(Task, Duration)> {
+        let ids = self.board().known();
+        self.tasks_with_age(ids, |task| task.live().is_none() && task.outcome().is_none())
+    }
+
+    fn tasks_with_age(&self, ids: Vec<TaskId>, wanted: impl Fn(&Task) -> bool) -> Vec<(Task, Duration)> {
+        let now = self.now();
+        let tasks = ids.into_iter().filter_map(|id| {
+            let (revision, stored) = known(self.view.get(&Key::Task(id).to_string()).as_ref())?;
+            let task = stored.task().filter(|task| wanted(task))?;
+            Some((task.clone(), self.board().seen_for(&id, revision, now)))
+        });
+        tasks.collect()
+    }
+
+    /// Returns the tasks whose session is not among those that are there.
+    pub(crate) fn orphans(&self, present: &BTreeSet<SessionId>) -> Vec<Task> {
+        let mut gone = self.board().holders();
+        gone.retain(|session| !present.contains(session));
+        let ids = gone.iter().flat_map(|session| self.board().held_by(session)).collect();
+        self.tasks_with_age(ids, |_| true).into_iter().map(|(task, _)| task).collect()
+    }
+
+    pub(crate) fn polled_within(&self, session: &SessionId, time: Duration) -> bool {
+        let now = self.now();
+        let last = self.memory().last_poll.get(session).copied();
+        last.is_some_and(|last| now.saturating_sub(last) < time)
+    }
+
+    pub(crate) fn undeliverable(&self) -> Vec<ExecutorId> {
+        self.memory().undeliverable.iter().copied().collect()
+    }
+
+    /// Forgets what was remembered of attempts and sessions that are over.
+    pub(crate) fn forget_the_past(&self) {
+        let held = self.held_tasks();
+        let live: BTreeSet<AttemptRef> =
+            held.iter().filter_map(|(task, _)| Some(AttemptRef::of(task, task.live()?))).collect();
+        let open: BTreeSet<SessionId> = self.board().sessions.values().map(|session| session.id).collect();
+        self.memory().forget(|attempt| live.contains(attempt), |session| open.contains(session));
+    }
+}
+
+/// Returns a record of the view with its revision.
+pub(super) fn known(entry: Option<&Entry<Stored>>) -> Option<(Revision, Arc<Stored>)> {
+    let entry = entry?;
+    Some((entry.mod_revision, Arc::clone(entry.known()?)))
+}

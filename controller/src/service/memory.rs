@@ -1,0 +1,126 @@
+//! What one controller remembers between calls. All of it may be lost: then it only takes longer.
+//!
+//! Bounded: beyond a map's limit its first entry goes, whose owner begins anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ocelot_core::id::{ExecutorId, SessionId};
+use ocelot_domain::task::Wait;
+use ocelot_domain::task::event::HeldList;
+use ocelot_domain::task::timing::QUARANTINE_AFTER;
+
+use super::poll::Topic;
+use super::{AttemptRef, Service};
+
+const ENTRIES_MAX: usize = 100_000;
+/// How long an executor may take to confirm a kill before it gets no more offers.
+const CONFIRM: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Challenges that were given out: to whom, and when.
+    pub(super) challenges: BTreeMap<[u8; 32], (ExecutorId, Duration)>,
+    pub(super) delivered: BTreeMap<AttemptRef, Delivered>,
+    pub(super) missed: BTreeMap<AttemptRef, Missed>,
+    pub(super) last_poll: BTreeMap<SessionId, Duration>,
+    failed_deliveries: BTreeMap<ExecutorId, u32>,
+    /// Executors to be quarantined for their failed deliveries.
+    pub(super) undeliverable: BTreeSet<ExecutorId>,
+    kills: BTreeMap<ExecutorId, BTreeMap<AttemptRef, Duration>>,
+    /// What each session was told, and when.
+    pub(super) told: BTreeMap<(SessionId, Topic), Duration>,
+    pub(super) told_to_drain: BTreeSet<SessionId>,
+    pub(super) incomplete_logs: BTreeMap<AttemptRef, Duration>,
+    /// Sessions that no longer count and were told so.
+    pub(super) told_fenced: BTreeMap<SessionId, Duration>,
+}
+
+/// Answers that carried an offer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivered {
+    pub(super) answers: u32,
+}
+
+/// The first list without an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missed {
+    pub(super) list: HeldList,
+    pub(super) since: Duration,
+    pub(super) wait: Option<Wait>,
+}
+
+/// Puts an entry, and drops the first one where the map is full.
+pub(super) fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) {
+    if map.len() >= ENTRIES_MAX && !map.contains_key(&key) {
+        map.pop_first();
+    }
+    map.insert(key, value);
+}
+
+impl Memory {
+    pub(super) fn told_to_kill(&mut self, executor: ExecutorId, attempt: AttemptRef, now: Duration) {
+        if self.kills.len() < ENTRIES_MAX {
+            self.kills.entry(executor).or_default().entry(attempt).or_insert(now);
+        }
+    }
+
+    pub(super) fn confirmed(&mut self, executor: &ExecutorId, attempt: &AttemptRef) {
+        if let Some(kills) = self.kills.get_mut(executor) {
+            kills.remove(attempt);
+            if kills.is_empty() {
+                self.kills.remove(executor);
+            }
+        }
+    }
+
+    /// Keeps of the kills only what the executor still holds: what is gone needs no confirmation.
+    pub(super) fn still_held(&mut self, executor: &ExecutorId, held: &BTreeSet<AttemptRef>) {
+        if let Some(kills) = self.kills.get_mut(executor) {
+            kills.retain(|attempt, _| held.contains(attempt));
+            if kills.is_empty() {
+                self.kills.remove(executor);
+            }
+        }
+    }
+
+    /// Returns whether the executor owes the confirmation of a kill for too long.
+    pub(super) fn owes_a_confirmation(&self, executor: &ExecutorId, now: Duration) -> bool {
+        let kills = self.kills.get(executor);
+        kills.is_some_and(|kills| kills.values().any(|since| now.saturating_sub(*since) >= CONFIRM))
+    }
+}
+
+impl Memory {
+    /// Forgets what no live attempt and no session asks for any more.
+    pub(super) fn forget(
+        &mut self,
+        is_live: impl Fn(&AttemptRef) -> bool,
+        is_open: impl Fn(&SessionId) -> bool,
+    ) {
+        self.delivered.retain(|attempt, _| is_live(attempt));
+        self.missed.retain(|attempt, _| is_live(attempt));
+        self.incomplete_logs.retain(|attempt, _| is_live(attempt));
+        self.last_poll.retain(|session, _| is_open(session));
+        self.told.retain(|(session, _), _| is_open(session));
+        self.told_to_drain.retain(|session| is_open(session));
+    }
+}
+
+impl Service {
+    pub(crate) fn count_failed_delivery(&self, executor: ExecutorId) {
+        let mut memory = self.memory();
+        let failed = memory.failed_deliveries.entry(executor).or_default();
+        *failed += 1;
+        if *failed >= QUARANTINE_AFTER {
+            memory.failed_deliveries.remove(&executor);
+            memory.undeliverable.insert(executor);
+        }
+    }
+
+    pub(crate) fn forget_failed_deliveries(&self, executor: &ExecutorId) {
+        let mut memory = self.memory();
+        memory.failed_deliveries.remove(executor);
+        memory.undeliverable.remove(executor);
+    }
+}

@@ -1,0 +1,283 @@
+//! Sessions: a challenge, its proof, and the one session of an executor that counts.
+//!
+//! A newer incarnation replaces the older session in one transaction and attaches what it holds
+//! before it is answered. Who carries a token of an older session is told so, and is a clone if it
+//! goes on after that.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
+use ocelot_domain::outcome::Actor;
+use ocelot_domain::task::event::Event;
+use ocelot_domain::task::state::Session;
+use ocelot_domain::task::{Rejected, Timing};
+
+use super::error::{Error, Result, What};
+use super::follow::known;
+use super::jobs::settled;
+use super::register::hex;
+use super::transition::Refused;
+use super::{AttemptRef, HELD_MAX, Held, Service, memory};
+use crate::records::{Condition, Digest, ExecutorEpoch, ExecutorRecord, Machine, SessionRecord};
+use crate::store::codec::{decode, encode};
+use crate::store::keys::Key;
+use crate::store::update::{Edit, UpdateError};
+use crate::store::{Expected, LeaseId, Txn};
+
+/// How long a challenge may be answered.
+const CHALLENGE: Duration = Duration::from_secs(30);
+const CHALLENGES_MAX: usize = 10_000;
+/// How long an older process may still be heard after it was told: what it had sent before that.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What every session token begins with.
+const PREFIX: &str = "ost_";
+
+/// What an executor signs: these words, itself, its incarnation and the challenge.
+const SIGNED: &[u8] = b"ocelot session v1";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Challenge(pub [u8; 32]);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSessionRequest {
+    pub executor: ExecutorId,
+    pub challenge: Challenge,
+    pub signature: Vec<u8>,
+    pub incarnation: Incarnation,
+    pub held: Vec<Held>,
+    pub version: String,
+    pub machine: Machine,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenedSession {
+    /// Carried by every later call.
+    pub token: String,
+    pub session: Session,
+    pub timing: Timing,
+    /// Held attempts that are still the executor's; it kills all others.
+    pub keep: Vec<AttemptRef>,
+}
+
+impl fmt::Debug for OpenedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, keep, .. } = self;
+        f.debug_struct("OpenedSession").field("session", session).field("keep", keep).finish_non_exhaustive()
+    }
+}
+
+/// Returns the bytes that an executor signs to open a session.
+pub fn signed_message(executor: ExecutorId, incarnation: Incarnation, challenge: &Challenge) -> Vec<u8> {
+    [SIGNED, executor.as_bytes(), &incarnation.0.to_be_bytes(), &challenge.0].concat()
+}
+
+impl Service {
+    /// Returns something to sign, valid once and for a short time.
+    pub fn challenge(&self, executor: ExecutorId) -> Challenge {
+        let challenge = self.random();
+        let now = self.now();
+        let mut memory = self.memory();
+        memory.challenges.retain(|_, (_, since)| now.saturating_sub(*since) < CHALLENGE);
+        if memory.challenges.len() >= CHALLENGES_MAX {
+            memory.challenges.pop_first();
+        }
+        memory.challenges.insert(challenge, (executor, now));
+        Challenge(challenge)
+    }
+
+    /// Opens the session of an incarnation in place of any older one.
+    pub async fn open_session(&self, request: OpenSessionRequest) -> Result<OpenedSession> {
+        if request.held.len() > HELD_MAX {
+            return Err(Error::Exhausted { what: "the list of held attempts", limit: HELD_MAX });
+        }
+        let record = self.proven(&request).await?;
+        let timing = self.timing();
+        let secret: [u8; 32] = self.random();
+        let fresh = SessionId::from_parts(self.timestamp().unix_ms, self.random());
+        let lease = self.store.grant(timing.session_ttl()).await?;
+        let opened = self.replace_session(&request, (fresh, &secret), lease.id).await;
+        let session = match opened {
+            Ok(session) => session,
+            Err(error) => {
+                self.store.revoke(lease.id).await.ok();
+                return Err(error);
+            }
+        };
+        self.note_machine(record, &request).await?;
+        let keep = self.attach(session, &request.held).await?;
+        tracing::info!(
+            executor.id = %session.executor, session.id = %session.id,
+            incarnation = session.incarnation.0, kept = keep.len(), "a session is open"
+        );
+        Ok(OpenedSession { token: token(session, &secret), session, timing, keep })
+    }
+
+    /// Returns the executor, if the request proves that it comes from the holder of its key.
+    async fn proven(&self, request: &OpenSessionRequest) -> Result<ExecutorRecord> {
+        let now = self.now();
+        let given = self.memory().challenges.remove(&request.challenge.0);
+        let is_ours = given.is_some_and(|(executor, since)| {
+            executor == request.executor && now.saturating_sub(since) < CHALLENGE
+        });
+        if !is_ours {
+            return Err(Error::Unauthenticated);
+        }
+        let item = self.read(&Key::Executor(request.executor).to_string()).await?;
+        let item = item.ok_or_else(|| Error::not_found(What::Executor, request.executor))?;
+        let record: ExecutorRecord = decode(&item.value)?;
+        let message = signed_message(request.executor, request.incarnation, &request.challenge);
+        if self.parts.verify.is_signed(&record.public_key, &message, &request.signature) {
+            return Ok(record);
+        }
+        Err(Error::Unauthenticated)
+    }
+
+    async fn replace_session(
+        &self,
+        request: &OpenSessionRequest,
+        (fresh, secret): (SessionId, &[u8; 32]),
+        lease: LeaseId,
+    ) -> Result<Session> {
+        let (executor, incarnation) = (request.executor, request.incarnation);
+        let now = self.timestamp();
+        let mut opened = None;
+        let key = Key::ExecutorEpoch(executor).to_string();
+        let updated = self.updater.update(&key, |epoch: Option<ExecutorEpoch>| {
+            let known = epoch.as_ref().map(|epoch| epoch.session);
+            let id = match known {
+                Some(known) if known.incarnation > incarnation => return Err(Error::Fenced),
+                // The same process asks again: it is the same session, with a new token.
+                Some(known) if known.incarnation == incarnation => known.id,
+                Some(_) | None => fresh,
+            };
+            let session = Session { id, executor, incarnation };
+            let digest = Digest::of(token(session, secret).as_bytes());
+            let condition = Condition::default();
+            let record = SessionRecord { session, token: digest, opened_at: now, condition };
+            let beside = Txn::new().when(Key::Executor(executor), Expected::Present).put_under(
+                lease,
+                Key::Session(id),
+                encode(&record, None),
+            );
+            let beside = match known {
+                Some(older) if older.id != id => beside.delete(Key::Session(older.id)),
+                Some(_) | None => beside,
+            };
+            let next = match epoch {
+                Some(epoch) => epoch.followed_by(session, digest),
+                None => ExecutorEpoch { session, token: digest, past: Vec::new() },
+            };
+            opened = Some(session);
+            Ok(Edit::Put(next).beside(beside))
+        });
+        match updated.await {
+            Err(UpdateError::Rejected(Error::Fenced)) => {
+                let older = SessionId::from_bytes(*executor.as_bytes());
+                Err(self.heard_again(executor, older).await)
+            }
+            Err(UpdateError::Beside { .. }) => Err(Error::not_found(What::Executor, executor)),
+            updated => {
+                settled(updated)?;
+                opened.ok_or(Error::NotNow { why: "the session was not opened" })
+            }
+        }
+    }
+
+    async fn note_machine(&self, record: ExecutorRecord, request: &OpenSessionRequest) -> Result<()> {
+        if record.machine == request.machine && record.version == request.version {
+            return Ok(());
+        }
+        let key = Key::Executor(record.id).to_string();
+        let updated = self.updater.update(&key, |record: Option<ExecutorRecord>| {
+            let Some(record) = record else { return Ok::<_, Error>(Edit::Keep) };
+            let (machine, version) = (request.machine.clone(), request.version.clone());
+            Ok(Edit::Put(ExecutorRecord { machine, version, ..record }))
+        });
+        settled(updated.await).map(drop)
+    }
+
+    /// Attaches what the executor holds; returns what is still its own.
+    async fn attach(&self, session: Session, held: &[Held]) -> Result<Vec<AttemptRef>> {
+        let mut keep = Vec::new();
+        let attempts: BTreeSet<AttemptRef> = held.iter().map(|held| held.attempt).collect();
+        for attempt in attempts {
+            let claim = attempt.claim(session);
+            match self.transition(attempt.task, Event::Reattached { claim }).await {
+                Ok(done) if done.after.live().is_some() => keep.push(attempt),
+                Ok(_) | Err(Refused::Absent | Refused::Rejected(Rejected::Fenced)) => {}
+                Err(Refused::Rejected(Rejected::Illegal { .. } | Rejected::Early)) => {}
+                Err(
+                    refused @ (Refused::Rejected(Rejected::Unattached)
+                    | Refused::SessionGone
+                    | Refused::Returned
+                    | Refused::NotNow(_)
+                    | Refused::Failed(_)),
+                ) => return Err(refused.into()),
+            }
+        }
+        Ok(keep)
+    }
+
+    /// Returns the session that a token speaks for.
+    ///
+    /// By the view if it knows the session with this token; what that is worth is decided by the
+    /// transactions that follow.
+    pub async fn authenticate(&self, token: &str) -> Result<Session> {
+        let (executor, id) = parse(token).ok_or(Error::Unauthenticated)?;
+        let digest = Digest::of(token.as_bytes());
+        let in_view = known(self.view.get(&Key::Session(id).to_string()).as_ref());
+        if let Some(record) = in_view.as_ref().and_then(|(_, stored)| stored.session())
+            && record.token == digest
+        {
+            return Ok(record.session);
+        }
+        let item = self.read(&Key::ExecutorEpoch(executor).to_string()).await?;
+        let epoch: ExecutorEpoch = decode(&item.ok_or(Error::Unauthenticated)?.value)?;
+        if epoch.session.id == id && epoch.token == digest {
+            return Ok(epoch.session);
+        }
+        if epoch.past.iter().any(|past| past.token == digest) {
+            return Err(self.heard_again(executor, id).await);
+        }
+        Err(Error::Unauthenticated)
+    }
+
+    /// Answers a process that no longer counts: once it was told so, it must be silent, or it is a
+    /// clone and neither can be trusted. What was under way when it was told is not held against it.
+    async fn heard_again(&self, executor: ExecutorId, older: SessionId) -> Error {
+        let now = self.now();
+        let told = {
+            let mut memory = self.memory();
+            let told = memory.told_fenced.get(&older).copied();
+            if told.is_none() {
+                memory::put(&mut memory.told_fenced, older, now);
+            }
+            told
+        };
+        if told.is_some_and(|told| now.saturating_sub(told) >= LAST_WORDS) {
+            tracing::error!(executor.id = %executor, "two processes use the key of one executor");
+            let why = "two processes use its key: one is a clone";
+            let by = Actor("rule:clone".into());
+            if let Err(error) = self.quarantine_executor(executor, why, &by).await {
+                return error;
+            }
+        }
+        Error::Fenced
+    }
+}
+
+fn token(session: Session, secret: &[u8; 32]) -> String {
+    let ids = [*session.executor.as_bytes(), *session.id.as_bytes()].concat();
+    format!("{PREFIX}{}{}", hex(&ids), hex(secret))
+}
+
+/// Reads whose token it says it is.
+fn parse(token: &str) -> Option<(ExecutorId, SessionId)> {
+    let digits = token.strip_prefix(PREFIX).filter(|digits| digits.len() == 128 && digits.is_ascii())?;
+    let bytes: Vec<u8> =
+        (0..32).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()).collect::<Option<_>>()?;
+    let (executor, session) = bytes.split_first_chunk::<16>()?;
+    Some((ExecutorId::from_bytes(*executor), SessionId::from_bytes(session.try_into().ok()?)))
+}

@@ -1,0 +1,140 @@
+//! Open polls: one per session, woken when there is something to say.
+//!
+//! A higher poll number voids an older one, and an older one never opens beside it. Waking is a
+//! hint: whoever is woken computes the answer from the records. Bounded by the number of sessions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use ocelot_core::id::{ExecutorId, SessionId};
+use ocelot_domain::task::Session;
+
+/// All polls that hang at this controller.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    polls: Mutex<BTreeMap<SessionId, Hanging>>,
+}
+
+#[derive(Debug)]
+struct Hanging {
+    session: Session,
+    number: u64,
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    news: Notify,
+    voided: std::sync::atomic::AtomicBool,
+}
+
+/// One open poll. Dropping it closes it.
+#[derive(Debug)]
+pub struct OpenPoll {
+    waiters: Arc<Waiters>,
+    session: SessionId,
+    number: u64,
+    bell: Arc<Bell>,
+}
+
+impl Waiters {
+    /// Opens a poll; none if one with a higher number is open.
+    pub fn open(self: &Arc<Self>, session: Session, number: u64) -> Option<OpenPoll> {
+        let mut polls = self.lock();
+        if let Some(older) = polls.get(&session.id) {
+            if older.number > number {
+                return None;
+            }
+            older.bell.voided.store(true, std::sync::atomic::Ordering::Release);
+            older.bell.news.notify_one();
+        }
+        let bell = Arc::new(Bell::default());
+        polls.insert(session.id, Hanging { session, number, bell: Arc::clone(&bell) });
+        drop(polls);
+        Some(OpenPoll { waiters: Arc::clone(self), session: session.id, number, bell })
+    }
+
+    /// Lets the session's open poll look again.
+    pub fn wake(&self, session: &SessionId) {
+        if let Some(hanging) = self.lock().get(session) {
+            hanging.bell.news.notify_one();
+        }
+    }
+
+    pub fn wake_executor(&self, executor: &ExecutorId) {
+        for hanging in self.lock().values().filter(|hanging| hanging.session.executor == *executor) {
+            hanging.bell.news.notify_one();
+        }
+    }
+
+    /// Returns the sessions whose polls are open.
+    pub fn polling(&self) -> Vec<Session> {
+        self.lock().values().map(|hanging| hanging.session).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Hanging>> {
+        self.polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenPoll {
+    /// Waits until the poll is woken; once for all wakes since the last time. Cancel-safe.
+    pub async fn woken(&self) {
+        self.bell.news.notified().await;
+    }
+
+    /// Returns whether a newer poll took this one's place.
+    pub fn is_voided(&self) -> bool {
+        self.bell.voided.load(std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+impl Drop for OpenPoll {
+    fn drop(&mut self) {
+        let mut polls = self.waiters.lock();
+        if polls.get(&self.session).is_some_and(|hanging| Arc::ptr_eq(&hanging.bell, &self.bell)) {
+            polls.remove(&self.session);
+        }
+        drop(polls);
+        tracing::trace!(poll = self.number, "a poll is closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocelot_core::id::Incarnation;
+
+    fn session() -> Session {
+        Session {
+            id: SessionId::from_bytes([1; 16]),
+            executor: ExecutorId::from_bytes([2; 16]),
+            incarnation: Incarnation(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_higher_number_voids_an_older_poll_and_a_lower_one_does_not_open() {
+        let waiters = Arc::new(Waiters::default());
+        let first = waiters.open(session(), 1).unwrap();
+        let second = waiters.open(session(), 2).unwrap();
+        first.woken().await;
+        assert!(first.is_voided() && !second.is_voided());
+        assert!(waiters.open(session(), 1).is_none());
+        drop(first);
+        assert_eq!(waiters.polling(), [session()]);
+        drop(second);
+        assert_eq!(waiters.polling(), []);
+    }
+
+    #[tokio::test]
+    async fn a_wake_before_the_wait_is_not_lost() {
+        let waiters = Arc::new(Waiters::default());
+        let poll = waiters.open(session(), 1).unwrap();
+        waiters.wake(&session().id);
+        poll.woken().await;
+        assert!(!poll.is_voided());
+    }
+}
