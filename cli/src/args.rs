@@ -45,16 +45,16 @@ pub(crate) struct Explain {
     #[arg(default_value = "ocelot.yml")]
     pub(crate) file: PathBuf,
 
-    /// What would happen
-    #[arg(long, value_enum, default_value_t = EventKind::Push)]
-    pub(crate) event: EventKind,
+    /// What would happen; `--tag` alone is a tag, `--source` a pull request, all else a push
+    #[arg(long, value_enum)]
+    pub(crate) event: Option<EventKind>,
 
     /// The branch that is pushed or, for a pull request, its target; otherwise the checkout's
-    #[arg(long)]
+    #[arg(long, required_if_eq("event", "pull-request"))]
     pub(crate) branch: Option<String>,
 
-    /// The source branch of a pull request
-    #[arg(long, required_if_eq("event", "pull-request"))]
+    /// The source branch of a pull request into `--branch`
+    #[arg(long, required_if_eq("event", "pull-request"), requires = "branch", conflicts_with = "tag")]
     pub(crate) source: Option<String>,
 
     /// The tag that is pushed
@@ -78,6 +78,17 @@ pub(crate) enum EventKind {
     Schedule,
     Manual,
     Upstream,
+}
+
+impl Explain {
+    pub(crate) fn event(&self) -> EventKind {
+        match (self.event, &self.source, &self.tag) {
+            (Some(event), _, _) => event,
+            (None, Some(_), _) => EventKind::PullRequest,
+            (None, None, Some(_)) => EventKind::Tag,
+            (None, None, None) => EventKind::Push,
+        }
+    }
 }
 
 #[cfg(test)]

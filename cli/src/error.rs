@@ -52,8 +52,8 @@ impl fmt::Display for Error {
         match self {
             Self::Unreadable { file, source } => write!(f, "cannot read {}: {source}", file.display()),
             Self::Mistakes(problems) => problems.fmt(f),
-            Self::MistakesShown { files: 1 } => f.write_str("one file has mistakes"),
-            Self::MistakesShown { files } => write!(f, "{files} files have mistakes"),
+            Self::MistakesShown { files: 1 } => f.write_str("one file is not good"),
+            Self::MistakesShown { files } => write!(f, "{files} files are not good"),
             Self::NotAPipeline { file } => {
                 write!(
                     f,

@@ -39,6 +39,39 @@ fn a_missing_file_says_what_to_type() {
 }
 
 #[test]
+fn the_other_files_are_checked_although_one_is_missing() {
+    insta::assert_snapshot!(ocelot(&["validate", "nowhere.yml", "docs/examples/signed-app.yml"]), @"
+    cannot read nowhere.yml: No such file or directory (os error 2)
+    docs/examples/signed-app.yml: pipeline of 1 task, good
+    error: one file is not good
+    exit 2
+    ");
+}
+
+#[test]
+fn a_tag_and_a_pull_request_are_known_by_what_is_given() {
+    let file = "docs/examples/rust-library.yml";
+    insta::assert_snapshot!(ocelot(&["explain", file, "--tag=v1"]), @"
+    tag of v1
+    no run: tags start no runs here: there is no `tags`
+    exit 0
+    ");
+    let pull_request = ["explain", file, "--source=topic", "--branch=main", "--message=release: 1"];
+    insta::assert_snapshot!(ocelot(&pull_request), @r#"
+    pull_request from topic into main
+
+      main  runs
+        + lint
+        + test
+        - publish
+            yes: branch main matches main
+            no:  the event is pull_request, not push
+            yes: the message contains "release:"
+    exit 0
+    "#);
+}
+
+#[test]
 fn explain_tells_each_task_with_its_reason() {
     let file = "docs/examples/node-monorepo.yml";
     let changed = "--changed=packages/web/index.js";
@@ -103,7 +136,7 @@ fn mistakes_are_one_json_document_for_scripts() {
         }
       ]
     }
-    error: one file has mistakes
+    error: one file is not good
     exit 2
     "#);
 }

@@ -4,6 +4,7 @@
 //! hint: whoever is woken computes the answer from the records. Bounded by the number of sessions.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -27,7 +28,16 @@ struct Hanging {
 #[derive(Debug, Default)]
 struct Bell {
     news: Notify,
-    voided: std::sync::atomic::AtomicBool,
+    voided: AtomicBool,
+    /// It waits, and no wake is on its way.
+    asleep: AtomicBool,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.asleep.store(false, Ordering::Release);
+        self.news.notify_one();
+    }
 }
 
 /// One open poll. Dropping it closes it.
@@ -47,8 +57,8 @@ impl Waiters {
             if older.number > number {
                 return None;
             }
-            older.bell.voided.store(true, std::sync::atomic::Ordering::Release);
-            older.bell.news.notify_one();
+            older.bell.voided.store(true, Ordering::Release);
+            older.bell.ring();
         }
         let bell = Arc::new(Bell::default());
         polls.insert(session.id, Hanging { session, number, bell: Arc::clone(&bell) });
@@ -59,19 +69,25 @@ impl Waiters {
     /// Lets the session's open poll look again.
     pub fn wake(&self, session: &SessionId) {
         if let Some(hanging) = self.lock().get(session) {
-            hanging.bell.news.notify_one();
+            hanging.bell.ring();
         }
     }
 
     pub fn wake_executor(&self, executor: &ExecutorId) {
         for hanging in self.lock().values().filter(|hanging| hanging.session.executor == *executor) {
-            hanging.bell.news.notify_one();
+            hanging.bell.ring();
         }
     }
 
     /// Returns the sessions whose polls are open.
     pub fn polling(&self) -> Vec<Session> {
         self.lock().values().map(|hanging| hanging.session).collect()
+    }
+
+    /// Returns whether the session's open poll has found nothing to say and waits.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn is_asleep(&self, session: &SessionId) -> bool {
+        self.lock().get(session).is_some_and(|hanging| hanging.bell.asleep.load(Ordering::Acquire))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Hanging>> {
@@ -82,12 +98,14 @@ impl Waiters {
 impl OpenPoll {
     /// Waits until the poll is woken; once for all wakes since the last time. Cancel-safe.
     pub async fn woken(&self) {
+        self.bell.asleep.store(true, Ordering::Release);
         self.bell.news.notified().await;
+        self.bell.asleep.store(false, Ordering::Release);
     }
 
     /// Returns whether a newer poll took this one's place.
     pub fn is_voided(&self) -> bool {
-        self.bell.voided.load(std::sync::atomic::Ordering::Acquire)
+        self.bell.voided.load(Ordering::Acquire)
     }
 }
 

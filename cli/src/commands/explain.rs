@@ -27,7 +27,7 @@ pub(crate) fn run(explain: &Explain, output: &Output) -> Result<(), Error> {
 fn context(explain: &Explain, checkout: Checkout) -> Context {
     let here = checkout.branch.unwrap_or_else(|| "main".to_owned());
     let branch = explain.branch.clone().unwrap_or(here);
-    let event = match explain.event {
+    let event = match explain.event() {
         EventKind::Push => Event::Push { branch },
         EventKind::Tag => Event::Tag { tag: explain.tag.clone().unwrap_or_default() },
         EventKind::PullRequest => {

@@ -1,6 +1,5 @@
 //! `ocelot validate`: every mistake of every file, in the order of its lines.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use ocelot_spec::{FileKind, Job, Pipeline, Problems};
@@ -16,10 +15,14 @@ use super::read;
 #[derive(Debug, Serialize)]
 struct Checked {
     file: String,
-    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     valid: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<ocelot_spec::Problem>,
+    /// Why the file could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -28,25 +31,40 @@ struct Checks {
 }
 
 pub(crate) fn run(validate: &Validate, output: &Output) -> Result<(), Error> {
-    let mut text = String::new();
-    let mut files = Vec::new();
-    for file in &validate.files {
-        let (kind, checked) = check(file, &read(file)?);
-        match &checked {
-            // Writing to a String cannot fail.
-            Ok(says) => drop(writeln!(text, "{}: {says}", file.display())),
-            Err(problems) => drop(writeln!(text, "{problems}")),
-        }
-        files.push(Checked {
-            file: file.display().to_string(),
-            kind,
-            valid: checked.is_ok(),
-            problems: checked.err().map(|found| found.problems).unwrap_or_default(),
-        });
+    if let [file] = &validate.files[..] {
+        // Alone, an unreadable file is the whole answer, with a hint.
+        read(file)?;
     }
+    let mut text = String::new();
+    let files: Vec<Checked> = validate.files.iter().map(|file| checked(file, &mut text)).collect();
     let wrong = files.iter().filter(|file| !file.valid).count();
     output.result(text, &Checks { files })?;
     if wrong > 0 { Err(Error::MistakesShown { files: wrong }) } else { Ok(()) }
+}
+
+/// Checks one file and adds to `text` what people are told of it.
+fn checked(file: &Path, text: &mut String) -> Checked {
+    let name = file.display().to_string();
+    let nothing =
+        Checked { file: name.clone(), kind: None, valid: false, problems: Vec::new(), unreadable: None };
+    let bytes = match read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            text.push_str(&format!("{error}\n"));
+            return Checked { unreadable: Some(error.to_string()), ..nothing };
+        }
+    };
+    let (kind, found) = check(file, &bytes);
+    match found {
+        Ok(says) => {
+            text.push_str(&format!("{name}: {says}\n"));
+            Checked { kind: Some(kind), valid: true, ..nothing }
+        }
+        Err(problems) => {
+            text.push_str(&format!("{problems}\n"));
+            Checked { kind: Some(kind), problems: problems.problems, ..nothing }
+        }
+    }
 }
 
 /// Returns what people are told of a good file.

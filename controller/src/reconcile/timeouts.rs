@@ -33,5 +33,5 @@ pub async fn once(service: &Service) -> Result<usize> {
 }
 
 fn is_over(task: &Task, waited: std::time::Duration) -> bool {
-    task.waited.saturating_add(waited) >= task.policy.queue_timeout
+    task.waited_for_executor(waited) >= task.policy.queue_timeout
 }

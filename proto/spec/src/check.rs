@@ -2,6 +2,7 @@
 //!
 //! Only what a table says is judged here. What several keys say together is the readers' matter.
 
+use crate::keys;
 use crate::problem::{At, Findings, Wrong, nearest, quote};
 use crate::source::{Content, Entry, Node, Scalar};
 use crate::table::{Form, Kind, Least, Object};
@@ -174,7 +175,10 @@ fn env_hint<'n>(items: impl Iterator<Item = &'n Node>) -> Option<String> {
 /// reported as missing as well.
 pub(crate) fn was_meant(node: &Node, object: &'static Object, keys: &[&str]) -> bool {
     const UNKNOWN_MAX: usize = 20;
-    let unknowns = node.entries().iter().filter(|entry| object.key(&entry.key).is_none()).take(UNKNOWN_MAX);
+    let is_unknown = |key: &str| object.key(key).is_none() && keys::JOB.key(key).is_none();
+    let unknowns =
+        node.entries().iter().filter(|entry| !entry.key.starts_with("x-") && is_unknown(&entry.key));
+    let unknowns = unknowns.take(UNKNOWN_MAX);
     let hints: Vec<String> = unknowns.filter_map(|entry| unknown(&entry.key, object).hint).collect();
     hints.iter().any(|hint| keys.iter().any(|key| names(hint, key)))
 }

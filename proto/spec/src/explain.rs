@@ -62,6 +62,7 @@ pub enum Verdict {
 impl Pipeline {
     /// Explains what an event would start.
     pub fn explain(&self, context: &Context) -> Result<Explanation, Problems> {
+        let context = &*self.comparable(context);
         let plan = match self.resolve(context)? {
             Resolution::Run(plan) => plan,
             Resolution::NoRun { why } => return Ok(Explanation::NoRun { why }),

@@ -195,6 +195,10 @@ pub struct Globs {
 }
 
 impl Globs {
+    pub(crate) fn bytes(&self) -> usize {
+        self.written.iter().map(String::len).sum()
+    }
+
     /// Compiles a list; a pattern that is refused is left out and has been reported where it stands.
     pub(crate) fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
         let mut globs = Self::default();

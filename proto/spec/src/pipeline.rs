@@ -160,6 +160,9 @@ pub(crate) fn too_heavy(what: &str) -> Wrong {
         .hint("put large texts into files of the repository")
 }
 
+/// What one need of one variant takes in a plan.
+const NEED_BYTES: usize = 48;
+
 fn check_size(tasks: &[Task], findings: &mut Findings) {
     let plans = |task: &Task| task.variants.len().max(1);
     let count: usize = tasks.iter().map(plans).sum();
@@ -171,7 +174,11 @@ fn check_size(tasks: &[Task], findings: &mut Findings) {
     }
     let bytes =
         tasks.iter().fold(0_usize, |sum, task| sum.saturating_add(task.weight.saturating_mul(plans(task))));
-    if bytes > PLAN_BYTES_MAX {
+    let count_of: HashMap<&str, usize> = tasks.iter().map(|task| (task.name.as_str(), plans(task))).collect();
+    let needed =
+        |task: &Task| task.needs.iter().filter_map(|need| count_of.get(need.name.as_str())).sum::<usize>();
+    let links: usize = tasks.iter().map(|task| plans(task) * needed(task)).sum();
+    if bytes.saturating_add(links * NEED_BYTES) > PLAN_BYTES_MAX {
         findings.add(first.at, too_heavy("the tasks, with all their variants,"));
     }
 }

@@ -3,6 +3,7 @@
 //! Deterministic: the same pipeline and context give the same plan. What the pipeline's checks cannot
 //! know is checked here, after `${...}` is replaced: labels, paths, groups, and how much text comes out.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use ocelot_core::plan::{self, Gate, Plan, TaskPlan, Work};
@@ -15,6 +16,10 @@ use crate::read::task::Task;
 use crate::template::{self, Name};
 use crate::templates::{self, Field};
 use crate::value;
+
+/// Bytes of globs times bytes of changed paths that one event may cost: seconds at the worst, where
+/// each glob nearly matches each path; nothing to notice in a repository that exists.
+const PATHS_WORK_MAX: usize = 1 << 30;
 
 /// What an event makes of a pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +37,7 @@ impl Pipeline {
         if let Some(why) = self.refusal(context) {
             return Ok(Resolution::NoRun { why });
         }
+        let context = &*self.comparable(context);
         let mut findings = Findings::default();
         check_run_env(&context.env, &mut findings);
         let mut replacer = Replacer { budget: PLAN_BYTES_MAX, findings: &mut findings };
@@ -59,6 +65,16 @@ impl Pipeline {
         link_needs(&self.tasks, &mut tasks);
         let plan = Plan { tasks, concurrency, notify: self.notified(context), group: self.group.clone() };
         findings.finish(&self.file, &self.source, Some(Resolution::Run(plan)))
+    }
+
+    /// Leaves the changed files out where comparing them with every `paths` would take too long.
+    pub(crate) fn comparable<'c>(&self, context: &'c Context) -> Cow<'c, Context> {
+        let changed: usize = context.changed.iter().flatten().map(String::len).sum();
+        let globs: usize = self.tasks.iter().map(Task::paths_bytes).sum();
+        match changed.saturating_mul(globs) > PATHS_WORK_MAX {
+            true => Cow::Owned(Context { changed: None, ..context.clone() }),
+            false => Cow::Borrowed(context),
+        }
     }
 
     /// Returns why an event starts no run.
@@ -105,7 +121,7 @@ impl Pipeline {
         let (concurrency, at) = self.concurrency.as_ref()?;
         let mut concurrency = concurrency.clone();
         let written = concurrency.group.clone();
-        replacer.text(*at, &mut concurrency.group, &|name| context.value_in_group(name));
+        replacer.group(*at, &mut concurrency.group, &|name| context.value_in_group(name));
         replacer.check_group(*at, &written, &concurrency.group);
         Some(concurrency)
     }
@@ -214,8 +230,10 @@ impl Replacer<'_> {
         templates::each(planned, &mut |field, text| {
             let at = task.place(field);
             let written = text.clone();
-            let values = if field == Field::Concurrency { in_group } else { values };
-            self.text(at, text, values);
+            match field {
+                Field::Concurrency => self.group(at, text, in_group),
+                _ => self.text(at, text, values),
+            }
             self.check(at, field, &written, text);
         });
         for label in &mut planned.labels {
@@ -232,6 +250,14 @@ impl Replacer<'_> {
         if let Some(variant) = (!planned.variant.is_empty()).then_some(&planned.variant) {
             let named = variant.iter().map(|(axis, value)| (value::axis_variable(axis), value.clone()));
             planned.environment.env.extend(named);
+        }
+    }
+
+    /// A group that comes out empty is the commit's own: `${pr}` of a push limits nothing else.
+    fn group(&mut self, at: At, text: &mut String, in_group: &Values<'_>) {
+        self.text(at, text, in_group);
+        if text.is_empty() {
+            *text = format!("commit:{}", in_group(&Name::Commit));
         }
     }
 

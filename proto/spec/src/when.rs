@@ -40,6 +40,12 @@ pub struct Fact {
 }
 
 impl When {
+    /// Returns the bytes of all its `paths`, which every changed file is compared with.
+    pub(crate) fn paths_bytes(&self) -> usize {
+        let own = self.paths.as_ref().map_or(0, Globs::bytes);
+        own + self.any.iter().flatten().map(Self::paths_bytes).sum::<usize>()
+    }
+
     pub(crate) fn read(fields: &Fields<'_>) -> Self {
         Self {
             branch: fields.globs("branch"),
@@ -114,10 +120,7 @@ fn event_fact(words: &[String], event: &Event) -> Fact {
 fn paths_fact(globs: &Globs, changed: Option<&[String]>) -> Fact {
     let wanted = globs.wanted();
     let Some(changed) = changed else {
-        return Fact {
-            holds: true,
-            says: "there is nothing to compare changed files with, so paths match".to_owned(),
-        };
+        return Fact { holds: true, says: "changed files cannot be compared, so paths match".to_owned() };
     };
     match changed.iter().find(|path| globs.matches(path)) {
         Some(path) => Fact { holds: true, says: format!("{path} changed and matches {wanted}") },

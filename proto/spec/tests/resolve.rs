@@ -321,3 +321,38 @@ fn every_key_of_a_job_file_is_read() {
         plan
     ));
 }
+
+#[test]
+fn a_group_that_comes_out_empty_is_the_commits_own() {
+    let file = "image: a\ncommand: [b]\nconcurrency: {group: \"${pr}\", cancel: running}\n";
+    let group = |context| plan(file, &context).concurrency.unwrap().group;
+    assert_eq!(group(pull_request("topic", "main")), "7");
+    assert_eq!(group(push("main")), "commit:c0ffee");
+}
+
+#[test]
+fn more_changed_files_than_can_be_compared_match_every_path() {
+    let globs: Vec<String> = (0..2_000).map(|number| format!("{number}{}", "*a".repeat(100))).collect();
+    let file = format!("image: a\nwhen: {{paths: {globs:?}}}\ncommand: [b]\n");
+    let changed =
+        |count: usize| Some((0..count).map(|number| format!("x{number}{}", "a".repeat(100))).collect());
+    assert!(matches!(
+        plan(&file, &Context { changed: changed(1), ..push("main") }).tasks[0].gate,
+        Gate::Skip { .. }
+    ));
+    assert_eq!(
+        plan(&file, &Context { changed: changed(100_000), ..push("main") }).tasks[0].gate,
+        Gate::OnSuccess
+    );
+}
+
+#[test]
+fn needs_between_large_matrices_count_towards_the_plans_size() {
+    let values: Vec<usize> = (0..250).collect();
+    let task = |name: &str, needs: &str| {
+        format!("  {name}: {{image: a, command: [b], matrix: {{n: {values:?}}}, needs: [{needs}]}}\n")
+    };
+    let tasks = [task("a", ""), task("b", "a"), task("c", "a, b"), task("d", "a, b, c")].concat();
+    let problems = Pipeline::parse("ocelot.yml", format!("tasks:\n{tasks}").as_bytes()).unwrap_err();
+    assert!(problems.to_string().contains("come to more than 16 MiB"), "{problems}");
+}

@@ -221,6 +221,20 @@ impl Task {
         }
     }
 
+    /// Returns how long it has waited for an executor, `seen` being how long the record has stood as it
+    /// is. A delay before a retry is not such a wait.
+    pub fn waited_for_executor(&self, seen: Duration) -> Duration {
+        let waiting = match &self.state {
+            TaskState::Queued { after } => seen.saturating_sub(*after),
+            TaskState::Waiting { .. }
+            | TaskState::Offered { .. }
+            | TaskState::Running { .. }
+            | TaskState::Cancelling { .. }
+            | TaskState::Finished { .. } => seen,
+        };
+        self.waited.saturating_add(waiting)
+    }
+
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.state {
             TaskState::Finished { outcome } => Some(outcome),

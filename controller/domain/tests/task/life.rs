@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use ocelot_core::id::{Attempt, Epoch};
 use ocelot_core::plan::Class;
-use ocelot_domain::outcome::Outcome;
+use ocelot_domain::outcome::{Outcome, Timeout};
 use ocelot_domain::task::event::Report;
 use ocelot_domain::task::state::JournalSequence;
 use ocelot_domain::task::timing::Revision;
@@ -154,6 +154,18 @@ fn happen(task: &Task, (what, attempt, executor, incarnation): (u8, u32, u8, u8)
         14 => Event::ApprovalDenied { by: person() },
         _ => Event::Restored { epoch: Epoch(u64::from(attempt)) },
     })
+}
+
+#[test]
+fn a_delay_before_a_retry_is_no_wait_for_an_executor() {
+    let delay = Duration::from_secs(3_000);
+    let task = Task { state: TaskState::Queued { after: delay }, ..queued(Class::Normal) };
+    let queue_timeout = task.policy.queue_timeout;
+    let timed_out = |waited| step(&task, Event::QueueTimedOut { waited }, NOW);
+    assert_eq!(timed_out(queue_timeout), Err(Rejected::Early));
+    assert_eq!(timed_out(queue_timeout + delay - Duration::from_millis(1)), Err(Rejected::Early));
+    let outcome = timed_out(queue_timeout + delay).unwrap().next;
+    assert_eq!(outcome.outcome(), Some(&Outcome::TimedOut(Timeout::Queue)));
 }
 
 proptest! {

@@ -277,10 +277,21 @@ impl Executor {
     pub(super) async fn poll_now(&mut self, controller: &Controller) -> PollAnswer {
         let request = self.next_poll();
         let session = self.session(controller).await;
+        // The list counts once the poll has judged it and sleeps; leaving sooner would lose it.
+        let asleep = async || {
+            while !controller.service.waiters.is_asleep(&session.id) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let nothing_to_say = async {
+            asleep().await;
+            quiet(controller).await;
+            asleep().await;
+        };
         tokio::select! {
             biased;
             answer = controller.service.poll(session, request) => answer.unwrap(),
-            () = quiet(controller) => PollAnswer::default(),
+            () = nothing_to_say => PollAnswer::default(),
         }
     }
 

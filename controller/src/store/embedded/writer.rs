@@ -135,7 +135,7 @@ impl<'c> Writer<'c> {
             self.tables.connection().execute_batch("COMMIT")
         });
         match written {
-            Ok(()) => self.settle(group, now),
+            Ok(()) => self.settle(group),
             Err(error) => self.take_back(group, jobs, stage, error)?,
         }
         match self.shared.log.between_groups(self.tables.connection(), &self.checkpointer) {
@@ -161,7 +161,7 @@ impl<'c> Writer<'c> {
         for index in 0..group.due.len() {
             self.end_lease(group, group.due[index].id)?;
         }
-        let rows = jobs.len();
+        let idle = jobs.is_empty();
         // In reverse, so that taking the next is popping the last, and a job is never lost on the way.
         jobs.reverse();
         while let Some(job) = jobs.pop() {
@@ -174,8 +174,9 @@ impl<'c> Writer<'c> {
             self.compact(group, at)?.expect("what has aged was current once");
         }
         if let (Some(from), at) = (group.progress.sweeping, group.progress.compacted) {
-            // Twice what a busy group adds, so that the history shrinks while the store is written.
-            let budget = if rows == 0 { Self::SWEEP_IDLE } else { 16 + 4 * rows };
+            // More than a busy group adds, so that the history shrinks while the store is written.
+            let rows: usize = group.changes.iter().map(|changes| changes.events.len()).sum();
+            let budget = if idle { Self::SWEEP_IDLE } else { 16 + 4 * rows };
             group.progress.sweeping = self.tables.sweep(from, at, budget)?;
         }
         Ok(())
@@ -255,7 +256,9 @@ impl<'c> Writer<'c> {
     }
 
     /// Makes the group known: it is durable.
-    fn settle(&mut self, group: Group, now: Duration) {
+    fn settle(&mut self, group: Group) {
+        // A lease's time begins with the answer, not with a commit that a slow disk held up.
+        let now = self.shared.clock.now();
         self.durable = group.progress;
         self.resting = false;
         self.shared.feed.publish(group.changes, self.durable.compacted);

@@ -57,7 +57,7 @@ impl Cluster {
         let answer = answer.map_err(|fault| fault.into_error(Purpose::Write, asked))?;
         // etcd serves a transaction that writes nothing as a read.
         let proof = if txn.ops().is_empty() { Proof::Read } else { Proof::Logged };
-        let revision = self.vet(answer.header(), floor, proof).await?;
+        let revision = self.vet(answer.header(), floor, proof).await.map_err(|error| proof.outcome(error))?;
         convert::verdict(answer.0, revision).map_err(Error::Corrupt)
     }
 

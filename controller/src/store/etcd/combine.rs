@@ -140,7 +140,7 @@ async fn try_share(cluster: &Cluster, group: &[Waiting], until: Instant) -> Resu
         answer.map_err(|fault| fault.into_error(Purpose::Write, Asked { at: Revision(0), bytes }))?;
     let writes = group.iter().any(|waiting| !waiting.txn.ops().is_empty());
     let proof = if writes { Proof::Logged } else { Proof::Read };
-    let revision = cluster.vet(answer.header(), floor, proof).await?;
+    let revision = cluster.vet(answer.header(), floor, proof).await.map_err(|error| proof.outcome(error))?;
     let verdicts = convert::shared_verdicts(answer.0, revision).map_err(Error::Corrupt)?;
     if verdicts.len() != group.len() {
         return Err(Error::Corrupt("etcd answered another number of transactions than were sent".into()));

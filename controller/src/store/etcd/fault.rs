@@ -189,6 +189,8 @@ impl Fault {
             Self::Compacted => Error::Compacted { oldest: asked.at.next() },
             Self::LeaseGone => Error::LeaseGone,
             Self::LongRequest => Error::Invalid(InvalidTxn::TooLarge { bytes: asked.bytes }),
+            // It is refused here, after etcd has done what was asked.
+            Self::LongAnswer(source) if purpose != Purpose::Read => Error::Unknown(source),
             Self::Future(source) | Self::LongAnswer(source) | Self::Refused(source) => {
                 Error::Unusable(source)
             }

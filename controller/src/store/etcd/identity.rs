@@ -8,7 +8,7 @@
 
 use std::sync::Mutex;
 
-use crate::store::Revision;
+use crate::store::{Error, Revision};
 
 /// What of a cluster is remembered between two lives of a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,16 @@ pub(super) enum Proof {
     Read,
     /// From a stream, or about one member: no order with other answers.
     Unordered,
+}
+
+impl Proof {
+    /// Judges the refusal of an answer. A write that was answered has happened, whoever answered.
+    pub(super) fn outcome(self, refusal: Error) -> Error {
+        match self {
+            Self::Logged => Error::Unknown(Box::new(refusal)),
+            Self::Read | Self::Unordered => refusal,
+        }
+    }
 }
 
 /// What an answer says about the cluster.

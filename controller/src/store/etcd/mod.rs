@@ -138,7 +138,9 @@ impl Etcd {
         for task in &tasks {
             tracing::info!(?task, "etcd upkeep");
             match *task {
-                UpkeepTask::Compact(at) => self.compact(at).await?,
+                UpkeepTask::Compact(at) => {
+                    self.compact(at).await.inspect_err(|_| upkeep.compaction_failed())?;
+                }
                 UpkeepTask::Defragment(index) => self.cluster.defragment(index).await?,
                 UpkeepTask::Disarm => self.cluster.disarm().await?,
             }

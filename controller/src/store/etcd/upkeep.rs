@@ -117,6 +117,11 @@ impl Upkeep {
         ClaimStep::Leave
     }
 
+    /// Forgets the last compaction that was planned, so that it is planned again.
+    pub(super) fn compaction_failed(&mut self) {
+        self.compacted = Revision(0);
+    }
+
     /// Decides what the holder of the claim does now.
     pub(super) fn plan(&mut self, now: Duration, found: &Found) -> Vec<Task> {
         let mut tasks = Vec::new();

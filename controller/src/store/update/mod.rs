@@ -203,6 +203,8 @@ impl Updater {
                     Error::Unknown("refused after an unknown outcome".into())
                 }
                 Err(error) if error.is_retryable() => error,
+                // A door that has closed says nothing about what went through before.
+                Err(error) if may_have_happened => return Err(unknown(error)),
                 done => return done,
             };
             may_have_happened |= error.may_have_happened();
@@ -213,7 +215,7 @@ impl Updater {
                     Ok(Fate::Unclear) => return Err(unknown(error)),
                     Ok(Fate::NotYet) => {}
                     Err(read) if read.is_retryable() => {}
-                    Err(read) => return Err(read),
+                    Err(read) => return Err(unknown(read)),
                 }
             }
             if self.is_last(attempt) {

@@ -49,6 +49,8 @@ enum Fault {
     LostAndForgotten,
     /// It is refused: not now.
     NotNow,
+    /// It is refused for good.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,7 @@ impl Store for Faulty {
                 lost()
             }
             Fault::NotNow => Err(Error::Unavailable("not now".into())),
+            Fault::Broken => Err(Error::Unusable("broken".into())),
         }
     }
 
@@ -204,6 +207,16 @@ async fn what_the_history_no_longer_tells_is_unknown() {
     let (updated, count) = added_under(Fault::LostAndForgotten).await;
     assert!(matches!(updated, Err(UpdateError::Store(Error::Unknown(_)))), "{updated:?}");
     assert_eq!(count, 201);
+}
+
+#[tokio::test]
+async fn a_door_that_closes_after_an_unknown_outcome_does_not_make_it_known() {
+    let store = Faulty::new(&[Fault::Lost, Fault::Broken]);
+    let updated = store.updater().update(KEY, add_one).await;
+    assert!(matches!(updated, Err(UpdateError::Store(Error::Unknown(_)))), "{updated:?}");
+    let store = Faulty::new(&[Fault::Broken]);
+    let updated = store.updater().update(KEY, add_one).await;
+    assert!(matches!(updated, Err(UpdateError::Store(Error::Unusable(_)))), "{updated:?}");
 }
 
 #[tokio::test]

@@ -53,6 +53,12 @@ pub(crate) enum Home<'n> {
 }
 
 impl Task {
+    /// Returns the bytes of all `paths` that its plans compare changed files with.
+    pub(crate) fn paths_bytes(&self) -> usize {
+        let stages: usize = self.stage_conditions.iter().map(When::paths_bytes).sum();
+        (self.when.paths_bytes() + stages).saturating_mul(self.variants.len().max(1))
+    }
+
     pub(crate) fn place(&self, field: Field) -> At {
         self.places.get(field.key()).copied().unwrap_or(self.at)
     }

@@ -59,7 +59,7 @@ pub(super) fn on_queued(task: &Task, event: Event, now: Timestamp) -> Stepped {
         Event::Offer { session, waited } => offer(task, session, waited, now),
         Event::CancelRequested { by } | Event::CancelForced { by } => cancel(task, by, now),
         Event::QueueTimedOut { waited } => {
-            if task.waited.saturating_add(waited) < task.policy.queue_timeout {
+            if task.waited_for_executor(waited) < task.policy.queue_timeout {
                 return Err(Rejected::Early);
             }
             finish(task, Outcome::TimedOut(Timeout::Queue), now)
@@ -165,7 +165,7 @@ fn offer(task: &Task, session: Session, waited: Duration, now: Timestamp) -> Ste
         .requiring(Require::RunActive(task.id.run))
         .requiring(Require::SessionPresent(session.id));
     step.next.attempt = Some(attempt);
-    step.next.waited = task.waited.saturating_add(waited);
+    step.next.waited = task.waited_for_executor(waited);
     if let Some(group) = &task.policy.group {
         step.requires.push(Require::GroupRoom(group.clone()));
         step.writes.push(Write::JoinGroup(group.clone()));
