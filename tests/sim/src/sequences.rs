@@ -151,7 +151,9 @@ fn ended(mut task: Task) -> Option<Outcome> {
     for _ in 0..4 {
         let event = match &task.state {
             TaskState::Waiting { .. } => Event::GateClosed { why: String::new() },
-            TaskState::Queued { .. } => Event::QueueTimedOut { waited: task.policy.queue_timeout },
+            TaskState::Queued { after } => {
+                Event::QueueTimedOut { waited: task.policy.queue_timeout + *after }
+            }
             TaskState::Offered { .. } | TaskState::Running { .. } | TaskState::Cancelling { .. } => {
                 gone(&task)?
             }
