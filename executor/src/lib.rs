@@ -9,3 +9,4 @@ pub mod disk;
 pub mod journal;
 pub mod logs;
 pub mod mask;
+pub mod runtime;

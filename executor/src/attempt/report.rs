@@ -105,7 +105,7 @@ fn failure_to_wire(failure: &Failure) -> end::failed::Failure {
         Failure::Exit(code) => end::failed::Failure::Exit(*code),
         Failure::Signal(signal) => end::failed::Failure::Signal(*signal),
         Failure::OutOfMemory { limit_bytes } => {
-            end::failed::Failure::OutOfMemory(end::OutOfMemory { limit_bytes: limit_bytes.unwrap_or(0) })
+            end::failed::Failure::OutOfMemory(wire::OutOfMemory { limit_bytes: limit_bytes.unwrap_or(0) })
         }
         Failure::Image { why } => end::failed::Failure::Image(why.clone()),
         Failure::Disk { why } => end::failed::Failure::Disk(why.clone()),
@@ -129,7 +129,7 @@ mod tests {
         let build = |failure| ("build".to_owned(), failure);
         assert_eq!(failure(Failure::Exit(3)), build(end::failed::Failure::Exit(3)));
         assert_eq!(failure(Failure::Signal(9)), build(end::failed::Failure::Signal(9)));
-        let memory = end::failed::Failure::OutOfMemory(end::OutOfMemory { limit_bytes: 7 });
+        let memory = end::failed::Failure::OutOfMemory(wire::OutOfMemory { limit_bytes: 7 });
         assert_eq!(failure(Failure::OutOfMemory { limit_bytes: Some(7) }), build(memory));
         assert_eq!(failure(Failure::Image { why: why() }), build(end::failed::Failure::Image(why())));
         assert_eq!(failure(Failure::Disk { why: why() }), build(end::failed::Failure::Disk(why())));

@@ -1,6 +1,7 @@
 //! What every program of ours needs once: time, backoff, shutdown, telemetry.
 
 pub mod backoff;
+pub mod chaos;
 pub mod clock;
 pub mod shutdown;
 pub mod telemetry;

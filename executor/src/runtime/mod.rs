@@ -1,0 +1,137 @@
+//! Where attempts run: an environment with these mounts and limits, in which a supervisor waits.
+//!
+//! A runtime starts, ends, removes and lists; it decides nothing about a task. Every call can be
+//! repeated: starting what is started, killing what is dead and removing what is gone is no error.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use ocelot_core::plan::{Environment, Resources};
+
+use crate::attempt::AttemptId;
+use crate::attempt::state::{BootTime, Cause};
+use crate::journal::Container;
+
+/// What an attempt asks of a runtime. The directories are there already and belong to the attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    pub attempt: AttemptId,
+    pub environment: Environment,
+    pub resources: Resources,
+    /// The supervisor's control directory, on this machine.
+    pub control: PathBuf,
+    /// Empty, or with the checkout in it; on this machine.
+    pub workspace: PathBuf,
+    /// Files that the task finds outside its workspace, such as secrets; on this machine.
+    pub mounts: Vec<Mount>,
+    /// Registry login for the image.
+    pub login: Option<Login>,
+    /// The supervisor's first deadline. Nothing is started past it.
+    pub deadline: BootTime,
+}
+
+/// A path of this machine that the task sees, never writable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    pub source: PathBuf,
+    /// Absolute, inside.
+    pub target: PathBuf,
+}
+
+/// A name and a password for a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What is found of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Running,
+    /// With the supervisor's exit status, and what the kernel did for want of memory.
+    Ended {
+        status: i64,
+        out_of_memory: Option<OutOfMemory>,
+    },
+    Absent,
+}
+
+/// The kernel ended something for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// None: it was the machine's memory.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Something of this executor's that a runtime has, running or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ours {
+    pub container: Container,
+    pub running: bool,
+}
+
+/// What a runtime says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Support {
+    /// Of the engine.
+    pub version: String,
+    /// Its kill reaches every process of a task. Exclusive tasks need that.
+    pub whole_kill: bool,
+}
+
+/// The runtime itself failed; no task's fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct RuntimeError {
+    /// For people: what was being done.
+    pub doing: String,
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Takes lines for the log of the attempt, such as the progress of a pull.
+pub trait Tell: Send + Sync {
+    fn line(&self, text: &str);
+}
+
+/// One way to run attempts.
+#[async_trait]
+pub trait Runtime: fmt::Debug + Send + Sync {
+    /// As in the label `runtime=`.
+    fn name(&self) -> &'static str;
+
+    /// Proves that it works here: the engine answers, is new enough, and sees this machine's paths.
+    async fn check(&self) -> Result<Support, RuntimeError>;
+
+    /// Makes ready what can be made ready before the start: the image.
+    async fn prepare(&self, launch: &Launch, tell: &dyn Tell) -> Result<(), Cause>;
+
+    /// Starts the supervisor. It listens in the control directory when this returns.
+    async fn start(&self, launch: &Launch) -> Result<Container, Cause>;
+
+    /// Returns where the workspace is for the task's own processes.
+    fn workspace(&self, launch: &Launch) -> PathBuf;
+
+    async fn inspect(&self, container: &Container) -> Result<Standing, RuntimeError>;
+
+    /// Waits until it does not run any more. Cancel-safe.
+    async fn ended(&self, container: &Container) -> Result<Standing, RuntimeError>;
+
+    /// Ends every process of it at once.
+    async fn kill(&self, container: &Container) -> Result<(), RuntimeError>;
+
+    /// Ends and takes away whatever was started for this control directory, even half: the container,
+    /// its network, its volumes. For an attempt whose start was cut off, when no container is known.
+    async fn remove(&self, control: &Path) -> Result<(), RuntimeError>;
+
+    /// Lists everything that is this executor's.
+    async fn list(&self) -> Result<Vec<Ours>, RuntimeError>;
+}
