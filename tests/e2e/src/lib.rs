@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod etcd;
+pub mod fleet;
 pub mod proxy;
 pub mod runner;
 pub mod wait;

@@ -2,6 +2,7 @@
 //! the program one of its own child processes instead (`e2e child NAME ARGUMENTS`), or one long row
 //! (`e2e long NAME COUNT SEED`).
 
+mod chaos;
 mod images;
 mod store;
 
@@ -27,6 +28,6 @@ fn main() -> ExitCode {
 }
 
 fn run_trials() -> ExitCode {
-    let trials = images::trials().into_iter().chain(store::trials()).collect();
+    let trials = images::trials().into_iter().chain(store::trials()).chain(chaos::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

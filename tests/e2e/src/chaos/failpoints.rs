@@ -1,0 +1,122 @@
+//! A process is killed at every named point of a run's way, and started again.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use ocelot_e2e::fleet::{Build, Fleet};
+use ocelot_e2e::runner::trial;
+
+use super::oracle::Accepted;
+
+/// Who passes a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Controller,
+    Executor,
+}
+
+use Side::{Controller, Executor};
+
+/// Every point, and whose it is.
+const POINTS: &[(&str, Side)] = &[
+    ("execute.before_commit", Controller),
+    ("execute.committed", Controller),
+    ("offer.before_commit", Controller),
+    ("offer.committed", Controller),
+    ("poll.answered", Controller),
+    ("accept.journalled", Executor),
+    ("acknowledge.before_commit", Controller),
+    ("acknowledge.committed", Controller),
+    ("acknowledge.answered", Executor),
+    ("start.journalled", Executor),
+    ("start.container_up", Executor),
+    ("stage.ordered", Executor),
+    ("report.committed", Controller),
+    ("log.spooled", Executor),
+    ("log.appended", Controller),
+    ("log.synced", Controller),
+    ("end.journalled", Executor),
+    ("complete.log_checked", Controller),
+    ("complete.before_commit", Controller),
+    ("complete.committed", Controller),
+    ("complete.answered", Executor),
+    ("cancel.before_commit", Controller),
+    ("cancel.committed", Controller),
+    ("cancel.passed_on", Executor),
+    ("remove.container_gone", Executor),
+    ("remove.journalled", Executor),
+    ("run.ended", Controller),
+    ("session.before_commit", Controller),
+    ("session.committed", Controller),
+    ("session.attached", Executor),
+];
+
+pub(super) fn trials() -> Vec<Trial> {
+    let mut trials: Vec<_> = POINTS
+        .iter()
+        .map(|&(point, side)| {
+            let name = format!("chaos::failpoints::a_kill_at_{}_loses_nothing", point.replace('.', "_"));
+            trial(&name, move || killed_at(point, side))
+        })
+        .collect();
+    trials.push(trial("chaos::failpoints::every_point_has_its_trial", every_point_has_its_trial));
+    trials
+}
+
+/// Points that need a store of their own or a lost executor have their trials elsewhere.
+const ELSEWHERE: &[&str] = &["log.shipped", "lost.before_commit", "lost.committed"];
+
+async fn every_point_has_its_trial() -> Result<()> {
+    for point in ocelot_proto::kit::chaos::POINTS {
+        let here = POINTS.iter().any(|(name, _)| name == point);
+        ensure!(here || ELSEWHERE.contains(point), "no trial kills at {point}");
+    }
+    Ok(())
+}
+
+async fn killed_at(point: &'static str, side: Side) -> Result<()> {
+    let mut fleet = Fleet::embedded(Build::Chaos).await?;
+    let caller = fleet.caller(0)?;
+    for class in ["normal", "exclusive", "once"] {
+        caller.put_job(&fleet.witness.job(class, 2, &format!("class: {class}"))).await?;
+    }
+    caller.put_job(&fleet.witness.job("long", 200, "")).await?;
+    fleet.add_executor("one", 4, &[]).await?;
+    caller.online(1).await?;
+    let planted = format!("kill:{point}:1");
+    let program = match side {
+        Controller => &mut fleet.controllers[0],
+        Executor => &mut fleet.executors[0],
+    };
+    program.kill()?;
+    program.start_with(Build::Chaos, &planted)?;
+
+    let mut accepted = Accepted::default();
+    let work = async {
+        for class in ["normal", "exclusive", "once"] {
+            accepted.add(caller.execute(class, &[]).await?, class);
+        }
+        let long = caller.execute("long", &[]).await?;
+        accepted.add(long, "normal");
+        caller.running(long).await?;
+        caller.cancel(long).await?;
+        accepted.cancel(long);
+        anyhow::Ok(())
+    };
+    let bitten = async {
+        let program = match side {
+            Controller => &mut fleet.controllers[0],
+            Executor => &mut fleet.executors[0],
+        };
+        let status = program
+            .ended()
+            .await
+            .with_context(|| format!("nothing passed {point}: {}", program.last_words()))?;
+        ensure!(!status.success(), "it ended by itself: {status}");
+        program.start_with(Build::Chaos, "")
+    };
+    let (worked, bitten) = tokio::join!(work, bitten);
+    bitten?;
+    worked.with_context(|| fleet.last_words())?;
+    accepted.judge(&fleet).await?;
+    Ok(())
+}

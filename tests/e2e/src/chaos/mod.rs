@@ -1,0 +1,15 @@
+//! A fleet whose processes are ended, held and cut off while it works.
+//!
+//! What was accepted ends, once; what must not run twice does not; the witness beside the fleet says
+//! so, not the fleet.
+
+mod failpoints;
+mod oracle;
+mod pauses;
+mod restarts;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [failpoints::trials(), pauses::trials(), restarts::trials()].into_iter().flatten().collect()
+}

@@ -1,0 +1,223 @@
+//! A fleet of real processes: controllers on a store, executors, and a witness beside them.
+
+mod caller;
+mod program;
+mod witness;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use ocelot_proto::wire;
+use tempfile::TempDir;
+
+pub use caller::{Caller, RunId, finished, new_run_id, reference};
+pub use program::{Build, Program, Start};
+pub use witness::{Life, Witness};
+
+use crate::etcd::Cluster;
+use crate::wait::wait_until;
+
+/// How to start a fleet.
+#[derive(Debug)]
+pub struct Settings {
+    pub build: Build,
+    pub controllers: usize,
+    /// Members of an etcd cluster; 0 is the embedded store.
+    pub etcd: usize,
+}
+
+/// A fleet; all its processes end with it.
+#[derive(Debug)]
+pub struct Fleet {
+    build: Build,
+    pub executors: Vec<Program>,
+    pub controllers: Vec<Program>,
+    ports: Vec<u16>,
+    pub etcd: Option<Cluster>,
+    token: String,
+    pub witness: Witness,
+    folder: TempDir,
+}
+
+impl Fleet {
+    /// Starts one controller on the embedded store.
+    pub async fn embedded(build: Build) -> Result<Self> {
+        Self::start(Settings { build, controllers: 1, etcd: 0 }).await
+    }
+
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ocelot-fleet-").tempdir()?;
+        let etcd = match settings.etcd {
+            0 => None,
+            members => Some(Cluster::start(crate::etcd::Settings::members(members)).await?),
+        };
+        let ports = (0..settings.controllers).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+        let witness = Witness::new(folder.path());
+        let mut fleet = Self {
+            build: settings.build,
+            executors: Vec::new(),
+            controllers: Vec::new(),
+            ports,
+            etcd,
+            token: String::new(),
+            witness,
+            folder,
+        };
+        for index in 0..settings.controllers {
+            let mut controller = fleet.controller(index);
+            controller.start()?;
+            fleet.controllers.push(controller);
+        }
+        fleet.token = fleet.first_token().await?;
+        fleet.ready().await?;
+        Ok(fleet)
+    }
+
+    fn controller(&self, index: usize) -> Program {
+        let data = self.path(&format!("controller-{index}"));
+        let mut arguments: Vec<String> = ["start", "--data"].map(str::to_owned).to_vec();
+        arguments.push(data.display().to_string());
+        arguments.push(format!("--listen=127.0.0.1:{}", self.ports[index]));
+        arguments.push(format!("--name=c{index}"));
+        if let Some(etcd) = &self.etcd {
+            let members: Vec<_> =
+                (0..etcd.len()).map(|member| format!("127.0.0.1:{}", etcd.port(member))).collect();
+            arguments.push(format!("--store=etcd://{}", members.join(",")));
+            arguments.push(format!("--logs={}", self.path("home").display()));
+        }
+        let start = Start {
+            build: self.build,
+            program: "ocelot-controller",
+            arguments,
+            environment: vec![("HOME".to_owned(), self.folder.path().display().to_string())],
+            namespace: None,
+        };
+        Program::new(start, self.path(&format!("controller-{index}.log")))
+    }
+
+    /// Waits for the token that the first controller prints on its first start.
+    async fn first_token(&self) -> Result<String> {
+        wait_until("the first token", || async {
+            let said: Vec<_> = self.controllers.iter().map(Program::said).collect();
+            let said = said.concat();
+            let token = said.split_whitespace().find(|word| word.starts_with("oct_api_"));
+            token.map(str::to_owned).with_context(|| said.clone())
+        })
+        .await
+    }
+
+    /// Waits until every controller answers.
+    pub async fn ready(&self) -> Result<()> {
+        for index in 0..self.controllers.len() {
+            let caller = self.caller(index)?;
+            wait_until("a controller to answer", || async { caller.executors().await.map(drop) })
+                .await
+                .with_context(|| self.controllers[index].last_words())?;
+        }
+        Ok(())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn url(&self, controller: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[controller])
+    }
+
+    pub fn port(&self, controller: usize) -> u16 {
+        self.ports[controller]
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Returns a caller of one controller.
+    pub fn caller(&self, controller: usize) -> Result<Caller> {
+        Caller::new(&self.url(controller), &self.token)
+    }
+
+    /// Makes a token that lets one executor in.
+    pub async fn registration(&self, labels: &[&str]) -> Result<String> {
+        let request = wire::CreateRegistrationTokenRequest {
+            labels: labels.iter().map(|&label| label.to_owned()).collect(),
+            ..Default::default()
+        };
+        let answer = self.caller(0)?.admin().create_registration_token(request).await?;
+        Ok(answer.into_inner().token)
+    }
+
+    /// Registers an executor that knows every controller, and starts it.
+    pub async fn add_executor(&mut self, name: &str, slots: u32, more: &[&str]) -> Result<usize> {
+        let urls: Vec<_> = (0..self.ports.len()).map(|index| self.url(index)).collect();
+        self.add_executor_by(name, slots, &urls, more).await
+    }
+
+    /// The same, by addresses of its own, such as a proxy's.
+    pub async fn add_executor_by(
+        &mut self,
+        name: &str,
+        slots: u32,
+        urls: &[String],
+        more: &[&str],
+    ) -> Result<usize> {
+        let data = self.path(name).display().to_string();
+        let token = self.registration(&[]).await?;
+        let slots = slots.to_string();
+        let mut register =
+            vec!["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
+        for url in urls {
+            register.extend(["--controller", url]);
+        }
+        let output = self.run("ocelot-executor", &register)?;
+        ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
+        let mut arguments: Vec<String> =
+            ["start", "--data", &data, "--allow-process"].map(str::to_owned).to_vec();
+        arguments.extend(more.iter().map(|&word| word.to_owned()));
+        let start = Start {
+            build: self.build,
+            program: "ocelot-executor",
+            arguments,
+            environment: vec![("HOME".to_owned(), self.folder.path().display().to_string())],
+            namespace: None,
+        };
+        let mut executor = Program::new(start, self.path(&format!("{name}.log")));
+        executor.start()?;
+        self.executors.push(executor);
+        Ok(self.executors.len() - 1)
+    }
+
+    /// Runs one of our programs to its end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<Output> {
+        let path = self.build.program(program)?;
+        let output = Command::new(path)
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("OCELOT_SERVER", self.url(0))
+            .env("OCELOT_TOKEN", &self.token)
+            .output()?;
+        Ok(output)
+    }
+
+    /// Returns what every program said last, for a failure.
+    pub fn last_words(&self) -> String {
+        let words = |programs: &[Program]| {
+            programs.iter().map(Program::last_words).collect::<Vec<_>>().join("\n--\n")
+        };
+        format!("controllers:\n{}\nexecutors:\n{}", words(&self.controllers), words(&self.executors))
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Asks the system for a port that nobody has.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
