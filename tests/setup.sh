@@ -10,6 +10,8 @@ PACKAGES=(
     'etcd-client etcdctl'
     'docker.io dockerd'
     'busybox-static /usr/share/doc/busybox-static/copyright'
+    'iproute2 ip'
+    'iptables iptables'
     'gcc cc'
 )
 

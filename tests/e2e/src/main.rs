@@ -4,6 +4,7 @@
 
 mod chaos;
 mod images;
+mod long;
 mod store;
 
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["child", "crash-writer", directory, seed] => store::crash::write(directory, seed),
-        ["long", "crash", count, seed] => store::crash::long(count, seed),
+        ["long", row, count, seed] => long::run(row, count, seed),
         _ => return run_trials(),
     };
     match done {

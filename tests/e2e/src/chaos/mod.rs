@@ -4,6 +4,7 @@
 //! so, not the fleet.
 
 mod failpoints;
+mod networks;
 mod oracle;
 mod pauses;
 mod restarts;
@@ -11,5 +12,8 @@ mod restarts;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [failpoints::trials(), pauses::trials(), restarts::trials()].into_iter().flatten().collect()
+    [failpoints::trials(), networks::trials(), pauses::trials(), restarts::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -82,7 +82,7 @@ async fn executor_stays_away() -> Result<()> {
 }
 
 async fn controllers_race() -> Result<()> {
-    let mut fleet = Fleet::start(Settings { build: Build::Plain, controllers: 3, etcd: 1 }).await?;
+    let mut fleet = Fleet::start(Settings::etcd(Build::Plain, 3, 1)).await?;
     let caller = fleet.caller(0)?;
     caller.put_job(&fleet.witness.job("normal", 0, "")).await?;
     for name in ["one", "two", "three"] {

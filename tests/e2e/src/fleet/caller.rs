@@ -13,7 +13,7 @@ use ocelot_proto::wire::{outcome, run_state, task_state};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::wait::wait_until;
@@ -45,7 +45,22 @@ pub struct Caller {
 impl Caller {
     /// Makes a caller of a controller that need not be there yet.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(Duration::from_secs(2));
+        Self::trusting(url, token, None)
+    }
+
+    /// The same for one that shows this certificate.
+    pub fn trusting(url: &str, token: &str, certificate: Option<String>) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())?
+            .connect_timeout(Duration::from_secs(2))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(2))
+            .keep_alive_timeout(Duration::from_secs(2));
+        let endpoint = match certificate {
+            Some(pem) => {
+                endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?
+            }
+            None => endpoint,
+        };
         let token = format!("Bearer {token}").parse().context("a token is plain text")?;
         Ok(Self { channel: endpoint.connect_lazy(), token: WithToken(token) })
     }

@@ -1,6 +1,8 @@
 //! A fleet of real processes: controllers on a store, executors, and a witness beside them.
 
 mod caller;
+mod light;
+mod network;
 mod program;
 mod witness;
 
@@ -13,6 +15,8 @@ use ocelot_proto::wire;
 use tempfile::TempDir;
 
 pub use caller::{Caller, RunId, finished, new_run_id, reference};
+pub use light::{Light, LightSession};
+pub use network::{Direction, Network};
 pub use program::{Build, Program, Start};
 pub use witness::{Life, Witness};
 
@@ -26,12 +30,25 @@ pub struct Settings {
     pub controllers: usize,
     /// Members of an etcd cluster; 0 is the embedded store.
     pub etcd: usize,
+    /// Listens beyond loopback, and so speaks TLS only.
+    pub beyond: bool,
+}
+
+impl Settings {
+    pub fn embedded(build: Build) -> Self {
+        Self { build, controllers: 1, etcd: 0, beyond: false }
+    }
+
+    pub fn etcd(build: Build, controllers: usize, members: usize) -> Self {
+        Self { build, controllers, etcd: members, beyond: false }
+    }
 }
 
 /// A fleet; all its processes end with it.
 #[derive(Debug)]
 pub struct Fleet {
     build: Build,
+    beyond: bool,
     pub executors: Vec<Program>,
     pub controllers: Vec<Program>,
     ports: Vec<u16>,
@@ -44,7 +61,7 @@ pub struct Fleet {
 impl Fleet {
     /// Starts one controller on the embedded store.
     pub async fn embedded(build: Build) -> Result<Self> {
-        Self::start(Settings { build, controllers: 1, etcd: 0 }).await
+        Self::start(Settings::embedded(build)).await
     }
 
     pub async fn start(settings: Settings) -> Result<Self> {
@@ -57,6 +74,7 @@ impl Fleet {
         let witness = Witness::new(folder.path());
         let mut fleet = Self {
             build: settings.build,
+            beyond: settings.beyond,
             executors: Vec::new(),
             controllers: Vec::new(),
             ports,
@@ -79,7 +97,8 @@ impl Fleet {
         let data = self.path(&format!("controller-{index}"));
         let mut arguments: Vec<String> = ["start", "--data"].map(str::to_owned).to_vec();
         arguments.push(data.display().to_string());
-        arguments.push(format!("--listen=127.0.0.1:{}", self.ports[index]));
+        let host = if self.beyond { "0.0.0.0" } else { "127.0.0.1" };
+        arguments.push(format!("--listen={host}:{}", self.ports[index]));
         arguments.push(format!("--name=c{index}"));
         if let Some(etcd) = &self.etcd {
             let members: Vec<_> =
@@ -124,7 +143,17 @@ impl Fleet {
     }
 
     pub fn url(&self, controller: usize) -> String {
-        format!("http://127.0.0.1:{}", self.ports[controller])
+        let scheme = if self.beyond { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ports[controller])
+    }
+
+    /// Returns the certificate of a controller that speaks TLS.
+    fn certificate(&self, controller: usize) -> Result<Option<String>> {
+        if !self.beyond {
+            return Ok(None);
+        }
+        let data = self.path(&format!("controller-{controller}"));
+        Ok(Some(std::fs::read_to_string(data.join("tls-certificate.pem"))?))
     }
 
     pub fn port(&self, controller: usize) -> u16 {
@@ -137,7 +166,7 @@ impl Fleet {
 
     /// Returns a caller of one controller.
     pub fn caller(&self, controller: usize) -> Result<Caller> {
-        Caller::new(&self.url(controller), &self.token)
+        Caller::trusting(&self.url(controller), &self.token, self.certificate(controller)?)
     }
 
     /// Makes a token that lets one executor in.
@@ -164,6 +193,17 @@ impl Fleet {
         urls: &[String],
         more: &[&str],
     ) -> Result<usize> {
+        self.add_executor_in(None, (name, slots), urls, more).await
+    }
+
+    /// The same, living in a network of its own.
+    pub async fn add_executor_in(
+        &mut self,
+        network: Option<&Network>,
+        (name, slots): (&str, u32),
+        urls: &[String],
+        more: &[&str],
+    ) -> Result<usize> {
         let data = self.path(name).display().to_string();
         let token = self.registration(&[]).await?;
         let slots = slots.to_string();
@@ -182,7 +222,7 @@ impl Fleet {
             program: "ocelot-executor",
             arguments,
             environment: vec![("HOME".to_owned(), self.folder.path().display().to_string())],
-            namespace: None,
+            namespace: network.map(|network| network.name().to_owned()),
         };
         let mut executor = Program::new(start, self.path(&format!("{name}.log")));
         executor.start()?;

@@ -19,16 +19,16 @@ pub enum Build {
 }
 
 impl Build {
-    /// Returns where a program of this build is. `tests/run` makes both.
+    /// Returns where a program of this build is: beside this one. `tests/run` makes both builds.
     pub fn program(self, name: &str) -> Result<PathBuf> {
         let own = std::env::current_exe()?;
-        let built = own.parent().and_then(Path::parent).context("the test program has no folder")?;
-        let path = match self {
-            Self::Plain => built.join(name),
-            Self::Chaos => built.join("chaos").join(name),
+        let place = match self {
+            Self::Plain => Path::new(name).to_owned(),
+            Self::Chaos => Path::new("chaos").join(name),
         };
-        ensure!(path.is_file(), "{} is not there: tests/run makes it", path.display());
-        Ok(path)
+        let mut near = own.ancestors().skip(1).take(2).map(|folder| folder.join(&place));
+        near.find(|path| path.is_file())
+            .with_context(|| format!("{} is not built: tests/run does it", place.display()))
     }
 }
 

@@ -1,0 +1,301 @@
+//! The whole way: from `execute` to the first byte of output, and how many runs a fleet can do.
+//!
+//! Controller and executors are processes of their own over TCP, as people start them; the client is
+//! this program, which is connected, or the command, which is not.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use etcd_client::Client;
+use ocelot_e2e::etcd::{Cluster, Settings as EtcdSettings};
+use ocelot_e2e::fleet::{Build, Caller, Fleet, Light, RunId, Settings, new_run_id, reference};
+use ocelot_e2e::wait::wait_until;
+use ocelot_proto::wire;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+
+use super::{Measuring, Row};
+use crate::measure::{Effort, Figure, Round, in_turns};
+
+/// Runs in one round of a latency row; with the usual seven rounds they are more than 200.
+const RUNS: usize = 30;
+const IMAGE: &str = "ocelot-test/busybox:1";
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "fleet.first_byte.process",
+        about: "execute to the first byte at a follower, no container, embedded store; beside docker run",
+        measure: |effort| first_byte(effort, 0, PROCESS),
+    },
+    Row {
+        name: "fleet.first_byte.process_etcd",
+        about: "the same with etcd",
+        measure: |effort| first_byte(effort, 1, PROCESS),
+    },
+    Row {
+        name: "fleet.first_byte.docker",
+        about: "execute to the first byte at a follower, cold container; beside docker run",
+        measure: |effort| first_byte(effort, 0, CONTAINER),
+    },
+    Row {
+        name: "fleet.first_line.command",
+        about: "`ocelot execute --follow` from its start to its first line, no container; beside docker run",
+        measure: first_line,
+    },
+    Row {
+        name: "fleet.runs.embedded",
+        about: "runs from execute to their end with 16 executors that end them at once; beside etcd's bare put",
+        measure: |effort| throughput(effort, 0),
+    },
+    Row { name: "fleet.runs.etcd", about: "the same with etcd", measure: |effort| throughput(effort, 1) },
+];
+
+const PROCESS: &str = "name: speak\nruntime: process\nstages: [{name: speak, script: echo spoken}]\n";
+const CONTAINER: &str =
+    "name: speak\nimage: ocelot-test/busybox:1\npull: never\nstages: [{name: speak, script: echo spoken}]\n";
+
+fn first_byte(effort: Effort, etcd: usize, job: &'static str) -> Measuring {
+    Box::pin(async move {
+        let fleet = fleet(etcd, job).await?;
+        let caller = fleet.caller(0)?;
+        let last = Mutex::new(new_run_id());
+        for _ in 0..3 {
+            *last.lock().await = speak(&caller).await?.0;
+        }
+        let figure = in_turns(
+            &effort,
+            "run/s",
+            "docker run --rm",
+            async || {
+                let began = Instant::now();
+                let mut round = Round::default();
+                for _ in 0..RUNS {
+                    let (run, after) = speak(&caller).await?;
+                    *last.lock().await = run;
+                    round.latencies_ms.push(after.as_secs_f64() * 1000.0);
+                }
+                round.rate = RUNS as f64 / began.elapsed().as_secs_f64();
+                Ok(round)
+            },
+            docker_round,
+        )
+        .await?;
+        eprintln!("{}", phases(&caller, *last.lock().await).await?);
+        Ok(figure)
+    })
+}
+
+async fn fleet(etcd: usize, job: &str) -> Result<Fleet> {
+    let mut fleet = Fleet::start(Settings { etcd, ..Settings::embedded(Build::Plain) }).await?;
+    fleet.add_executor("bench", 4, &[]).await?;
+    let caller = fleet.caller(0)?;
+    caller.online(1).await?;
+    caller.put_job(job).await?;
+    Ok(fleet)
+}
+
+/// Executes, follows, and returns when the first byte came; then waits for the end.
+async fn speak(caller: &Caller) -> Result<(RunId, Duration)> {
+    let run = new_run_id();
+    let began = Instant::now();
+    caller.execute_as(run, "speak", &[]).await?;
+    let request =
+        wire::ReadLogRequest { run: Some(reference(run)), follow: true, ..wire::ReadLogRequest::default() };
+    let mut log = caller.runs().read_log(request).await?.into_inner();
+    let mut first = None;
+    while let Some(piece) = log.message().await? {
+        if first.is_none() && contains(&piece.frames, b"spoken") {
+            first = Some(began.elapsed());
+        }
+    }
+    let ended = wait_until("the run to end", || caller.outcome(run)).await?;
+    ensure!(matches!(ended, wire::outcome::Outcome::Succeeded(_)), "it ended {ended:?}");
+    Ok((run, first.context("nothing was spoken")?))
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+/// Returns where the milliseconds of one run went, from its phase record.
+async fn phases(caller: &Caller, run: RunId) -> Result<String> {
+    let answer = caller.run(run).await?;
+    let accepted = answer.run.context("a run")?.accepted_unix_us;
+    let task = answer.tasks.first().context("a task")?;
+    let attempt = task.attempts.last().context("an attempt")?;
+    let after = |at: i64| (at - accepted) as f64 / 1000.0;
+    Ok(format!(
+        "  after acceptance, ms: offered {:.1}, acknowledged {:.1}, up {:.1}, first byte {:.1}, ended {:.1}",
+        after(attempt.offered_unix_us),
+        after(attempt.acknowledged_unix_us),
+        after(attempt.up_unix_us),
+        after(attempt.first_byte_unix_us),
+        after(attempt.ended_unix_us)
+    ))
+}
+
+async fn docker_round() -> Result<Round> {
+    let mut round = Round::default();
+    let runs = RUNS / 5;
+    let began = Instant::now();
+    for _ in 0..runs {
+        let at = Instant::now();
+        let arguments = ["run", "--rm", "--pull", "never", IMAGE, "sh", "-c", "echo spoken"];
+        first_line_of("docker", &arguments, &[]).await?;
+        round.latencies_ms.push(at.elapsed().as_secs_f64() * 1000.0);
+    }
+    round.rate = runs as f64 / began.elapsed().as_secs_f64();
+    Ok(round)
+}
+
+/// Runs a command and waits for the first line on its output; then for its end.
+async fn first_line_of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Duration> {
+    let began = Instant::now();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut output = BufReader::new(child.stdout.take().context("its output")?);
+    let mut line = String::new();
+    while !line.contains("spoken") {
+        line.clear();
+        ensure!(output.read_line(&mut line).await? > 0, "{program} said nothing");
+    }
+    let after = began.elapsed();
+    let mut rest = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut output, &mut rest).await?;
+    ensure!(child.wait().await?.success(), "{program} failed");
+    Ok(after)
+}
+
+fn first_line(effort: Effort) -> Measuring {
+    Box::pin(async move {
+        let fleet = fleet(0, PROCESS).await?;
+        let program = Build::Plain.program("ocelot")?.display().to_string();
+        let (url, token) = (fleet.url(0), fleet.token().to_owned());
+        let environment = [("OCELOT_SERVER", url.as_str()), ("OCELOT_TOKEN", token.as_str())];
+        let arguments = ["execute", "speak", "--follow"];
+        in_turns(
+            &effort,
+            "run/s",
+            "docker run --rm",
+            async || {
+                let mut round = Round::default();
+                let began = Instant::now();
+                for _ in 0..RUNS {
+                    let after = first_line_of(&program, &arguments, &environment).await?;
+                    round.latencies_ms.push(after.as_secs_f64() * 1000.0);
+                }
+                round.rate = RUNS as f64 / began.elapsed().as_secs_f64();
+                Ok(round)
+            },
+            docker_round,
+        )
+        .await
+    })
+}
+
+const EXECUTORS: usize = 16;
+const CLIENTS: usize = 64;
+
+fn throughput(effort: Effort, etcd: usize) -> Measuring {
+    Box::pin(async move {
+        let fleet = Fleet::start(Settings { etcd, ..Settings::embedded(Build::Plain) }).await?;
+        let caller = fleet.caller(0)?;
+        caller.put_job(PROCESS).await?;
+        let (ended, ends) = mpsc::channel(1024);
+        let ends = Mutex::new(ends);
+        let mut workers = tokio::task::JoinSet::new();
+        for index in 0..EXECUTORS {
+            let invitation: ocelot_proto::kit::invitation::Invitation =
+                fleet.registration(&[]).await?.parse()?;
+            let name = format!("light-{index}");
+            let light = Light::register(&fleet.url(0), &invitation.token, &name, 8).await?;
+            workers.spawn(light.open().await?.work(ended.clone()));
+        }
+        let bare = Cluster::start(EtcdSettings::members(1)).await?;
+        let client = Client::connect(bare.endpoints(), None).await?;
+        let figure: Figure = in_turns(
+            &effort,
+            "run/s",
+            "puts of 64 writers by the bare client, etcd of its own",
+            async || runs_round(&caller, &mut *ends.lock().await, effort.round).await,
+            async || puts_round(&client, effort.round).await,
+        )
+        .await?;
+        Ok(figure)
+    })
+}
+
+/// Executes from many clients for the time of a round, and waits until all that was accepted has ended.
+async fn runs_round(
+    caller: &Caller,
+    ends: &mut mpsc::Receiver<wire::AttemptId>,
+    round: Duration,
+) -> Result<Round> {
+    let began = Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        let caller = caller.clone();
+        clients.spawn(async move {
+            let mut accepted = 0_usize;
+            let mut latencies = Vec::new();
+            while began.elapsed() < round {
+                let at = Instant::now();
+                caller.execute_as(new_run_id(), "speak", &[]).await?;
+                latencies.push(at.elapsed().as_secs_f64() * 1000.0);
+                accepted += 1;
+            }
+            anyhow::Ok((accepted, latencies))
+        });
+    }
+    let mut result = Round::default();
+    let (mut accepted, mut ended) = (0, 0);
+    let mut open = CLIENTS;
+    while open > 0 || ended < accepted {
+        tokio::select! {
+            Some(client) = clients.join_next() => {
+                let (count, latencies) = client??;
+                accepted += count;
+                result.latencies_ms.extend(latencies);
+                open -= 1;
+            }
+            end = ends.recv() => {
+                end.context("the executors are gone")?;
+                ended += 1;
+            }
+        }
+    }
+    result.rate = accepted as f64 / began.elapsed().as_secs_f64();
+    Ok(result)
+}
+
+async fn puts_round(client: &Client, round: Duration) -> Result<Round> {
+    let began = Instant::now();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..CLIENTS {
+        let mut client = client.clone();
+        writers.spawn(async move {
+            let mut latencies = Vec::new();
+            let value = vec![b'x'; 200];
+            while began.elapsed() < round {
+                let at = Instant::now();
+                client.put(format!("/bare/{writer}"), value.clone(), None).await?;
+                latencies.push(at.elapsed().as_secs_f64() * 1000.0);
+            }
+            anyhow::Ok(latencies)
+        });
+    }
+    let mut result = Round::default();
+    while let Some(writer) = writers.join_next().await {
+        result.latencies_ms.extend(writer??);
+    }
+    result.rate = result.latencies_ms.len() as f64 / began.elapsed().as_secs_f64();
+    Ok(result)
+}
