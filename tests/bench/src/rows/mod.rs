@@ -1,6 +1,7 @@
 //! The list of rows. A new file adds its rows to [`all`].
 
 mod fleet;
+mod fleet_log;
 mod store_embedded;
 mod store_etcd;
 
@@ -21,5 +22,5 @@ pub(crate) struct Row {
 
 /// Returns every row, in the order in which they are measured.
 pub(crate) fn all() -> Vec<Row> {
-    [fleet::ROWS, store_embedded::ROWS, store_etcd::ROWS].concat()
+    [fleet::ROWS, fleet_log::ROWS, store_embedded::ROWS, store_etcd::ROWS].concat()
 }
