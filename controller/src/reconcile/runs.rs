@@ -64,7 +64,6 @@ fn run_of(key: &str) -> Option<RunId> {
         | Key::Executor(_)
         | Key::ExecutorEpoch(_)
         | Key::ExecutorName(_)
-        | Key::Registration(_)
         | Key::Session(_)
         | Key::Controller(_)
         | Key::Group(_)

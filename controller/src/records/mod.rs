@@ -11,8 +11,7 @@ mod tests;
 
 pub use digest::Digest;
 pub use executor::{
-    Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RegistrationToken, RuntimeSupport,
-    SessionRecord,
+    Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RuntimeSupport, SessionRecord,
 };
 pub use job::{JobNumber, JobRecord, JobVersion};
 pub use outbox::OutboxEntry;

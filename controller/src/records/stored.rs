@@ -46,7 +46,6 @@ impl Stored {
             | Key::JobNumber(_)
             | Key::Project { .. }
             | Key::ExecutorName(_)
-            | Key::Registration(_)
             | Key::Controller(_)
             | Key::Token(_)
             | Key::Secret(_)

@@ -90,8 +90,6 @@ fn a_session_and_its_epoch_are_stored_as_the_ones_on_file() {
     let past = Past { session: session().id, incarnation: Incarnation(2), token };
     let epoch = ExecutorEpoch { session: session(), token, past: vec![past] };
     assert_stored_shape(&epoch, include_bytes!("golden/executor_epoch.v1"));
-    let token = RegistrationToken { labels: vec!["gpu".into()], uses_left: 1, by: ana() };
-    assert_stored_shape(&token, b"registration/1\n{\"labels\":[\"gpu\"],\"uses_left\":1,\"by\":\"ana\"}\n");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::{self, Kind};
 use crate::store;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -81,5 +82,23 @@ impl Error {
             | Self::Fenced
             | Self::Conflict { .. } => false,
         }
+    }
+}
+
+impl From<Error> for error::Error {
+    /// The one way out of the use cases: only the kind decides what a caller sees.
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::NotFound { .. } => Kind::NotFound,
+            Error::Invalid { .. } | Error::Ambiguous { .. } => Kind::Invalid,
+            Error::AlreadyExists { .. } => Kind::Exists,
+            Error::Unauthenticated => Kind::Unauthenticated,
+            Error::Fenced => Kind::Fenced,
+            Error::Conflict { .. } => Kind::Rejected,
+            Error::Exhausted { .. } => Kind::Exhausted { retry_after: None },
+            Error::NotNow { .. } => Kind::Unavailable,
+            Error::Store(error) => return error.into(),
+        };
+        Self::from_cause(kind, error)
     }
 }

@@ -37,7 +37,6 @@ impl Service {
                             | Key::JobNumber(_)
                             | Key::Project { .. }
                             | Key::ExecutorName(_)
-                            | Key::Registration(_)
                             | Key::Controller(_)
                             | Key::Token(_)
                             | Key::Secret(_)
@@ -95,8 +94,11 @@ impl Service {
             let (fleet, sessions): (Vec<_>, Vec<_>) = both.unzip();
             (fleet.into_iter().collect(), sessions.into_iter().flatten().collect())
         });
-        let mut board = self.board();
-        (board.fleet, board.sessions) = (fleet, sessions);
+        {
+            let mut board = self.board();
+            (board.fleet, board.sessions) = (fleet, sessions);
+        }
+        self.end_sessions();
     }
 
     pub(super) fn take_in_group(&self, written: &str) {

@@ -27,6 +27,7 @@ mod query;
 mod register;
 mod retry;
 mod session;
+mod signature;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub(crate) mod transition;
@@ -58,6 +59,7 @@ pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
+pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::records::Stored;

@@ -31,8 +31,6 @@ pub enum Key {
     ExecutorEpoch(ExecutorId),
     /// Which executor has a name; makes names unique.
     ExecutorName(String),
-    /// A registration token, by the digest of its secret; under a lease as long as it is valid.
-    Registration(String),
     /// The only key under an executor's lease.
     Session(SessionId),
     Controller(String),
@@ -59,7 +57,6 @@ pub enum Folder {
     Executors,
     ExecutorNames,
     JobNumbers,
-    Registrations,
     Sessions,
     Controllers,
     Groups,
@@ -82,7 +79,6 @@ impl fmt::Display for Key {
             Self::Job(name) => write!(f, "{}{}", Folder::Jobs, Escaped(name)),
             Self::JobNumber(name) => write!(f, "{}{}", Folder::JobNumbers, Escaped(name)),
             Self::ExecutorName(name) => write!(f, "{}{}", Folder::ExecutorNames, Escaped(name)),
-            Self::Registration(digest) => write!(f, "{}{}", Folder::Registrations, Escaped(digest)),
             Self::Project { owner, name } => {
                 write!(f, "{}{}/{}", Folder::Projects, Escaped(owner), Escaped(name))
             }
@@ -115,7 +111,6 @@ impl fmt::Display for Folder {
             Self::Executors => f.write_str("executors/"),
             Self::ExecutorNames => f.write_str("executor-names/"),
             Self::JobNumbers => f.write_str("job-numbers/"),
-            Self::Registrations => f.write_str("registrations/"),
             Self::Sessions => f.write_str("sessions/"),
             Self::Controllers => f.write_str("controllers/"),
             Self::Groups => f.write_str("groups/"),
@@ -156,7 +151,6 @@ fn parse(text: &str) -> Option<Key> {
         ["jobs", name] => Key::Job(unescape(name)?),
         ["job-numbers", name] => Key::JobNumber(unescape(name)?),
         ["executor-names", name] => Key::ExecutorName(unescape(name)?),
-        ["registrations", digest] => Key::Registration(unescape(digest)?),
         ["projects", owner, name] => Key::Project { owner: unescape(owner)?, name: unescape(name)? },
         ["runs", run] => Key::Run(run.parse().ok()?),
         ["tasks", run, index] => Key::Task(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }),
@@ -220,7 +214,6 @@ mod tests {
             name().prop_map(Key::Job),
             name().prop_map(Key::JobNumber),
             name().prop_map(Key::ExecutorName),
-            name().prop_map(Key::Registration),
             (name(), name()).prop_map(|(owner, name)| Key::Project { owner, name }),
             run().prop_map(Key::Run),
             (run(), any::<u32>()).prop_map(|(run, index)| Key::Task(TaskId { run, index })),
