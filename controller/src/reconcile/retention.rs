@@ -70,7 +70,8 @@ fn leaving(service: &Service, keep: Keep) -> Vec<(RunId, Revision)> {
 
 async fn remove(service: &Service, run: RunId, revision: Revision) -> Result<bool> {
     let unchanged = || Txn::new().when(Key::Run(run), Expected::At(revision));
-    let tasks = service.list(&Folder::TasksOf(run).to_string()).await?;
+    let mut tasks = service.list(&Folder::ProgressOf(run).to_string()).await?;
+    tasks.extend(service.list(&Folder::TasksOf(run).to_string()).await?);
     for batch in tasks.chunks(BATCH) {
         let txn = batch.iter().fold(unchanged(), |txn, item| txn.delete(item.key.as_str()));
         if !service.commit_duty(txn).await? {

@@ -4,6 +4,7 @@ mod digest;
 mod executor;
 mod job;
 mod outbox;
+mod progress;
 mod run;
 mod stored;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use executor::{
 };
 pub use job::{JobNumber, JobRecord, JobVersion};
 pub use outbox::OutboxEntry;
+pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use run::{
     Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
 };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::logs;
 use crate::error::{self, Kind};
 use crate::store;
 
@@ -38,6 +39,8 @@ pub enum Error {
     NotNow { why: &'static str },
     #[error("the store failed")]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
 }
 
 /// What was looked for.
@@ -74,6 +77,7 @@ impl Error {
         match self {
             Self::NotNow { .. } | Self::Exhausted { .. } => true,
             Self::Store(error) => error.is_retryable(),
+            Self::Logs(error) => error.is_retryable(),
             Self::NotFound { .. }
             | Self::Invalid { .. }
             | Self::AlreadyExists { .. }
@@ -98,6 +102,7 @@ impl From<Error> for error::Error {
             Error::Exhausted { .. } => Kind::Exhausted { retry_after: None },
             Error::NotNow { .. } => Kind::Unavailable,
             Error::Store(error) => return error.into(),
+            Error::Logs(error) => return error.into(),
         };
         Self::from_cause(kind, error)
     }

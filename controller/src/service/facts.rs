@@ -49,7 +49,7 @@ impl Facts {
         self.known.insert(key, fact);
     }
 
-    fn fact(&self, key: &str) -> std::result::Result<&Fact, Obstacle> {
+    pub(crate) fn fact(&self, key: &str) -> std::result::Result<&Fact, Obstacle> {
         self.known.get(key).ok_or_else(|| Obstacle::Lacking(vec![key.to_owned()]))
     }
 }

@@ -34,6 +34,7 @@ impl Service {
                         Ok(
                             Key::Epoch
                             | Key::Job(_)
+                            | Key::Progress(..)
                             | Key::JobNumber(_)
                             | Key::Project { .. }
                             | Key::ExecutorName(_)

@@ -325,6 +325,7 @@ impl Sessions for Service {
             | Error::Unauthenticated
             | Error::Conflict { .. }
             | Error::Exhausted { .. }
+            | Error::Logs(_)
             | Error::NotNow { .. } => Denied::Unknown,
         })?;
         let Session { id, executor, incarnation } = found;

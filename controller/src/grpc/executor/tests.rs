@@ -1,0 +1,1 @@
+//! The executors' calls over a real connection.
