@@ -34,6 +34,7 @@ pub async fn run(service: &Service, keep: Keep) {
         loop {
             service.sleep(TICK).await;
             note("sessions", sessions.once(service).await.map(drop));
+            note("logs", service.end_lost_logs().await.map(drop));
             note("offers", offers::once(service).await.map(drop));
             note("timeouts", timeouts::once(service).await.map(drop));
         }

@@ -14,6 +14,8 @@ use ocelot_domain::task::state::{Approval, Needs, TaskState};
 
 use super::{SWEEP, note};
 use crate::records::{OutboxEntry, RunRecord, Stage};
+use ocelot_proto::kit::chaos;
+
 use crate::service::{Result, Service};
 use crate::store::codec::encode;
 use crate::store::keys::{Folder, Key};
@@ -222,6 +224,7 @@ async fn finish(service: &Service, run: &Sighted, plan: &Plan, outcome: RunOutco
     );
     let done = service.commit_duty(txn).await?;
     if done {
+        chaos::point("run.ended");
         let Actor(by) = &run.record.trigger.by;
         tracing::info!(run.id = %id, by, %outcome, "a run has ended");
     }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::{Mutex, MutexGuard};
 
 use ocelot_core::id::{RunId, TaskId};
 use ocelot_core::plan::Plan;
 use ocelot_domain::run::{Expansion, TASKS_PER_BATCH};
+use ocelot_proto::kit::chaos;
 use ocelot_spec::{Execution, Job, JobEvent};
 
 use super::Service;
@@ -21,7 +23,7 @@ use crate::records::{
 };
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
-use crate::store::update::{Edit, UpdateError};
+use crate::store::update::{Edit, UpdateError, Updated};
 use crate::store::{Expected, Txn};
 
 /// How often a number is tried that another controller took first.
@@ -196,11 +198,17 @@ impl Service {
             }
             None => Ok(Edit::Put(run.clone()).beside(beside.clone())),
         });
-        let outcome = updated.await;
+        chaos::point("execute.before_commit");
+        let outcome = if chaos::bug("execute.answers_before_commit") {
+            updated.now_or_never().unwrap_or(Ok(Updated::Kept(None)))
+        } else {
+            updated.await
+        };
         if let Err(UpdateError::Beside { .. }) = outcome {
             self.forget_epoch();
         }
         outcome?;
+        chaos::point("execute.committed");
         self.bell.notify_one();
         Ok(match found {
             Some(run) => Executed { run, existed: true },

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ocelot_core::id::{Epoch, RunId};
 use ocelot_domain::placement::{GroupName, GroupRecord, Holder, SlotClaim};
 use ocelot_domain::task::{Require, Step, Write};
+use ocelot_proto::kit::chaos;
 
 use crate::records::{Stage, Stored};
 use crate::store::codec::encode;
@@ -100,8 +101,10 @@ impl<'a> Beside<'a> {
             Require::StoreEpoch(epoch) if *epoch == self.epoch.0 => (Key::Epoch, Expected::At(self.epoch.1)),
             Require::StoreEpoch(_) => return Err(Obstacle::OtherEpoch),
             Require::RunActive(run) => return self.run_active(*run),
+            Require::SessionPresent(_) if chaos::bug("offer.ignores_session") => return Ok(()),
             Require::SessionPresent(session) => (Key::Session(*session), Expected::Present),
             Require::SessionAbsent(session) => (Key::Session(*session), Expected::Absent),
+            Require::ExecutorEpochAt { .. } if chaos::bug("lost.ignores_epoch") => return Ok(()),
             Require::ExecutorEpochAt { executor, revision } => {
                 let expected = match i64::try_from(revision.0) {
                     Ok(0) | Err(_) => Expected::Absent,

@@ -35,6 +35,8 @@ pub(super) struct Memory {
     /// What each session was told, and when.
     pub(super) told: BTreeMap<(SessionId, Topic), Duration>,
     pub(super) told_to_drain: BTreeSet<SessionId>,
+    /// Attempts that were taken from their executors, whose logs are to be ended here.
+    pub(super) lost_logs: BTreeSet<AttemptRef>,
     pub(super) incomplete_logs: BTreeMap<AttemptRef, Duration>,
     /// Sessions that were let in here: what hangs on them ends when they do.
     pub(super) admitted: BTreeMap<ExecutorId, Admitted>,

@@ -36,7 +36,7 @@ pub mod testing;
 pub(crate) mod transition;
 mod why;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -108,6 +108,7 @@ pub struct Service {
     memory: Mutex<memory::Memory>,
     lanes: execute::Lanes,
     plans: plans::PlanCache,
+    url: OnceLock<String>,
 }
 
 impl Service {
@@ -130,9 +131,16 @@ impl Service {
             memory: Mutex::default(),
             lanes: execute::Lanes::default(),
             plans: plans::PlanCache::default(),
+            url: OnceLock::new(),
             parts,
         };
         (Arc::new(service), follower)
+    }
+
+    /// Tells where people find this fleet, without a `/` at the end: tasks get their run's address
+    /// from it. The first word counts.
+    pub fn set_url(&self, base: &str) {
+        self.url.get_or_init(|| base.trim_end_matches('/').to_owned());
     }
 
     /// Returns the store's epoch with the revision that a transaction compares.

@@ -16,6 +16,7 @@ use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::Session;
 use ocelot_domain::task::{Rejected, Timing};
+use ocelot_proto::kit::chaos;
 
 use super::error::{Error, Result, What};
 use super::follow::known;
@@ -98,6 +99,7 @@ impl Service {
         let secret: [u8; 32] = self.random();
         let fresh = SessionId::from_parts(self.timestamp().unix_ms, self.random());
         let lease = self.store.grant(timing.session_ttl()).await?;
+        chaos::point("session.before_commit");
         let opened = self.replace_session(&request, (fresh, &secret), lease.id).await;
         let session = match opened {
             Ok(session) => session,
@@ -106,8 +108,10 @@ impl Service {
                 return Err(error);
             }
         };
+        chaos::point("session.committed");
         self.note_machine(record, &request).await?;
         let keep = self.attach(session, &request.held).await?;
+        chaos::point("session.attached");
         tracing::info!(
             executor.id = %session.executor, session.id = %session.id,
             incarnation = session.incarnation.0, kept = keep.len(), "a session is open"

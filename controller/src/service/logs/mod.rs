@@ -29,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ocelot_domain::task::state::Session;
+use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use tokio::time::Instant;
@@ -235,6 +236,7 @@ impl Logs {
         blocking(move || {
             let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
             let taken = log.append(&piece, unix_us)?;
+            chaos::point("log.appended");
             // Not after the wait for this: who sent the piece may be gone by then.
             if let Taken::New { bytes, wake } = taken {
                 syncer.note(bytes, wake.then_some(log));

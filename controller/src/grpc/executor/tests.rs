@@ -1,1 +1,0 @@
-//! The executors' calls over a real connection.
