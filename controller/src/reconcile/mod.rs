@@ -4,6 +4,7 @@
 //! carry it out at once, and again after any crash. Nothing here is the only one to remember
 //! anything: what a controller measures, another measures for itself.
 
+mod groups;
 pub mod offers;
 mod outbox;
 pub mod retention;

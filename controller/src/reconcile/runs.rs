@@ -12,7 +12,7 @@ use ocelot_domain::task::Task;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Approval, Needs, TaskState};
 
-use super::{SWEEP, note};
+use super::{SWEEP, groups, note};
 use crate::records::{OutboxEntry, RunRecord, Stage};
 use ocelot_proto::kit::chaos;
 
@@ -94,11 +94,14 @@ async fn look(service: &Service, id: RunId) -> Result<usize> {
     }
     let sighted = Sighted { record, revision: entry.mod_revision };
     let plan = service.plan_of(&sighted.record).await?;
+    let mut done = match sighted.record.cancel {
+        None => groups::supersede(service, &sighted.record, &plan).await?,
+        Some(_) => 0,
+    };
     let tasks = lives(service, id, plan.tasks.len());
     let cancel = sighted.record.cancel.as_ref().map(|cancel| &cancel.by);
     let view = RunView { plan: &plan, stage: sighted.record.stage(), cancel, tasks: &tasks };
     let duties = due(&view);
-    let mut done = 0;
     for duty in duties {
         done += usize::from(carry_out(service, &sighted, &plan, duty).await?);
     }

@@ -88,7 +88,7 @@ async fn a_stream_ends_with_its_session_and_the_next_one_goes_on_from_what_is_th
     push.send(&attempt, 0, &bytes[..20], None).await;
     push.answer().await.unwrap();
     let opened = executor.open_with(&bench, vec![attempt.clone()]).await;
-    assert_eq!(opened.keep, [attempt.clone()]);
+    assert_eq!(opened.keep, std::slice::from_ref(&attempt));
     let ended = loop {
         match push.answer().await {
             Ok(Answer::Offsets(_)) => {}

@@ -108,11 +108,13 @@ async fn a_newer_session_ends_what_hangs_on_the_older_one() {
     let bench = Bench::start().await;
     let mut executor = bench.executor("x1").await;
     let mut older = executor.client.clone();
-    let hanging = tokio::spawn(async move {
-        older.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held: Vec::new() }).await
-    });
-    bench.polls(executor.session).await;
-    executor.open(&bench).await;
-    let ended = hanging.await.unwrap().unwrap_err();
+    let hanging = older.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held: Vec::new() });
+    let session = executor.session;
+    let replaced = async {
+        bench.polls(session).await;
+        executor.open(&bench).await;
+    };
+    let (ended, ()) = tokio::join!(hanging, replaced);
+    let ended = ended.unwrap_err();
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
 }
