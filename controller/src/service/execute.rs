@@ -18,6 +18,7 @@ use ocelot_spec::{Execution, Job, JobEvent};
 
 use super::Service;
 use super::error::{Error, Result, What};
+use super::secrets::Values;
 use crate::records::{
     Digest, JobNumber, JobVersion, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
 };
@@ -102,14 +103,10 @@ impl Service {
         let subject = Subject::Job { name, version: version.version };
         let event = event(trigger.kind);
         let draft = Draft { id, payload, subject, trigger, retry: None };
-        self.accept(draft, |run_number| {
+        self.accept_with_secrets(draft, |run_number| {
             let execution = Execution { event, run_number, env: env.clone() };
             let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
-            if let Some(name) = resolution.secret_args.keys().next() {
-                let why = format!("the argument `{name}` is secret, and this controller keeps no secrets");
-                return Err(Error::Invalid { why });
-            }
-            Ok(resolution.plan)
+            Ok((resolution.plan, resolution.secret_args))
         })
         .await
     }
@@ -126,10 +123,20 @@ impl Service {
     }
 
     /// Puts the run with the next number of its job.
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) async fn accept(
         &self,
         draft: Draft,
         mut plan_for: impl FnMut(u64) -> Result<Plan>,
+    ) -> Result<Executed> {
+        self.accept_with_secrets(draft, |number| Ok((plan_for(number)?, Values::new()))).await
+    }
+
+    /// Puts the run with the next number of its job, and its secrets sealed beside it.
+    pub(super) async fn accept_with_secrets(
+        &self,
+        draft: Draft,
+        mut plan_for: impl FnMut(u64) -> Result<(Plan, Values)>,
     ) -> Result<Executed> {
         let Subject::Job { name, .. } = &draft.subject;
         let _lane = self.lanes.enter(name).await;
@@ -138,11 +145,14 @@ impl Service {
             let counter = self.read(&number_key).await?;
             let last = counter.as_ref().map(|item| decode::<JobNumber>(&item.value)).transpose()?;
             let number = last.map_or(0, |JobNumber(last)| last) + 1;
-            let (stored, plan) = self.store_plan(plan_for(number)?).await?;
+            let (plan, secrets) = plan_for(number)?;
+            let secrets = self.keep_secrets(draft.id, &secrets)?;
+            let (stored, plan) = self.store_plan(plan).await?;
             let expected = counter.as_ref().map_or(Expected::Absent, |item| Expected::At(item.mod_revision));
             let beside = Txn::new()
                 .when(number_key.as_str(), expected)
-                .put(number_key.as_str(), encode(&JobNumber(number), None));
+                .put(number_key.as_str(), encode(&JobNumber(number), None))
+                .and(secrets);
             let run = self.put_run(&draft, (number, stored, &plan), beside).await;
             match run {
                 Ok(executed) => return Ok(executed),

@@ -62,6 +62,8 @@ pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
+pub use secrets::SealKey;
+pub(crate) use secrets::secrets_of;
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
 pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
@@ -109,6 +111,7 @@ pub struct Service {
     lanes: execute::Lanes,
     plans: plans::PlanCache,
     url: OnceLock<String>,
+    seal: OnceLock<secrets::SealKey>,
 }
 
 impl Service {
@@ -132,6 +135,7 @@ impl Service {
             lanes: execute::Lanes::default(),
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
+            seal: OnceLock::new(),
             parts,
         };
         (Arc::new(service), follower)

@@ -1,5 +1,6 @@
 //! A controller on loopback, and executors that say what a test wants them to say.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,13 +167,21 @@ impl Bench {
     }
 
     pub(super) async fn execute(&self) -> RunId {
+        self.execute_job(JOB, "build", BTreeMap::new()).await.unwrap()
+    }
+
+    pub(super) async fn execute_job(
+        &self,
+        text: &str,
+        job: &str,
+        arguments: BTreeMap<String, String>,
+    ) -> crate::service::Result<RunId> {
         let ana = Actor("ana".into());
-        self.service.put_job(JOB, &ana, Seen::Any).await.unwrap();
-        let id = RunId::from_parts(1_800_000_000_000, getrandom_ten());
+        self.service.put_job(text, &ana, Seen::Any).await?;
+        let id = RunId::from_parts(1_800_000_000_000, ten_random_bytes());
         let trigger = Trigger { kind: TriggerKind::CommandLine, by: ana };
-        let (arguments, env) = Default::default();
-        let request = ExecuteRequest { id, job: "build".into(), arguments, env, trigger };
-        self.service.execute(request).await.unwrap().run.id
+        let request = ExecuteRequest { id, job: job.into(), arguments, env: BTreeMap::new(), trigger };
+        Ok(self.service.execute(request).await?.run.id)
     }
 
     pub(super) async fn revision(&self) -> crate::store::Revision {
@@ -407,7 +416,7 @@ fn key(name: &str) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&Sha256::digest(name)).unwrap()
 }
 
-fn getrandom_ten() -> [u8; 10] {
+fn ten_random_bytes() -> [u8; 10] {
     let mut ten = [0; 10];
     getrandom::fill(&mut ten).unwrap();
     ten

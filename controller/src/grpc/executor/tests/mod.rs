@@ -8,6 +8,7 @@ use ocelot_proto::wire;
 use tonic::Code;
 
 use crate::records::StageExit;
+use crate::store::Store;
 
 use super::version;
 use bench::*;
@@ -117,4 +118,33 @@ async fn a_newer_session_ends_what_hangs_on_the_older_one() {
     let (ended, ()) = tokio::join!(hanging, replaced);
     let ended = ended.unwrap_err();
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_secret_argument_is_given_to_the_holder_alone_and_nothing_shows_it() {
+    const JOB: &str =
+        "name: deploy\nimage: alpine\ncommand: [make]\nargs:\n  - name: password\n    secret: true\n";
+    let bench = Bench::start().await;
+    let mut executor = bench.executor("x1").await;
+    let arguments = [("password".to_owned(), "hunter2-hunter2".to_owned())].into();
+    let refused = bench.execute_job(JOB, "deploy", arguments).await.unwrap_err();
+    assert!(refused.to_string().contains("keeps no secrets"), "{refused}");
+    bench.service.set_seal(crate::service::SealKey::new([7; 32]));
+    let arguments = [("password".to_owned(), "hunter2-hunter2".to_owned())].into();
+    bench.execute_job(JOB, "deploy", arguments).await.unwrap();
+    let offer = executor.offer().await;
+    assert!(!offer.plan.windows(7).any(|bytes| bytes == b"hunter2"));
+    let page = bench.store.range(crate::store::RangeRequest::prefix("/ocelot/")).await.unwrap();
+    for item in page.items {
+        assert!(!item.value.windows(7).any(|bytes| bytes == b"hunter2"), "{} shows it", item.key);
+    }
+    let attempt = offer.attempt;
+    let request = wire::FetchSecretsRequest { attempt: attempt.clone(), names: vec!["password".into()] };
+    let early = executor.client.fetch_secrets(request.clone()).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition, "before it is acknowledged");
+    executor.acknowledge(&attempt.clone().unwrap()).await.unwrap();
+    let values = executor.client.fetch_secrets(request).await.unwrap().into_inner().values;
+    assert_eq!(values["password"][..], b"hunter2-hunter2"[..]);
+    let request = wire::FetchSecretsRequest { attempt, names: vec!["other".into()] };
+    assert_eq!(executor.client.fetch_secrets(request).await.unwrap_err().code(), Code::FailedPrecondition);
 }
