@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
+use std::{fs, io};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use bytes::Bytes;
@@ -16,6 +18,8 @@ use ocelot_domain::task::state::Session;
 
 use super::error::{Error, Result, What};
 use super::{AttemptRef, Service};
+use crate::auth::random_secret;
+use crate::bytes::files::{self, Access};
 use crate::records::RunRecord;
 use crate::store::codec::{Record, decode, encode};
 use crate::store::keys::Key;
@@ -31,6 +35,24 @@ impl SealKey {
     pub fn new(key: [u8; 32]) -> Self {
         let key = UnboundKey::new(&AES_256_GCM, &key).expect("an AES-256 key has 32 bytes");
         Self(LessSafeKey::new(key))
+    }
+
+    /// Returns the key in a file, which is made with a new one if it is not there. Blocks.
+    pub fn ensure(path: &Path) -> io::Result<Self> {
+        let read = || -> io::Result<Self> {
+            let key = fs::read(path)?;
+            let key = <[u8; 32]>::try_from(key).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            Ok(Self::new(key))
+        };
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
+        }
+        match files::create(path, &random_secret(), Access::Owner) {
+            // Another process was faster: its key counts.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => read(),
+        }
     }
 
     /// Seals for one run: moved to another, it does not open.
@@ -126,7 +148,7 @@ impl Service {
     }
 }
 
-/// Names of secrets of an operator's own have no `/`.
+/// A run has one; names that operators choose have no `/`.
 pub(crate) fn secrets_of(run: RunId) -> Key {
     Key::Secret(format!("run/{run}"))
 }
@@ -134,6 +156,18 @@ pub(crate) fn secrets_of(run: RunId) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_in_a_file_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let run = RunId::from_parts(1, [1; 10]);
+        let values = Values::from([("a".to_owned(), "b".to_owned())]);
+        let sealed = SealKey::ensure(&path).unwrap().seal(run, [1; NONCE_LEN], &values).unwrap();
+        assert_eq!(SealKey::ensure(&path).unwrap().open(run, sealed).unwrap(), values);
+        fs::write(&path, b"short").unwrap();
+        assert_eq!(SealKey::ensure(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 
     #[test]
     fn what_was_sealed_opens_with_its_key_and_for_its_run_alone() {
