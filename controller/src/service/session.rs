@@ -266,12 +266,17 @@ impl Service {
     /// Ends what hangs on sessions that the view says do not count any more.
     pub(super) fn end_sessions(&self) {
         let mut ended = Vec::new();
+        let applied = self.view.applied();
         self.memory().admitted.retain(|executor, admitted| {
             let Some((revision, stored)) =
                 known(self.view.get(&Key::ExecutorEpoch(*executor).to_string()).as_ref())
             else {
-                // Gone, or not here yet: only the executor's own record tells the two apart.
-                return true;
+                // Gone with its executor, unless the view is not that far yet.
+                if applied < admitted.seen {
+                    return true;
+                }
+                ended.push(admitted.ended.clone());
+                return false;
             };
             let counts = stored.epoch().is_some_and(|epoch| epoch.token == admitted.token);
             // A view behind what was read says nothing.
