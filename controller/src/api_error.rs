@@ -126,6 +126,7 @@ impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unknown => Self::new(Kind::Unauthenticated, "this call needs a valid token"),
+            Denied::Fenced => Self::from_cause(Kind::Fenced, denied),
             Denied::TooMany(ref too_many) => {
                 let kind = Kind::Exhausted { retry_after: Some(too_many.retry_after) };
                 Self::new(kind, denied.to_string())

@@ -4,6 +4,7 @@ pub mod api_error;
 pub mod auth;
 pub mod bytes;
 pub mod error;
+pub mod grpc;
 pub mod reconcile;
 pub mod records;
 pub mod server;

@@ -47,6 +47,9 @@ pub struct Access {
 pub enum Denied {
     #[error("the token is not valid, or not any more")]
     Unknown,
+    /// It was right until a newer session took its place.
+    #[error("a newer session of this executor took this one's place")]
+    Fenced,
     #[error("too many wrong tokens came from this address")]
     TooMany(TooManyFailures),
     #[error("whether the token is valid could not be learned")]

@@ -9,7 +9,6 @@ use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{ApiTokens, Denied};
-use super::record::SessionCredential;
 use super::token::{Kind, Token};
 
 /// Who a call acts as.
@@ -32,11 +31,18 @@ pub struct Caller {
 /// Knows the sessions.
 #[async_trait]
 pub trait Sessions: fmt::Debug + Send + Sync {
-    /// Returns what an open session is known by, and what is cancelled when it ends.
-    async fn session(
-        &self,
-        session: SessionId,
-    ) -> crate::store::Result<Option<(SessionCredential, CancellationToken)>>;
+    /// Returns the session that a token speaks for.
+    async fn session(&self, token: &Token) -> Result<Admitted, Denied>;
+}
+
+/// A session that counts.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub session: SessionId,
+    pub executor: ExecutorId,
+    pub incarnation: Incarnation,
+    /// Cancelled when it ends.
+    pub ended: CancellationToken,
 }
 
 /// Lets callers in, or not.
@@ -62,7 +68,7 @@ impl Gate {
                 let identity = Identity::Person { token: access.token, person: access.person };
                 Ok(Caller { identity, ended: access.ended })
             }
-            Kind::Session(session) => self.admit_session(session, &token, from).await,
+            Kind::Session { .. } => self.admit_session(&token, from).await,
             // It goes into the call that registers, and opens nothing else.
             Kind::Registration => Err(self.api.failed(from)),
         }
@@ -73,11 +79,12 @@ impl Gate {
         self.api.failed(from)
     }
 
-    async fn admit_session(&self, session: SessionId, token: &Token, from: IpAddr) -> Result<Caller, Denied> {
-        let found = self.sessions.session(session).await.map_err(Denied::Unavailable)?;
-        let found = found.filter(|(credential, _)| credential.admits(token));
-        let (credential, ended) = found.ok_or_else(|| self.api.failed(from))?;
-        let SessionCredential { session, executor, incarnation, .. } = credential;
+    async fn admit_session(&self, token: &Token, from: IpAddr) -> Result<Caller, Denied> {
+        let Admitted { session, executor, incarnation, ended } = match self.sessions.session(token).await {
+            // Nobody was ever given it, or its executor is gone: it counts against the address.
+            Err(Denied::Unknown) => return Err(self.api.failed(from)),
+            found => found?,
+        };
         Ok(Caller { identity: Identity::Executor { executor, session, incarnation }, ended })
     }
 }

@@ -15,9 +15,9 @@ mod token;
 
 pub use api::{Access, ApiTokens, Denied, NewApiToken};
 pub use error::{Error, Result};
-pub use gate::{Caller, Gate, Identity, Sessions};
+pub use gate::{Admitted, Caller, Gate, Identity, Sessions};
 pub use limit::{FailureLimit, TooManyFailures};
-pub use record::{ApiToken, RegistrationToken, SessionCredential, TokenValue};
+pub use record::{ApiToken, RegistrationToken, TokenValue};
 pub use registration::{NewRegistrationToken, Redeemed, RegistrationTokens};
 pub use token::{InvalidToken, Kind, Secret, Token, TokenHash};
 

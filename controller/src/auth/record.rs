@@ -3,13 +3,12 @@
 //! Expiry is a time of day by nature: it is promised to people, and it outlives every process. A
 //! clock that jumps ends a token early or late by the jump.
 
-use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
 use serde::{Deserialize, Serialize};
 
 use crate::store::codec::Record;
 use crate::store::keys::Key;
 
-use super::token::{Kind, Token, TokenHash};
+use super::token::TokenHash;
 
 /// An API token: what a person or a script has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,15 +51,6 @@ pub struct RegistrationToken {
     pub by: String,
 }
 
-/// What a session is known by. It is kept with the session, under its lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionCredential {
-    pub sha256: TokenHash,
-    pub session: SessionId,
-    pub executor: ExecutorId,
-    pub incarnation: Incarnation,
-}
-
 impl Record for ApiToken {
     const KIND: &'static str = "api-token";
     const VERSION: u32 = 1;
@@ -100,15 +90,9 @@ impl RegistrationToken {
 /// In front of the names of API tokens.
 pub(super) const API_FOLDER: &str = "api.";
 
-impl SessionCredential {
-    /// Tells whether this is the session's token.
-    pub fn admits(&self, token: &Token) -> bool {
-        token.kind() == Kind::Session(self.session) && token.hash() == self.sha256
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::auth::{Kind, Token};
     use crate::store::codec::assert_stored_shape;
 
     use super::*;
@@ -135,21 +119,5 @@ mod tests {
             by: "ada".into(),
         };
         assert_stored_shape(&token, include_bytes!("golden/registration-token.v1"));
-    }
-
-    #[test]
-    fn a_session_admits_its_own_token_only() {
-        let session = SessionId::from_bytes([1; 16]);
-        let token = Token::new(Kind::Session(session), [2; 32]);
-        let credential = SessionCredential {
-            sha256: token.hash(),
-            session,
-            executor: ExecutorId::from_bytes([3; 16]),
-            incarnation: Incarnation(4),
-        };
-        assert!(credential.admits(&token));
-        assert!(!credential.admits(&Token::new(Kind::Session(session), [9; 32])));
-        let other = SessionCredential { session: SessionId::from_bytes([7; 16]), ..credential };
-        assert!(!other.admits(&token));
     }
 }

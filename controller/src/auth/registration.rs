@@ -108,6 +108,7 @@ impl RegistrationTokens {
             let Verdict::Refused { mut found } = self.store.commit(txn).await? else {
                 return Ok(Redeemed::Committed);
             };
+            // Its compare is the last.
             let own = found.pop().flatten();
             if own.is_some_and(|own| own.mod_revision == item.mod_revision) {
                 return Ok(Redeemed::Refused { found });

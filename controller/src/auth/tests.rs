@@ -261,15 +261,13 @@ async fn an_expired_or_foreign_registration_token_is_refused_alike() {
 
 /// One open session.
 #[derive(Debug)]
-struct OneSession(SessionCredential);
+struct OneSession(Token, Admitted);
 
 #[async_trait]
 impl Sessions for OneSession {
-    async fn session(
-        &self,
-        session: SessionId,
-    ) -> crate::store::Result<Option<(SessionCredential, CancellationToken)>> {
-        Ok((session == self.0.session).then(|| (self.0.clone(), CancellationToken::new())))
+    async fn session(&self, token: &Token) -> std::result::Result<Admitted, Denied> {
+        let is_own = token.hash() == self.0.hash();
+        if is_own { Ok(self.1.clone()) } else { Err(Denied::Unknown) }
     }
 }
 
@@ -278,10 +276,11 @@ async fn the_gate_knows_a_caller_by_the_credential_alone() {
     let bench = bench();
     let (_, api) = bench.api.create(ci(), [1; 32]).await.unwrap();
     let session = SessionId::from_bytes([5; 16]);
-    let own = Token::new(Kind::Session(session), [6; 32]);
     let executor = ExecutorId::from_bytes([7; 16]);
-    let credential = SessionCredential { sha256: own.hash(), session, executor, incarnation: Incarnation(8) };
-    let gate = Gate::new(Arc::clone(&bench.api), Arc::new(OneSession(credential)));
+    let own = Token::new(Kind::Session { executor, session }, [6; 32]);
+    let admitted =
+        Admitted { session, executor, incarnation: Incarnation(8), ended: CancellationToken::new() };
+    let gate = Gate::new(Arc::clone(&bench.api), Arc::new(OneSession(own.clone(), admitted)));
     let admit = async |header: &str| {
         gate.admit(Some(header.as_bytes()), HERE).await.map(|caller| caller.identity).ok()
     };
@@ -290,7 +289,7 @@ async fn the_gate_knows_a_caller_by_the_credential_alone() {
     assert_eq!(admit(&format!("Bearer {}", api.reveal())).await, Some(person));
     let machine = Identity::Executor { executor, session, incarnation: Incarnation(8) };
     assert_eq!(admit(&format!("bearer {}", own.reveal())).await, Some(machine));
-    let stolen = Token::new(Kind::Session(session), [9; 32]);
+    let stolen = Token::new(Kind::Session { executor, session }, [9; 32]);
     let registration = Token::new(Kind::Registration, [9; 32]);
     for wrong in [
         format!("Bearer {}", stolen.reveal()),

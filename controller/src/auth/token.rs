@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use ocelot_core::id::SessionId;
+use ocelot_core::id::{ExecutorId, SessionId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -19,8 +19,9 @@ pub enum Kind {
     Api,
     /// A machine that becomes an executor.
     Registration,
-    /// An executor's session; the token names it.
-    Session(SessionId),
+    /// An executor's session. The token names both: a session that the store has dropped is known by
+    /// its executor.
+    Session { executor: ExecutorId, session: SessionId },
 }
 
 /// 256 random bits.
@@ -47,14 +48,17 @@ const REGISTRATION: &str = "oct_reg_";
 const SESSION: &str = "oct_ses_";
 const CHECKSUM_DIGITS: usize = 8;
 const SECRET_DIGITS: usize = 64;
-const SESSION_DIGITS: usize = 32;
+/// Of one id.
+const ID_DIGITS: usize = 32;
 
 impl Token {
     pub fn new(kind: Kind, secret: Secret) -> Self {
         let digits = match kind {
             Kind::Api => format!("{API}{}", hex(&secret)),
             Kind::Registration => format!("{REGISTRATION}{}", hex(&secret)),
-            Kind::Session(session) => format!("{SESSION}{}{}", hex(session.as_bytes()), hex(&secret)),
+            Kind::Session { executor, session } => {
+                format!("{SESSION}{}{}{}", hex(executor.as_bytes()), hex(session.as_bytes()), hex(&secret))
+            }
         };
         let checksum = crc32c::crc32c(digits.as_bytes());
         Self { kind, text: format!("{digits}{checksum:08x}") }
@@ -98,10 +102,10 @@ impl FromStr for Token {
         let kind = match (prefix, digits.len()) {
             (API, SECRET_DIGITS) => Kind::Api,
             (REGISTRATION, SECRET_DIGITS) => Kind::Registration,
-            (SESSION, length) if length == SESSION_DIGITS + SECRET_DIGITS => {
-                let number = u128::from_str_radix(&digits[..SESSION_DIGITS], 16).map_err(|_| InvalidToken)?;
-                Kind::Session(SessionId::from_bytes(number.to_be_bytes()))
-            }
+            (SESSION, length) if length == 2 * ID_DIGITS + SECRET_DIGITS => Kind::Session {
+                executor: ExecutorId::from_bytes(id(&digits[..ID_DIGITS])?),
+                session: SessionId::from_bytes(id(&digits[ID_DIGITS..2 * ID_DIGITS])?),
+            },
             _ => return Err(InvalidToken),
         };
         Ok(Self { kind, text: text.to_owned() })
@@ -162,6 +166,10 @@ impl<'de> Deserialize<'de> for TokenHash {
     }
 }
 
+fn id(digits: &str) -> Result<[u8; 16], InvalidToken> {
+    u128::from_str_radix(digits, 16).map(u128::to_be_bytes).map_err(|_| InvalidToken)
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -176,7 +184,10 @@ mod tests {
         prop_oneof![
             Just(Kind::Api),
             Just(Kind::Registration),
-            any::<[u8; 16]>().prop_map(|id| Kind::Session(SessionId::from_bytes(id))),
+            any::<([u8; 16], [u8; 16])>().prop_map(|(executor, session)| Kind::Session {
+                executor: ExecutorId::from_bytes(executor),
+                session: SessionId::from_bytes(session),
+            }),
         ]
     }
 

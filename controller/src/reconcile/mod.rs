@@ -4,6 +4,7 @@
 //! carry it out at once, and again after any crash. Nothing here is the only one to remember
 //! anything: what a controller measures, another measures for itself.
 
+mod groups;
 pub mod offers;
 mod outbox;
 pub mod retention;
@@ -34,6 +35,7 @@ pub async fn run(service: &Service, keep: Keep) {
         loop {
             service.sleep(TICK).await;
             note("sessions", sessions.once(service).await.map(drop));
+            note("logs", service.end_lost_logs().await.map(drop));
             note("offers", offers::once(service).await.map(drop));
             note("timeouts", timeouts::once(service).await.map(drop));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ocelot_core::id::RunId;
 
 use crate::records::{RunRecord, Stage};
-use crate::service::{Result, Service};
+use crate::service::{Result, Service, secrets_of};
 use crate::store::keys::{Folder, Key};
 use crate::store::{Expected, Revision, Txn};
 
@@ -70,12 +70,13 @@ fn leaving(service: &Service, keep: Keep) -> Vec<(RunId, Revision)> {
 
 async fn remove(service: &Service, run: RunId, revision: Revision) -> Result<bool> {
     let unchanged = || Txn::new().when(Key::Run(run), Expected::At(revision));
-    let tasks = service.list(&Folder::TasksOf(run).to_string()).await?;
+    let mut tasks = service.list(&Folder::ProgressOf(run).to_string()).await?;
+    tasks.extend(service.list(&Folder::TasksOf(run).to_string()).await?);
     for batch in tasks.chunks(BATCH) {
         let txn = batch.iter().fold(unchanged(), |txn, item| txn.delete(item.key.as_str()));
         if !service.commit_duty(txn).await? {
             return Ok(false);
         }
     }
-    service.commit_duty(unchanged().delete(Key::Run(run))).await
+    service.commit_duty(unchanged().delete(secrets_of(run)).delete(Key::Run(run))).await
 }

@@ -12,8 +12,10 @@ use ocelot_domain::task::Task;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Approval, Needs, TaskState};
 
-use super::{SWEEP, note};
+use super::{SWEEP, groups, note};
 use crate::records::{OutboxEntry, RunRecord, Stage};
+use ocelot_proto::kit::chaos;
+
 use crate::service::{Result, Service};
 use crate::store::codec::encode;
 use crate::store::keys::{Folder, Key};
@@ -58,13 +60,13 @@ fn run_of(key: &str) -> Option<RunId> {
     match key.parse().ok()? {
         Key::Run(run) | Key::Task(TaskId { run, .. }) => Some(run),
         Key::Epoch
+        | Key::Progress(..)
         | Key::Job(_)
         | Key::JobNumber(_)
         | Key::Project { .. }
         | Key::Executor(_)
         | Key::ExecutorEpoch(_)
         | Key::ExecutorName(_)
-        | Key::Registration(_)
         | Key::Session(_)
         | Key::Controller(_)
         | Key::Group(_)
@@ -92,11 +94,14 @@ async fn look(service: &Service, id: RunId) -> Result<usize> {
     }
     let sighted = Sighted { record, revision: entry.mod_revision };
     let plan = service.plan_of(&sighted.record).await?;
+    let mut done = match sighted.record.cancel {
+        None => groups::supersede(service, &sighted.record, &plan).await?,
+        Some(_) => 0,
+    };
     let tasks = lives(service, id, plan.tasks.len());
     let cancel = sighted.record.cancel.as_ref().map(|cancel| &cancel.by);
     let view = RunView { plan: &plan, stage: sighted.record.stage(), cancel, tasks: &tasks };
     let duties = due(&view);
-    let mut done = 0;
     for duty in duties {
         done += usize::from(carry_out(service, &sighted, &plan, duty).await?);
     }
@@ -222,6 +227,7 @@ async fn finish(service: &Service, run: &Sighted, plan: &Plan, outcome: RunOutco
     );
     let done = service.commit_duty(txn).await?;
     if done {
+        chaos::point("run.ended");
         let Actor(by) = &run.record.trigger.by;
         tracing::info!(run.id = %id, by, %outcome, "a run has ended");
     }

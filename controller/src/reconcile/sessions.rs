@@ -12,6 +12,8 @@ use ocelot_domain::task::event::Event;
 use ocelot_domain::task::timing::{GRACE, Revision};
 use ocelot_domain::task::{Task, Wait};
 
+use ocelot_proto::kit::chaos;
+
 use crate::service::{Result, Service};
 use crate::store::keys::{Folder, Key};
 
@@ -93,11 +95,16 @@ impl Sessions {
         let Some(noted) = noted else {
             return self.note(service, task).await.map(|()| false);
         };
-        let elapsed = service.now().saturating_sub(noted.since);
+        let elapsed = match chaos::bug("lost.without_wait") {
+            true => Duration::from_secs(24 * 3600),
+            false => service.now().saturating_sub(noted.since),
+        };
         let Some(served) = service.timing().served(noted.wait, elapsed) else { return Ok(false) };
         self.waits.remove(&task.id);
+        chaos::point("lost.before_commit");
         let taken = service.let_happen(task.id, Event::SessionGone(served)).await?;
         if taken {
+            chaos::point("lost.committed");
             tracing::info!(task.id = %task.id, waited_ms = elapsed.as_millis(), "taken from a session that is gone");
         }
         Ok(taken)

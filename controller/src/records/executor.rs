@@ -95,14 +95,6 @@ pub struct Condition {
     pub warm_images: Vec<String>,
 }
 
-/// A registration token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistrationToken {
-    pub labels: Vec<String>,
-    pub uses_left: u32,
-    pub by: Actor,
-}
-
 /// Which executor has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -120,11 +112,6 @@ impl Record for ExecutorEpoch {
 
 impl Record for SessionRecord {
     const KIND: &'static str = "session";
-    const VERSION: u32 = 1;
-}
-
-impl Record for RegistrationToken {
-    const KIND: &'static str = "registration";
     const VERSION: u32 = 1;
 }
 

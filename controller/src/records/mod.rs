@@ -4,6 +4,7 @@ mod digest;
 mod executor;
 mod job;
 mod outbox;
+mod progress;
 mod run;
 mod stored;
 #[cfg(test)]
@@ -11,11 +12,11 @@ mod tests;
 
 pub use digest::Digest;
 pub use executor::{
-    Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RegistrationToken, RuntimeSupport,
-    SessionRecord,
+    Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RuntimeSupport, SessionRecord,
 };
 pub use job::{JobNumber, JobRecord, JobVersion};
 pub use outbox::OutboxEntry;
+pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use run::{
     Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
 };

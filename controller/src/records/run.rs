@@ -97,6 +97,19 @@ pub struct Cancel {
     pub at: Timestamp,
 }
 
+impl TriggerKind {
+    /// Returns the word for it, as tasks and people see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CommandLine => "command_line",
+            Self::Rest => "rest",
+            Self::Schedule => "schedule",
+            Self::Retry => "retry",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
 impl Record for RunRecord {
     const KIND: &'static str = "run";
     const VERSION: u32 = 1;

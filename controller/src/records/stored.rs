@@ -3,7 +3,7 @@
 use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
-use super::{ExecutorEpoch, ExecutorRecord, JobRecord, RunRecord, SessionRecord};
+use super::{ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord};
 use crate::store::codec::decode;
 use crate::store::keys::Key;
 use crate::store::{Error, KeyValue};
@@ -14,6 +14,7 @@ pub enum Stored {
     Job(JobRecord),
     Run(RunRecord),
     Task(Task),
+    Progress(ProgressRecord),
     Executor(ExecutorRecord),
     ExecutorEpoch(ExecutorEpoch),
     Session(SessionRecord),
@@ -38,6 +39,7 @@ impl Stored {
             Key::Job(_) => Self::Job(decode(&item.value)?),
             Key::Run(_) => Self::Run(decode(&item.value)?),
             Key::Task(_) => Self::Task(decode(&item.value)?),
+            Key::Progress(..) => Self::Progress(decode(&item.value)?),
             Key::Executor(_) => Self::Executor(decode(&item.value)?),
             Key::ExecutorEpoch(_) => Self::ExecutorEpoch(decode(&item.value)?),
             Key::Session(_) => Self::Session(decode(&item.value)?),
@@ -46,7 +48,6 @@ impl Stored {
             | Key::JobNumber(_)
             | Key::Project { .. }
             | Key::ExecutorName(_)
-            | Key::Registration(_)
             | Key::Controller(_)
             | Key::Token(_)
             | Key::Secret(_)
@@ -58,6 +59,7 @@ impl Stored {
     accessor!(job, Job, JobRecord);
     accessor!(run, Run, RunRecord);
     accessor!(task, Task, Task);
+    accessor!(progress, Progress, ProgressRecord);
     accessor!(executor, Executor, ExecutorRecord);
     accessor!(epoch, ExecutorEpoch, ExecutorEpoch);
     accessor!(session, Session, SessionRecord);

@@ -90,8 +90,6 @@ fn a_session_and_its_epoch_are_stored_as_the_ones_on_file() {
     let past = Past { session: session().id, incarnation: Incarnation(2), token };
     let epoch = ExecutorEpoch { session: session(), token, past: vec![past] };
     assert_stored_shape(&epoch, include_bytes!("golden/executor_epoch.v1"));
-    let token = RegistrationToken { labels: vec!["gpu".into()], uses_left: 1, by: ana() };
-    assert_stored_shape(&token, b"registration/1\n{\"labels\":[\"gpu\"],\"uses_left\":1,\"by\":\"ana\"}\n");
 }
 
 #[test]
@@ -110,4 +108,27 @@ fn a_jobs_history_is_bounded_and_never_loses_the_newest() {
     assert_eq!((many.versions.len(), many.current().version), (50, 201));
     let heavy = job.with("x".repeat(300 * 1024), ana(), at());
     assert_eq!((heavy.versions.len(), heavy.current().version), (1, 2));
+}
+
+#[test]
+fn what_an_attempt_went_through_is_stored_as_the_one_on_file() {
+    let used = Used { user_cpu_us: 1, system_cpu_us: 2, max_rss_bytes: 3 };
+    let exit = Some(StageExit::OutOfMemory { limit_bytes: Some(64) });
+    let stage = StageRecord { index: 0, began_us: 4, ended_us: Some(5), exit, used: Some(used) };
+    let told = Told {
+        sequence: 6,
+        up_us: Some(7),
+        first_byte_us: Some(8),
+        stages: vec![stage],
+        preparing: String::new(),
+    };
+    let record = ProgressRecord {
+        executor: executor(),
+        log_at: Some("a".into()),
+        offered_us: 9,
+        acknowledged_us: 10,
+        ended_us: Some(11),
+        told,
+    };
+    assert_stored_shape(&record, include_bytes!("golden/progress.v1"));
 }

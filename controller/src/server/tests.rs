@@ -9,7 +9,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use ocelot_core::id::SessionId;
 use ocelot_proto::kit::clock::SystemClock;
 use ocelot_proto::kit::shutdown::{Ended, Shutdown};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,11 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsConnector;
-use tokio_util::sync::CancellationToken;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::auth::{ApiTokens, Caller, Gate, Identity, NewApiToken, SessionCredential, Sessions, Token};
+use crate::auth::{Admitted, ApiTokens, Caller, Denied, Gate, Identity, NewApiToken, Sessions, Token};
 use crate::store::embedded::{EmbeddedStore, Settings};
 
 use super::*;
@@ -33,11 +31,8 @@ struct NoSessions;
 
 #[async_trait]
 impl Sessions for NoSessions {
-    async fn session(
-        &self,
-        _session: SessionId,
-    ) -> crate::store::Result<Option<(SessionCredential, CancellationToken)>> {
-        Ok(None)
+    async fn session(&self, _token: &Token) -> Result<Admitted, Denied> {
+        Err(Denied::Unknown)
     }
 }
 

@@ -1,9 +1,12 @@
 //! What an executor says about one attempt: taken, handed back, its kill confirmed.
 
+use ocelot_domain::task::Step;
 use ocelot_domain::task::event::Event;
-use ocelot_domain::task::state::{JournalSequence, Session};
+use ocelot_domain::task::state::{JournalSequence, Session, Task};
+use ocelot_proto::kit::chaos;
 
 use super::error::Result;
+use super::facts::Facts;
 use super::{AttemptRef, Service};
 
 impl Service {
@@ -15,7 +18,14 @@ impl Service {
         sequence: JournalSequence,
     ) -> Result<()> {
         let claim = attempt.claim(session);
-        self.transition(attempt.task, Event::Acknowledged { claim, sequence }).await?;
+        chaos::point("acknowledge.before_commit");
+        let event = Event::Acknowledged { claim, sequence };
+        let begun = |_: &Facts, before: &Task, step: &Step| Ok(self.begun(session, attempt, step, before));
+        let done = self.transition_with(attempt.task, event, begun).await;
+        if !chaos::bug("acknowledge.ignores_record") {
+            done?;
+        }
+        chaos::point("acknowledge.committed");
         self.memory().delivered.remove(&attempt);
         Ok(())
     }

@@ -6,6 +6,8 @@ use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::TaskState;
 
+use ocelot_proto::kit::chaos;
+
 use super::Service;
 use super::error::{Error, Result, What};
 use super::jobs::settled;
@@ -43,6 +45,7 @@ impl Service {
         let at = self.timestamp();
         let mut run = None;
         let key = Key::Run(id).to_string();
+        chaos::point("cancel.before_commit");
         let updated = self.updater.update(&key, |record: Option<RunRecord>| {
             let mut record = record.ok_or_else(|| Error::not_found(What::Run, id))?;
             let is_over = record.is_finished();
@@ -58,6 +61,7 @@ impl Service {
             Ok(Edit::Put(record))
         });
         settled(updated.await)?;
+        chaos::point("cancel.committed");
         let run = run.ok_or(Error::NotNow { why: "the run was not read" })?;
         if run.is_finished() {
             return Ok(Cancelled::AlreadyEnded);

@@ -5,11 +5,13 @@ use std::time::Duration;
 use ocelot_domain::task::event::{Completion, Event, Report};
 use ocelot_domain::task::state::{CompletionId, LogEnd, Session};
 use ocelot_domain::task::{Holding, holding};
+use ocelot_proto::kit::chaos;
 
-use super::error::Result;
+use super::error::{Error, Result};
 use super::memory;
 use super::parts::{ClaimedEnd, LogStanding};
 use super::{AttemptRef, Service};
+use crate::records::Told;
 
 /// How long a log may stay incomplete before its loss is recorded.
 const INCOMPLETE_MAX: Duration = Duration::from_secs(300);
@@ -21,6 +23,8 @@ pub struct CompleteRequest {
     pub completion: CompletionId,
     pub result: Report,
     pub log: ReportedLog,
+    /// The last word on what happened in the attempt.
+    pub told: Option<Told>,
 }
 
 /// What the executor says about the log.
@@ -46,14 +50,25 @@ pub enum CompleteAnswer {
 impl Service {
     /// Ends an attempt. Repeating it gives the same answer.
     pub async fn complete(&self, session: Session, request: CompleteRequest) -> Result<CompleteAnswer> {
-        let CompleteRequest { attempt, completion, result, log } = request;
+        let CompleteRequest { attempt, completion, result, log, told } = request;
         let log = match self.log_end(session, attempt, log).await? {
             Ok(end) => end,
             Err(expected) => return Ok(CompleteAnswer::LogIncomplete { expected }),
         };
-        let claim = attempt.claim(session);
+        let claim = if chaos::bug("complete.ignores_claim") {
+            let task = self.need_task(attempt.task).await?;
+            attempt.claim(task.live().map_or(session, |live| live.session))
+        } else {
+            attempt.claim(session)
+        };
+        chaos::point("complete.log_checked");
         let event = Event::Completed(Completion { claim, id: completion, result, log });
-        self.transition(attempt.task, event).await?;
+        chaos::point("complete.before_commit");
+        self.transition_with(attempt.task, event, |facts, before, step| {
+            self.over(attempt, told.as_ref(), facts, step.next != *before)
+        })
+        .await?;
+        chaos::point("complete.committed");
         self.memory().incomplete_logs.remove(&attempt);
         self.bell.notify_one();
         Ok(CompleteAnswer::Recorded)
@@ -69,12 +84,16 @@ impl Service {
         attempt: AttemptRef,
         log: ReportedLog,
     ) -> Result<std::result::Result<LogEnd, u64>> {
-        let task = self.need_task(attempt.task).await?;
+        // A run that has left the live store had ended, so this is nobody's attempt any more.
+        let task = self.read_task(attempt.task).await?.ok_or(Error::Fenced)?;
         match holding(&task, &attempt.claim(session)) {
             Holding::Running { .. } | Holding::Cancelling { .. } => {}
             Holding::Offered | Holding::Unattached | Holding::Kill => {
                 return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
             }
+        }
+        if let (ReportedLog::Whole(end), true) = (&log, chaos::bug("complete.ignores_log")) {
+            return Ok(Ok(LogEnd::Whole { bytes: end.bytes, sha256: end.sha256 }));
         }
         let logs = &self.parts.logs;
         let end = match log {

@@ -12,6 +12,7 @@ use ocelot_domain::placement::{Offer, Peers, SlotClaim, View as Sight};
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Session, Task};
 use ocelot_domain::task::{Step, step};
+use ocelot_proto::kit::chaos;
 
 use super::Service;
 use super::error::Result;
@@ -176,8 +177,12 @@ impl Service {
             let key = Key::Task(one.task).to_string();
             txn.when(key.as_str(), Expected::At(one.revision)).put(key, encode(&one.step.next, None))
         });
+        chaos::point("offer.before_commit");
         match self.store.commit(txn).await? {
-            Verdict::Committed(_) => Ok(true),
+            Verdict::Committed(_) => {
+                chaos::point("offer.committed");
+                Ok(true)
+            }
             Verdict::Refused { .. } => Ok(false),
         }
     }

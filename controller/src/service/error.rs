@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::logs;
+use crate::error::{self, Kind};
 use crate::store;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -37,6 +39,8 @@ pub enum Error {
     NotNow { why: &'static str },
     #[error("the store failed")]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
 }
 
 /// What was looked for.
@@ -73,6 +77,7 @@ impl Error {
         match self {
             Self::NotNow { .. } | Self::Exhausted { .. } => true,
             Self::Store(error) => error.is_retryable(),
+            Self::Logs(error) => error.is_retryable(),
             Self::NotFound { .. }
             | Self::Invalid { .. }
             | Self::AlreadyExists { .. }
@@ -81,5 +86,24 @@ impl Error {
             | Self::Fenced
             | Self::Conflict { .. } => false,
         }
+    }
+}
+
+impl From<Error> for error::Error {
+    /// The one way out of the use cases: only the kind decides what a caller sees.
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::NotFound { .. } => Kind::NotFound,
+            Error::Invalid { .. } | Error::Ambiguous { .. } => Kind::Invalid,
+            Error::AlreadyExists { .. } => Kind::Exists,
+            Error::Unauthenticated => Kind::Unauthenticated,
+            Error::Fenced => Kind::Fenced,
+            Error::Conflict { .. } => Kind::Rejected,
+            Error::Exhausted { .. } => Kind::Exhausted { retry_after: None },
+            Error::NotNow { .. } => Kind::Unavailable,
+            Error::Store(error) => return error.into(),
+            Error::Logs(error) => return error.into(),
+        };
+        Self::from_cause(kind, error)
     }
 }

@@ -7,21 +7,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::{Mutex, MutexGuard};
 
 use ocelot_core::id::{RunId, TaskId};
 use ocelot_core::plan::Plan;
 use ocelot_domain::run::{Expansion, TASKS_PER_BATCH};
+use ocelot_proto::kit::chaos;
 use ocelot_spec::{Execution, Job, JobEvent};
 
 use super::Service;
 use super::error::{Error, Result, What};
+use super::secrets::Values;
 use crate::records::{
     Digest, JobNumber, JobVersion, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
 };
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
-use crate::store::update::{Edit, UpdateError};
+use crate::store::update::{Edit, UpdateError, Updated};
 use crate::store::{Expected, Txn};
 
 /// How often a number is tried that another controller took first.
@@ -100,14 +103,10 @@ impl Service {
         let subject = Subject::Job { name, version: version.version };
         let event = event(trigger.kind);
         let draft = Draft { id, payload, subject, trigger, retry: None };
-        self.accept(draft, |run_number| {
+        self.accept_with_secrets(draft, |run_number| {
             let execution = Execution { event, run_number, env: env.clone() };
             let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
-            if let Some(name) = resolution.secret_args.keys().next() {
-                let why = format!("the argument `{name}` is secret, and this controller keeps no secrets");
-                return Err(Error::Invalid { why });
-            }
-            Ok(resolution.plan)
+            Ok((resolution.plan, resolution.secret_args))
         })
         .await
     }
@@ -124,10 +123,20 @@ impl Service {
     }
 
     /// Puts the run with the next number of its job.
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) async fn accept(
         &self,
         draft: Draft,
         mut plan_for: impl FnMut(u64) -> Result<Plan>,
+    ) -> Result<Executed> {
+        self.accept_with_secrets(draft, |number| Ok((plan_for(number)?, Values::new()))).await
+    }
+
+    /// Puts the run with the next number of its job, and its secrets sealed beside it.
+    pub(super) async fn accept_with_secrets(
+        &self,
+        draft: Draft,
+        mut plan_for: impl FnMut(u64) -> Result<(Plan, Values)>,
     ) -> Result<Executed> {
         let Subject::Job { name, .. } = &draft.subject;
         let _lane = self.lanes.enter(name).await;
@@ -136,11 +145,14 @@ impl Service {
             let counter = self.read(&number_key).await?;
             let last = counter.as_ref().map(|item| decode::<JobNumber>(&item.value)).transpose()?;
             let number = last.map_or(0, |JobNumber(last)| last) + 1;
-            let (stored, plan) = self.store_plan(plan_for(number)?).await?;
+            let (plan, secrets) = plan_for(number)?;
+            let secrets = self.keep_secrets(draft.id, &secrets)?;
+            let (stored, plan) = self.store_plan(plan).await?;
             let expected = counter.as_ref().map_or(Expected::Absent, |item| Expected::At(item.mod_revision));
             let beside = Txn::new()
                 .when(number_key.as_str(), expected)
-                .put(number_key.as_str(), encode(&JobNumber(number), None));
+                .put(number_key.as_str(), encode(&JobNumber(number), None))
+                .and(secrets);
             let run = self.put_run(&draft, (number, stored, &plan), beside).await;
             match run {
                 Ok(executed) => return Ok(executed),
@@ -196,11 +208,17 @@ impl Service {
             }
             None => Ok(Edit::Put(run.clone()).beside(beside.clone())),
         });
-        let outcome = updated.await;
+        chaos::point("execute.before_commit");
+        let outcome = if chaos::bug("execute.answers_before_commit") {
+            updated.now_or_never().unwrap_or(Ok(Updated::Kept(None)))
+        } else {
+            updated.await
+        };
         if let Err(UpdateError::Beside { .. }) = outcome {
             self.forget_epoch();
         }
         outcome?;
+        chaos::point("execute.committed");
         self.bell.notify_one();
         Ok(match found {
             Some(run) => Executed { run, existed: true },

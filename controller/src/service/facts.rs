@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ocelot_core::id::{Epoch, RunId};
 use ocelot_domain::placement::{GroupName, GroupRecord, Holder, SlotClaim};
 use ocelot_domain::task::{Require, Step, Write};
+use ocelot_proto::kit::chaos;
 
 use crate::records::{Stage, Stored};
 use crate::store::codec::encode;
@@ -49,7 +50,7 @@ impl Facts {
         self.known.insert(key, fact);
     }
 
-    fn fact(&self, key: &str) -> std::result::Result<&Fact, Obstacle> {
+    pub(crate) fn fact(&self, key: &str) -> std::result::Result<&Fact, Obstacle> {
         self.known.get(key).ok_or_else(|| Obstacle::Lacking(vec![key.to_owned()]))
     }
 }
@@ -100,8 +101,10 @@ impl<'a> Beside<'a> {
             Require::StoreEpoch(epoch) if *epoch == self.epoch.0 => (Key::Epoch, Expected::At(self.epoch.1)),
             Require::StoreEpoch(_) => return Err(Obstacle::OtherEpoch),
             Require::RunActive(run) => return self.run_active(*run),
+            Require::SessionPresent(_) if chaos::bug("offer.ignores_session") => return Ok(()),
             Require::SessionPresent(session) => (Key::Session(*session), Expected::Present),
             Require::SessionAbsent(session) => (Key::Session(*session), Expected::Absent),
+            Require::ExecutorEpochAt { .. } if chaos::bug("lost.ignores_epoch") => return Ok(()),
             Require::ExecutorEpochAt { executor, revision } => {
                 let expected = match i64::try_from(revision.0) {
                     Ok(0) | Err(_) => Expected::Absent,

@@ -34,10 +34,10 @@ impl Service {
                         Ok(
                             Key::Epoch
                             | Key::Job(_)
+                            | Key::Progress(..)
                             | Key::JobNumber(_)
                             | Key::Project { .. }
                             | Key::ExecutorName(_)
-                            | Key::Registration(_)
                             | Key::Controller(_)
                             | Key::Token(_)
                             | Key::Secret(_)
@@ -95,8 +95,11 @@ impl Service {
             let (fleet, sessions): (Vec<_>, Vec<_>) = both.unzip();
             (fleet.into_iter().collect(), sessions.into_iter().flatten().collect())
         });
-        let mut board = self.board();
-        (board.fleet, board.sessions) = (fleet, sessions);
+        {
+            let mut board = self.board();
+            (board.fleet, board.sessions) = (fleet, sessions);
+        }
+        self.end_sessions();
     }
 
     pub(super) fn take_in_group(&self, written: &str) {
@@ -128,6 +131,7 @@ impl Service {
                 continue;
             };
             let Some(task) = stored.task() else { continue };
+            self.note_lost_logs(task);
             let run_of = match (&run, &plan) {
                 (Some((accepted, record)), Some(plan)) => Some(RunOf { record, plan, accepted: *accepted }),
                 (Some(_) | None, _) => None,
@@ -135,6 +139,35 @@ impl Service {
             let news = self.board().task(task, revision, run_of.as_ref(), now);
             news.iter().for_each(|session| self.waiters.wake(session));
         }
+    }
+
+    /// Notes attempts that nobody will complete, if the live end of their log is here.
+    fn note_lost_logs(&self, task: &Task) {
+        let lost = task.ended.iter().filter(|ended| ended.completion.is_none());
+        for ended in lost {
+            let attempt = AttemptRef { task: task.id, attempt: ended.attempt, epoch: task.epoch };
+            if self.log_holder(&attempt).as_deref() == Some(&self.name) {
+                self.memory().lost_logs.insert(attempt);
+            }
+        }
+    }
+
+    /// Ends the logs of attempts that were taken from their executors; returns how many.
+    pub(crate) async fn end_lost_logs(&self) -> super::Result<usize> {
+        let lost = std::mem::take(&mut self.memory().lost_logs);
+        let (mut ended, mut failed) = (0, None);
+        for attempt in lost {
+            match self.parts.logs.lost(&attempt).await {
+                Ok(()) => ended += 1,
+                Err(error) => {
+                    if error.is_retryable() {
+                        self.memory().lost_logs.insert(attempt);
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(ended), Err)
     }
 
     /// Returns the tasks of a run that the view knows.

@@ -10,6 +10,8 @@ use ocelot_core::plan::Class;
 use ocelot_domain::task::state::{Session, Task};
 use ocelot_domain::task::{Holding, Timing, holding};
 
+use ocelot_proto::kit::chaos;
+
 use super::error::{Error, Result};
 use super::follow::known;
 use super::{AttemptRef, Directive, HELD_MAX, Held, LogOffsets, Service};
@@ -68,6 +70,7 @@ impl Service {
                 Holding::Cancelling { .. } => directives.push(Directive::Cancel(*attempt)),
             }
             match task.policy.class {
+                Class::Exclusive if chaos::bug("session.vouches_from_memory") => vouched.push(*attempt),
                 Class::Exclusive => exclusive.push((*attempt, revision)),
                 Class::Normal | Class::Once => vouched.push(*attempt),
             }

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use ocelot_core::id::{ExecutorId, SessionId};
 use ocelot_domain::task::Wait;
 use ocelot_domain::task::event::HeldList;
@@ -12,6 +14,8 @@ use ocelot_domain::task::timing::QUARANTINE_AFTER;
 
 use super::poll::Topic;
 use super::{AttemptRef, Service};
+use crate::records::Digest;
+use crate::store::Revision;
 
 const ENTRIES_MAX: usize = 100_000;
 /// How long an executor may take to confirm a kill before it gets no more offers.
@@ -31,9 +35,22 @@ pub(super) struct Memory {
     /// What each session was told, and when.
     pub(super) told: BTreeMap<(SessionId, Topic), Duration>,
     pub(super) told_to_drain: BTreeSet<SessionId>,
+    /// Attempts that were taken from their executors, whose logs are to be ended here.
+    pub(super) lost_logs: BTreeSet<AttemptRef>,
     pub(super) incomplete_logs: BTreeMap<AttemptRef, Duration>,
+    /// Sessions that were let in here: what hangs on them ends when they do.
+    pub(super) admitted: BTreeMap<ExecutorId, Admitted>,
     /// Sessions that no longer count and were told so.
     pub(super) told_fenced: BTreeMap<SessionId, Duration>,
+}
+
+/// A session that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) token: Digest,
+    /// The revision that said so.
+    pub(super) seen: Revision,
+    pub(super) ended: CancellationToken,
 }
 
 /// Answers that carried an offer.

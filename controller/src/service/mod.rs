@@ -18,21 +18,25 @@ mod fleet;
 mod follow;
 mod heartbeat;
 mod jobs;
+mod log_ends;
 pub mod logs;
 mod memory;
 mod parts;
 mod plans;
 mod poll;
+mod progress;
 mod query;
 mod register;
 mod retry;
+mod secrets;
 mod session;
+mod signature;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub(crate) mod transition;
 mod why;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -52,12 +56,16 @@ pub use execute::{ExecuteRequest, Executed};
 pub use executors::Known;
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
 pub use jobs::{JobPage, Seen};
+pub use log_ends::AskService;
 pub use parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Parts, Plans, Unguessable, Verify};
 pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
+pub use secrets::SealKey;
+pub(crate) use secrets::secrets_of;
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
+pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::records::Stored;
@@ -102,6 +110,8 @@ pub struct Service {
     memory: Mutex<memory::Memory>,
     lanes: execute::Lanes,
     plans: plans::PlanCache,
+    url: OnceLock<String>,
+    seal: OnceLock<secrets::SealKey>,
 }
 
 impl Service {
@@ -124,9 +134,17 @@ impl Service {
             memory: Mutex::default(),
             lanes: execute::Lanes::default(),
             plans: plans::PlanCache::default(),
+            url: OnceLock::new(),
+            seal: OnceLock::new(),
             parts,
         };
         (Arc::new(service), follower)
+    }
+
+    /// Tells where people find this fleet, without a `/` at the end: tasks get their run's address
+    /// from it. The first word counts.
+    pub fn set_url(&self, base: &str) {
+        self.url.get_or_init(|| base.trim_end_matches('/').to_owned());
     }
 
     /// Returns the store's epoch with the revision that a transaction compares.

@@ -76,6 +76,11 @@ pub trait LogEnds: fmt::Debug + Send + Sync {
     /// Ends the log at what is here, with a recorded loss; an ended log stays as it is.
     async fn give_up(&self, attempt: &AttemptRef, at: u64, why: &str) -> Result<LogEnd>;
 
+    /// Ends the log of an attempt that was taken from its executor.
+    async fn lost(&self, _attempt: &AttemptRef) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns how far the logs of these attempts are safe, of those that are known.
     async fn offsets(&self, attempts: &[AttemptRef]) -> Vec<LogOffsets>;
 }

@@ -13,6 +13,8 @@ use ocelot_domain::task::state::{JournalSequence, Session, Task, TaskState};
 use ocelot_domain::task::timing::POLL;
 use ocelot_domain::task::{Holding, Wait, holding, timing};
 
+use ocelot_proto::kit::chaos;
+
 use super::error::{Error, Result};
 use super::follow::known;
 use super::memory::{self, Delivered, Missed};
@@ -148,8 +150,15 @@ impl Service {
                 TaskState::Waiting { .. } | TaskState::Queued { .. } | TaskState::Finished { .. } => None,
             };
             let Some(event) = event else { continue };
+            let is_lost = matches!(event, Event::Missing { served: Some(_), .. });
+            if is_lost {
+                chaos::point("lost.before_commit");
+            }
             match self.transition(task.id, event).await {
                 Ok(done) => {
+                    if is_lost {
+                        chaos::point("lost.committed");
+                    }
                     tracing::info!(task.id = %task.id, attempt = %attempt.attempt, "taken from its executor");
                     if let Some(revision) = done.written {
                         // So that this very answer does not offer it again as it was.
@@ -242,6 +251,9 @@ impl Service {
                 None => continue,
             };
             if pace.may_say(self, Topic::Directive(directive.clone()), DIRECTIVE_AGAIN) {
+                if let Directive::Cancel(_) = directive {
+                    chaos::point("cancel.passed_on");
+                }
                 answer.directives.push(directive);
             }
         }
@@ -310,9 +322,12 @@ impl Service {
             ("OCELOT_TASK", task.id.to_string()),
             ("OCELOT_TASK_NAME", planned.name.clone()),
             ("OCELOT_ATTEMPT", attempt.attempt.to_string()),
+            ("OCELOT_TRIGGER", run.trigger.kind.name().to_owned()),
             ("OCELOT_TRIGGERED_BY", run.trigger.by.0.clone()),
         ];
-        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let url = self.url.get().map(|base| ("OCELOT_RUN_URL", format!("{base}/runs/{}", run.id)));
+        let env = env.into_iter().chain(url);
+        let env = env.map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Some(OfferedTask { attempt, plan_digest: Digest::of(&bytes), plan: bytes, env }))
     }
 

@@ -1,9 +1,10 @@
 //! Register: a machine becomes an executor, once, with a token that an operator made.
 //!
 //! The executor's id is derived from its public key, so a repeat after a lost answer finds the same
-//! executor although the token is used up. A token's time is a lease: no clock is compared.
+//! executor although the token is used up.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ocelot_core::id::ExecutorId;
@@ -11,12 +12,11 @@ use ocelot_domain::outcome::Actor;
 
 use super::Service;
 use super::error::{Error, Result, What};
-use super::jobs::settled;
-use crate::records::{Digest, ExecutorRecord, Machine, NameOf, RegistrationToken};
+use crate::auth::{self, Kind, Redeemed, RegistrationTokens, Token};
+use crate::records::{Digest, ExecutorRecord, Machine, NameOf};
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
-use crate::store::update::{Edit, UpdateError};
-use crate::store::{Expected, LeaseId, Txn};
+use crate::store::{Expected, Txn};
 
 const SLOTS_MAX: u32 = 1000;
 const LABELS_MAX: usize = 64;
@@ -57,56 +57,58 @@ pub struct Registered {
 }
 
 impl Service {
-    /// Makes a registration token; its secret is told this once.
+    /// Makes a registration token; its text is told this once.
     pub async fn make_registration_token(&self, new: NewRegistrationToken) -> Result<String> {
-        let secret = hex(&self.random::<32>());
-        let digest = Digest::of(secret.as_bytes());
         let NewRegistrationToken { labels, uses, valid_for, by } = new;
         if let Some(label) = labels.iter().find(|label| !is_label(label)) {
             return Err(Error::invalid(format!("{label:?} is no label that can be granted")));
         }
-        let lease = self.store.grant(valid_for).await?;
-        let token = RegistrationToken { labels, uses_left: uses.max(1), by };
-        let key = Key::Registration(digest.to_string()).to_string();
-        let updated = self.updater.update(&key, |_: Option<RegistrationToken>| {
-            Ok::<_, Error>(Edit::PutUnder(lease.id, token.clone()))
-        });
-        settled(updated.await)?;
-        Ok(secret)
+        let new = auth::NewRegistrationToken { labels, uses, expires_in: valid_for, by: by.0 };
+        let (_, token) = self.registration_tokens().create(new, self.random()).await?;
+        Ok(token.reveal().to_owned())
     }
 
-    /// Makes an executor, and uses the token up by one.
+    /// Makes an executor, and uses the token up by one in the same transaction.
     pub async fn register(&self, request: RegisterRequest) -> Result<Registered> {
         check(&request)?;
-        let digest = Digest::of(request.token.as_bytes());
+        let token: Token = request.token.parse().map_err(|_| Error::Unauthenticated)?;
+        if token.kind() != Kind::Registration {
+            return Err(Error::Unauthenticated);
+        }
+        let digest = Digest::of(token.reveal().as_bytes());
         let id = executor_id(&request.public_key);
         if let Some(known) = self.registered(id, &digest).await? {
             return Ok(known);
         }
-        let token_key = Key::Registration(digest.to_string()).to_string();
-        let item = self.read(&token_key).await?.ok_or(Error::Unauthenticated)?;
-        let token: RegistrationToken = decode(&item.value)?;
-        let granted = grant(&request.labels, &token.labels)?;
+        let tokens = self.registration_tokens();
+        let granted = grant(&request.labels, &tokens.check(&token).await?.labels)?;
         let record = self.new_executor(&request, id, digest, granted);
-        let token = spent(&token_key, (token, item.lease), Expected::At(item.mod_revision));
-        let name_key = Key::ExecutorName(request.name.clone()).to_string();
-        let beside = token.when(name_key.as_str(), Expected::Absent).put(name_key, encode(&NameOf(id), None));
-        let key = Key::Executor(id).to_string();
-        let updated = self.updater.update(&key, |known: Option<ExecutorRecord>| match known {
-            Some(known) if known.registered_with == digest => Ok(Edit::Keep.into()),
-            Some(known) => Err(Error::AlreadyExists { what: What::Executor, name: known.name }),
-            None => Ok(Edit::Put(record.clone()).beside(beside.clone())),
-        });
-        match updated.await {
-            Ok(_) => Ok(Registered { executor: id, labels: record.labels }),
-            Err(UpdateError::Beside { found }) if matches!(found.get(1), Some(Some(_))) => {
-                Err(Error::AlreadyExists { what: What::Executor, name: request.name })
-            }
-            Err(UpdateError::Beside { .. }) => {
-                Err(Error::NotNow { why: "the token was used at this moment" })
-            }
-            Err(error) => settled(Err(error)),
+        let (key, name) =
+            (Key::Executor(id).to_string(), Key::ExecutorName(request.name.clone()).to_string());
+        let txn = Txn::new()
+            .when(key.as_str(), Expected::Absent)
+            .when(name.as_str(), Expected::Absent)
+            .put(key, encode(&record, None))
+            .put(name, encode(&NameOf(id), None));
+        match tokens.redeem(&token, &txn).await {
+            Ok(Redeemed::Committed) => Ok(Registered { executor: id, labels: record.labels }),
+            Ok(Redeemed::Refused { found }) => match self.registered(id, &digest).await? {
+                // The same machine asked twice at once.
+                Some(known) => Ok(known),
+                None => {
+                    let known = found.into_iter().next().flatten();
+                    let known = known.map(|item| decode::<ExecutorRecord>(&item.value)).transpose()?;
+                    let name = known.map_or(request.name, |known| known.name);
+                    Err(Error::AlreadyExists { what: What::Executor, name })
+                }
+            },
+            // The answer of the store, or of a twin of this call, may be lost or late.
+            Err(error) => self.registered(id, &digest).await?.ok_or_else(|| error.into()),
         }
+    }
+
+    fn registration_tokens(&self) -> RegistrationTokens {
+        RegistrationTokens::new(Arc::clone(&self.store), Arc::clone(&self.parts.clock))
     }
 
     async fn registered(&self, id: ExecutorId, token: &Digest) -> Result<Option<Registered>> {
@@ -144,16 +146,6 @@ fn executor_id(public_key: &[u8; 32]) -> ExecutorId {
     let digest = Digest::of(public_key);
     let (id, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
     ExecutorId::from_bytes(*id)
-}
-
-fn spent(key: &str, (token, lease): (RegistrationToken, Option<LeaseId>), expected: Expected) -> Txn {
-    let txn = Txn::new().when(key, expected);
-    match (token.uses_left.saturating_sub(1), lease) {
-        (0, _) | (_, None) => txn.delete(key),
-        (uses_left, Some(lease)) => {
-            txn.put_under(lease, key, encode(&RegistrationToken { uses_left, ..token }, None))
-        }
-    }
 }
 
 /// Returns the labels that are granted: all that the token has, if no others are asked for.
@@ -197,6 +189,14 @@ fn is_label(text: &str) -> bool {
     is_word(key) && is_word(value) && !OWN_LABELS.iter().any(|own| text.starts_with(own))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+impl From<auth::Error> for Error {
+    fn from(error: auth::Error) -> Self {
+        match error {
+            auth::Error::NotValid => Self::Unauthenticated,
+            auth::Error::InvalidName(_) | auth::Error::InvalidUses { .. } => Self::invalid(error),
+            auth::Error::Exists(_) | auth::Error::NotFound(_) => Self::Conflict { why: error.to_string() },
+            auth::Error::Busy => Self::NotNow { why: "the token is being changed by others" },
+            auth::Error::Store(error) => error.into(),
+        }
+    }
 }

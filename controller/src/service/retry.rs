@@ -47,7 +47,8 @@ impl Service {
             trigger: Trigger { kind: TriggerKind::Retry, by },
             retry: Some(RetryOf { run, succeeded }),
         };
-        self.accept(draft, |_| Ok((*plan).clone())).await
+        let secrets = self.secrets_of(run).await?;
+        self.accept_with_secrets(draft, |_| Ok(((*plan).clone(), secrets.clone()))).await
     }
 
     async fn succeeded(&self, run: RunId) -> Result<Vec<u32>> {

@@ -8,31 +8,33 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
 use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::Session;
 use ocelot_domain::task::{Rejected, Timing};
+use ocelot_proto::kit::chaos;
 
 use super::error::{Error, Result, What};
 use super::follow::known;
 use super::jobs::settled;
-use super::register::hex;
 use super::transition::Refused;
 use super::{AttemptRef, HELD_MAX, Held, Service, memory};
+use crate::auth::{Admitted, Denied, Kind, Sessions, Token};
 use crate::records::{Condition, Digest, ExecutorEpoch, ExecutorRecord, Machine, SessionRecord};
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
 use crate::store::update::{Edit, UpdateError};
-use crate::store::{Expected, LeaseId, Txn};
+use crate::store::{Expected, LeaseId, Revision, Txn};
 
 /// How long a challenge may be answered.
 const CHALLENGE: Duration = Duration::from_secs(30);
 const CHALLENGES_MAX: usize = 10_000;
 /// How long an older process may still be heard after it was told: what it had sent before that.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What every session token begins with.
-const PREFIX: &str = "ost_";
 
 /// What an executor signs: these words, itself, its incarnation and the challenge.
 const SIGNED: &[u8] = b"ocelot session v1";
@@ -97,6 +99,7 @@ impl Service {
         let secret: [u8; 32] = self.random();
         let fresh = SessionId::from_parts(self.timestamp().unix_ms, self.random());
         let lease = self.store.grant(timing.session_ttl()).await?;
+        chaos::point("session.before_commit");
         let opened = self.replace_session(&request, (fresh, &secret), lease.id).await;
         let session = match opened {
             Ok(session) => session,
@@ -105,13 +108,16 @@ impl Service {
                 return Err(error);
             }
         };
+        chaos::point("session.committed");
         self.note_machine(record, &request).await?;
         let keep = self.attach(session, &request.held).await?;
+        chaos::point("session.attached");
         tracing::info!(
             executor.id = %session.executor, session.id = %session.id,
             incarnation = session.incarnation.0, kept = keep.len(), "a session is open"
         );
-        Ok(OpenedSession { token: token(session, &secret), session, timing, keep })
+        let token = token(session, &secret).reveal().to_owned();
+        Ok(OpenedSession { token, session, timing, keep })
     }
 
     /// Returns the executor, if the request proves that it comes from the holder of its key.
@@ -153,7 +159,7 @@ impl Service {
                 Some(_) | None => fresh,
             };
             let session = Session { id, executor, incarnation };
-            let digest = Digest::of(token(session, secret).as_bytes());
+            let digest = digest(&token(session, secret));
             let condition = Condition::default();
             let record = SessionRecord { session, token: digest, opened_at: now, condition };
             let beside = Txn::new().when(Key::Executor(executor), Expected::Present).put_under(
@@ -221,27 +227,66 @@ impl Service {
     }
 
     /// Returns the session that a token speaks for.
+    pub async fn authenticate(&self, token: &str) -> Result<Session> {
+        let token: Token = token.parse().map_err(|_| Error::Unauthenticated)?;
+        self.recognise(&token).await.map(|(session, ..)| session)
+    }
+
+    /// Returns the session that a token speaks for, the token's digest, and the revision where both
+    /// were found.
     ///
     /// By the view if it knows the session with this token; what that is worth is decided by the
     /// transactions that follow.
-    pub async fn authenticate(&self, token: &str) -> Result<Session> {
-        let (executor, id) = parse(token).ok_or(Error::Unauthenticated)?;
-        let digest = Digest::of(token.as_bytes());
+    async fn recognise(&self, token: &Token) -> Result<(Session, Digest, Revision)> {
+        let Kind::Session { executor, session: id } = token.kind() else {
+            return Err(Error::Unauthenticated);
+        };
+        let digest = digest(token);
         let in_view = known(self.view.get(&Key::Session(id).to_string()).as_ref());
-        if let Some(record) = in_view.as_ref().and_then(|(_, stored)| stored.session())
+        if let Some((revision, record)) =
+            in_view.as_ref().and_then(|(revision, stored)| Some((*revision, stored.session()?)))
             && record.token == digest
         {
-            return Ok(record.session);
+            return Ok((record.session, digest, revision));
         }
         let item = self.read(&Key::ExecutorEpoch(executor).to_string()).await?;
-        let epoch: ExecutorEpoch = decode(&item.ok_or(Error::Unauthenticated)?.value)?;
+        let item = item.ok_or(Error::Unauthenticated)?;
+        let epoch: ExecutorEpoch = decode(&item.value)?;
         if epoch.session.id == id && epoch.token == digest {
-            return Ok(epoch.session);
+            return Ok((epoch.session, digest, item.mod_revision));
         }
-        if epoch.past.iter().any(|past| past.token == digest) {
-            return Err(self.heard_again(executor, id).await);
+        match epoch.past.iter().find(|past| past.token == digest) {
+            // The same process has a newer token: what it sent before that is no clone's.
+            Some(past) if past.session == epoch.session.id => Err(Error::Unauthenticated),
+            Some(_) => Err(self.heard_again(executor, id).await),
+            None => Err(Error::Unauthenticated),
         }
-        Err(Error::Unauthenticated)
+    }
+
+    /// Ends what hangs on sessions that the view says do not count any more.
+    pub(super) fn end_sessions(&self) {
+        let mut ended = Vec::new();
+        let applied = self.view.applied();
+        self.memory().admitted.retain(|executor, admitted| {
+            let Some((revision, stored)) =
+                known(self.view.get(&Key::ExecutorEpoch(*executor).to_string()).as_ref())
+            else {
+                // Gone with its executor, unless the view is not that far yet.
+                if applied < admitted.seen {
+                    return true;
+                }
+                ended.push(admitted.ended.clone());
+                return false;
+            };
+            let counts = stored.epoch().is_some_and(|epoch| epoch.token == admitted.token);
+            // A view behind what was read says nothing.
+            if counts || revision < admitted.seen {
+                return true;
+            }
+            ended.push(admitted.ended.clone());
+            false
+        });
+        ended.iter().for_each(CancellationToken::cancel);
     }
 
     /// Answers a process that no longer counts: once it was told so, it must be silent, or it is a
@@ -268,16 +313,44 @@ impl Service {
     }
 }
 
-fn token(session: Session, secret: &[u8; 32]) -> String {
-    let ids = [*session.executor.as_bytes(), *session.id.as_bytes()].concat();
-    format!("{PREFIX}{}{}", hex(&ids), hex(secret))
+fn token(session: Session, secret: &[u8; 32]) -> Token {
+    Token::new(Kind::Session { executor: session.executor, session: session.id }, *secret)
 }
 
-/// Reads whose token it says it is.
-fn parse(token: &str) -> Option<(ExecutorId, SessionId)> {
-    let digits = token.strip_prefix(PREFIX).filter(|digits| digits.len() == 128 && digits.is_ascii())?;
-    let bytes: Vec<u8> =
-        (0..32).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()).collect::<Option<_>>()?;
-    let (executor, session) = bytes.split_first_chunk::<16>()?;
-    Some((ExecutorId::from_bytes(*executor), SessionId::from_bytes(session.try_into().ok()?)))
+fn digest(token: &Token) -> Digest {
+    Digest::of(token.reveal().as_bytes())
+}
+
+#[async_trait]
+impl Sessions for Service {
+    async fn session(&self, token: &Token) -> std::result::Result<Admitted, Denied> {
+        let (found, digest, seen) = self.recognise(token).await.map_err(|error| match error {
+            Error::Fenced => Denied::Fenced,
+            Error::Store(error) => Denied::Unavailable(error),
+            Error::NotFound { .. }
+            | Error::Invalid { .. }
+            | Error::AlreadyExists { .. }
+            | Error::Ambiguous { .. }
+            | Error::Unauthenticated
+            | Error::Conflict { .. }
+            | Error::Exhausted { .. }
+            | Error::Logs(_)
+            | Error::NotNow { .. } => Denied::Unknown,
+        })?;
+        let Session { id, executor, incarnation } = found;
+        let ended = {
+            let mut memory = self.memory();
+            match memory.admitted.get(&executor) {
+                Some(known) if known.token == digest => known.ended.clone(),
+                Some(newer) if newer.seen > seen => return Err(Denied::Unknown),
+                Some(_) | None => {
+                    let ended = CancellationToken::new();
+                    let admitted = memory::Admitted { token: digest, seen, ended: ended.clone() };
+                    memory::put(&mut memory.admitted, executor, admitted);
+                    ended
+                }
+            }
+        };
+        Ok(Admitted { session: id, executor, incarnation, ended })
+    }
 }

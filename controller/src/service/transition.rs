@@ -4,13 +4,18 @@
 //! executor. Effects only wake what would find out by itself.
 
 use ocelot_core::id::TaskId;
+use ocelot_domain::outcome::Outcome;
 use ocelot_domain::placement::{GroupName, Holder};
 use ocelot_domain::task::event::Event;
+use ocelot_domain::task::state::TaskState;
 use ocelot_domain::task::{Effect, Rejected, Require, Step, Task, step};
+
+use ocelot_proto::kit::chaos;
 
 use super::Service;
 use super::error::{Error, Result, What};
 use super::facts::{Beside, Facts, Obstacle, group_key};
+use super::follow::known;
 use crate::store::keys::Key;
 use crate::store::update::{Edit, UpdateError, Updated};
 use crate::store::{Compare, Expected, KeyValue, RangeRequest, Revision, Txn, Verdict};
@@ -43,7 +48,6 @@ pub(crate) enum Refused {
 
 enum Halt {
     Absent,
-    Undecided,
     Rejected(Rejected),
     Obstacle(Obstacle),
 }
@@ -73,18 +77,19 @@ impl Service {
         id: TaskId,
         event: Event,
     ) -> std::result::Result<Transition, Refused> {
-        let done = self.transition_if(id, |_| Some(event.clone())).await?;
-        done.ok_or(Refused::NotNow("nothing was decided"))
+        self.transition_with(id, event, |_, _, _| Ok(Txn::new())).await
     }
 
-    /// Lets happen to a task what `decide` says about its record; none if that is nothing.
-    pub(crate) async fn transition_if(
+    /// Lets an event happen to a task, and writes in the same transaction what `also` says.
+    pub(crate) async fn transition_with(
         &self,
         id: TaskId,
-        decide: impl Fn(&Task) -> Option<Event> + Send + Sync,
-    ) -> std::result::Result<Option<Transition>, Refused> {
+        event: Event,
+        also: impl Fn(&Facts, &Task, &Step) -> std::result::Result<Txn, Obstacle> + Send + Sync,
+    ) -> std::result::Result<Transition, Refused> {
         let key = Key::Task(id).to_string();
         let mut facts = Facts::default();
+        let mut is_view_stale = false;
         for _ in 0..ROUNDS {
             let epoch = self.epoch().await.map_err(Refused::Failed)?;
             let mut decided: Option<(Task, Step)> = None;
@@ -92,11 +97,18 @@ impl Service {
             let now = self.timestamp();
             let updated = self.updater.update(&key, |task: Option<Task>| {
                 let task = task.ok_or(Halt::Absent)?;
-                let event = decide(&task).ok_or(Halt::Undecided)?;
-                let step = step(&task, event, now).map_err(Halt::Rejected)?;
+                let mut step = step(&task, event.clone(), now).map_err(Halt::Rejected)?;
+                if let (
+                    true,
+                    TaskState::Finished { outcome: Outcome::Cancelled { result: Some(result), .. } },
+                ) = (chaos::bug("cancel.loses_to_complete"), &step.next.state)
+                {
+                    step.next.state = TaskState::Finished { outcome: (**result).clone() };
+                }
                 let mut beside = Beside::new(&facts, epoch);
                 beside.add(&step, &[]).map_err(Halt::Obstacle)?;
-                let beside = beside.into_txn();
+                let more = also(&facts, &task, &step).map_err(Halt::Obstacle)?;
+                let beside = beside.into_txn().and(more);
                 compared = beside.compares().to_vec();
                 let edit = if step.next == task { Edit::Keep } else { Edit::Put(step.next.clone()) };
                 decided = Some((task, step));
@@ -110,13 +122,14 @@ impl Service {
                     };
                     let (before, step) = decided.ok_or(Refused::NotNow("nothing was decided"))?;
                     self.carry_out(&step);
-                    return Ok(Some(Transition { before, after: step.next, written }));
+                    return Ok(Transition { before, after: step.next, written });
                 }
                 Err(UpdateError::Rejected(halt)) => match halt {
                     Halt::Absent => return Err(Refused::Absent),
-                    Halt::Undecided => return Ok(None),
                     Halt::Rejected(rejected) => return Err(Refused::Rejected(rejected)),
-                    Halt::Obstacle(Obstacle::Lacking(keys)) => self.learn(&mut facts, keys).await?,
+                    Halt::Obstacle(Obstacle::Lacking(keys)) => {
+                        self.learn(&mut facts, keys, is_view_stale).await?;
+                    }
                     Halt::Obstacle(Obstacle::OtherEpoch) => self.forget_epoch(),
                     Halt::Obstacle(Obstacle::RunNotActive) => {
                         return Err(Refused::NotNow("the run is not active"));
@@ -128,6 +141,7 @@ impl Service {
                 Err(UpdateError::Beside { found }) => {
                     judge(&compared, &found, decided.as_ref().map(|(_, step)| step))?;
                     facts = Facts::default();
+                    is_view_stale = true;
                     self.forget_epoch();
                 }
                 Err(UpdateError::Contended { .. }) => return Err(Refused::NotNow("the record is contended")),
@@ -137,8 +151,20 @@ impl Service {
         Err(Refused::NotNow("what it depends on keeps changing"))
     }
 
-    async fn learn(&self, facts: &mut Facts, keys: Vec<String>) -> std::result::Result<(), Refused> {
+    async fn learn(
+        &self,
+        facts: &mut Facts,
+        keys: Vec<String>,
+        is_view_stale: bool,
+    ) -> std::result::Result<(), Refused> {
         for key in keys {
+            // Nothing is refused for what an attempt went through, so the view will do: it is compared.
+            if let (Ok(Key::Progress(..)), false, Some(fact)) =
+                (key.parse(), is_view_stale, known(self.view.get(&key).as_ref()))
+            {
+                facts.note(key, Some(fact));
+                continue;
+            }
             let item = self.read(&key).await.map_err(Refused::Failed)?;
             facts.learn(key, item.as_ref()).map_err(|error| Refused::Failed(error.into()))?;
         }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
+use ocelot_core::id::{Attempt, ExecutorId, RunId, SessionId, TaskId};
 
 /// What every key begins with.
 pub const ROOT: &str = "/ocelot/v1/";
@@ -25,14 +25,14 @@ pub enum Key {
     },
     Run(RunId),
     Task(TaskId),
+    /// What one attempt of a task goes through.
+    Progress(TaskId, Attempt),
     /// The registration of an executor.
     Executor(ExecutorId),
     /// The incarnation and session of an executor that count now.
     ExecutorEpoch(ExecutorId),
     /// Which executor has a name; makes names unique.
     ExecutorName(String),
-    /// A registration token, by the digest of its secret; under a lease as long as it is valid.
-    Registration(String),
     /// The only key under an executor's lease.
     Session(SessionId),
     Controller(String),
@@ -56,10 +56,11 @@ pub enum Folder {
     Runs,
     Tasks,
     TasksOf(RunId),
+    Progress,
+    ProgressOf(RunId),
     Executors,
     ExecutorNames,
     JobNumbers,
-    Registrations,
     Sessions,
     Controllers,
     Groups,
@@ -82,13 +83,15 @@ impl fmt::Display for Key {
             Self::Job(name) => write!(f, "{}{}", Folder::Jobs, Escaped(name)),
             Self::JobNumber(name) => write!(f, "{}{}", Folder::JobNumbers, Escaped(name)),
             Self::ExecutorName(name) => write!(f, "{}{}", Folder::ExecutorNames, Escaped(name)),
-            Self::Registration(digest) => write!(f, "{}{}", Folder::Registrations, Escaped(digest)),
             Self::Project { owner, name } => {
                 write!(f, "{}{}/{}", Folder::Projects, Escaped(owner), Escaped(name))
             }
             Self::Run(run) => write!(f, "{}{run}", Folder::Runs),
             // Ten digits hold every index, so that tasks sort in the order of their plan.
             Self::Task(TaskId { run, index }) => write!(f, "{}{index:010}", Folder::TasksOf(*run)),
+            Self::Progress(TaskId { run, index }, attempt) => {
+                write!(f, "{}{index:010}/{:010}", Folder::ProgressOf(*run), attempt.number())
+            }
             Self::Executor(id) => write!(f, "{}{id}", Folder::Executors),
             Self::ExecutorEpoch(id) => write!(f, "{}{id}/epoch", Folder::Executors),
             Self::Session(id) => write!(f, "{}{id}", Folder::Sessions),
@@ -112,10 +115,11 @@ impl fmt::Display for Folder {
             Self::Runs => f.write_str("runs/"),
             Self::Tasks => f.write_str("tasks/"),
             Self::TasksOf(run) => write!(f, "tasks/{run}/"),
+            Self::Progress => f.write_str("progress/"),
+            Self::ProgressOf(run) => write!(f, "progress/{run}/"),
             Self::Executors => f.write_str("executors/"),
             Self::ExecutorNames => f.write_str("executor-names/"),
             Self::JobNumbers => f.write_str("job-numbers/"),
-            Self::Registrations => f.write_str("registrations/"),
             Self::Sessions => f.write_str("sessions/"),
             Self::Controllers => f.write_str("controllers/"),
             Self::Groups => f.write_str("groups/"),
@@ -156,10 +160,13 @@ fn parse(text: &str) -> Option<Key> {
         ["jobs", name] => Key::Job(unescape(name)?),
         ["job-numbers", name] => Key::JobNumber(unescape(name)?),
         ["executor-names", name] => Key::ExecutorName(unescape(name)?),
-        ["registrations", digest] => Key::Registration(unescape(digest)?),
         ["projects", owner, name] => Key::Project { owner: unescape(owner)?, name: unescape(name)? },
         ["runs", run] => Key::Run(run.parse().ok()?),
         ["tasks", run, index] => Key::Task(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }),
+        ["progress", run, index, attempt] => Key::Progress(
+            TaskId { run: run.parse().ok()?, index: index.parse().ok()? },
+            Attempt::new(attempt.parse().ok()?)?,
+        ),
         ["executors", id] => Key::Executor(id.parse().ok()?),
         ["executors", id, "epoch"] => Key::ExecutorEpoch(id.parse().ok()?),
         ["sessions", id] => Key::Session(id.parse().ok()?),
@@ -220,10 +227,13 @@ mod tests {
             name().prop_map(Key::Job),
             name().prop_map(Key::JobNumber),
             name().prop_map(Key::ExecutorName),
-            name().prop_map(Key::Registration),
             (name(), name()).prop_map(|(owner, name)| Key::Project { owner, name }),
             run().prop_map(Key::Run),
             (run(), any::<u32>()).prop_map(|(run, index)| Key::Task(TaskId { run, index })),
+            (run(), any::<u32>(), 1..u32::MAX).prop_map(|(run, index, attempt)| Key::Progress(
+                TaskId { run, index },
+                Attempt::new(attempt).unwrap()
+            )),
             any::<[u8; 16]>().prop_map(|bytes| Key::Executor(ExecutorId::from_bytes(bytes))),
             any::<[u8; 16]>().prop_map(|bytes| Key::ExecutorEpoch(ExecutorId::from_bytes(bytes))),
             any::<[u8; 16]>().prop_map(|bytes| Key::Session(SessionId::from_bytes(bytes))),

@@ -92,6 +92,14 @@ impl Txn {
         self
     }
 
+    /// Adds all that another one compares and does.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.compares.extend(other.compares);
+        self.ops.extend(other.ops);
+        self
+    }
+
     pub fn compares(&self) -> &[Compare] {
         &self.compares
     }

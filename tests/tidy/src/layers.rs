@@ -30,6 +30,10 @@ fn a_lower_module_never_names_a_higher_one() {
     let mut wrong = Vec::new();
     for source in files(".rs") {
         let Some(inside) = source.path.strip_prefix("controller/src/") else { continue };
+        // A test of one layer may run with the others in place.
+        if inside.contains("/tests/") {
+            continue;
+        }
         let module = inside.split(['/', '.']).next().unwrap_or_default();
         let Some(row) = CONTROLLER.iter().position(|row| row.contains(&module)) else { continue };
         for (number, line) in source.code() {

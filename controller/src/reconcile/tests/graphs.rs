@@ -209,3 +209,29 @@ async fn a_task_that_needs_a_persons_consent_waits_for_it_and_no_longer_than_it_
     controller.pass(61).await;
     assert_eq!(controller.ended(forgotten).await, RunOutcome::Skipped);
 }
+
+#[tokio::test]
+async fn a_newer_member_of_a_group_ends_an_older_one_if_its_plan_says_so() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 4).await;
+    let grouped = |cancel| {
+        let concurrency = Some(Concurrency { cancel, ..group(1) });
+        Plan { concurrency, ..one(task("deploy")) }
+    };
+    let first = controller.execute_plan(1, grouped(Supersede::Never)).await;
+    let running = executor.take(&controller).await;
+    let second = controller.execute_plan(2, grouped(Supersede::Never)).await;
+    let third = controller.execute_plan(3, grouped(Supersede::Waiting)).await;
+    assert_eq!(controller.ended(second).await, RunOutcome::Cancelled, "it waited");
+    assert_eq!(controller.task(first, 0).await.state.name(), "Running", "it did not wait");
+    let fourth = controller.execute_plan(4, grouped(Supersede::Running)).await;
+    assert_eq!(controller.ended(third).await, RunOutcome::Cancelled);
+    controller.until(first, 0, |state| matches!(state, TaskState::Cancelling { .. })).await;
+    executor.complete(&controller, running, failed()).await.unwrap();
+    assert_eq!(controller.ended(first).await, RunOutcome::Cancelled);
+    let newest = executor.take(&controller).await;
+    assert_eq!(newest.task.run, fourth);
+    executor.succeed(&controller, newest).await;
+    assert_eq!(controller.ended(fourth).await, RunOutcome::Succeeded);
+}

@@ -390,6 +390,7 @@ async fn quiet(controller: &Controller) {
 
 pub(super) fn completion(attempt: AttemptRef, result: Report) -> CompleteRequest {
     CompleteRequest {
+        told: None,
         attempt,
         completion: CompletionId(u128::from(attempt.attempt.number())),
         result,

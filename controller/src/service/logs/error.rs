@@ -38,6 +38,26 @@ pub enum Error {
     Unconfirmed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl Error {
+    /// Tells whether the same call may go through later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::TooManyOpen { .. }
+            | Self::Full(_)
+            | Self::Disk(_)
+            | Self::Failed(_)
+            | Self::Home(_)
+            | Self::Unconfirmed(_) => true,
+            Self::TooLong { .. }
+            | Self::Damaged
+            | Self::NoFrame { .. }
+            | Self::NotFound(_)
+            | Self::Corrupt(..)
+            | Self::Contradicted(_) => false,
+        }
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ocelot_core::frame::{Decoder, Offset};
+use ocelot_proto::kit::chaos;
 use sha2::Digest as _;
 use tokio::sync::watch;
 
@@ -215,7 +216,10 @@ impl Log {
             }
         };
         match file.sync() {
-            Ok(()) => self.publish(|progress| progress.received = progress.received.max(whole)),
+            Ok(()) => {
+                chaos::point("log.synced");
+                self.publish(|progress| progress.received = progress.received.max(whole));
+            }
             Err(error) => self.fail(&mut self.inner(), &error),
         }
     }
@@ -283,7 +287,12 @@ impl Log {
         let wake = !std::mem::replace(&mut inner.waits_for_sync, true);
         let visible = inner.frames.offset().0;
         if visible != before {
-            self.publish(|progress| progress.visible = visible);
+            self.publish(|progress| {
+                progress.visible = visible;
+                if chaos::bug("log.acknowledges_unsynced") {
+                    progress.received = visible;
+                }
+            });
         }
         Ok(Taken::New { bytes: new.len(), wake })
     }

@@ -28,7 +28,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ocelot_core::id::SessionId;
+use ocelot_domain::task::state::Session;
+use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use tokio::time::Instant;
@@ -61,7 +62,7 @@ pub trait Holders: fmt::Debug + Send + Sync {
     async fn holds(
         &self,
         log: LogId,
-        session: SessionId,
+        session: Session,
     ) -> std::result::Result<bool, Box<dyn std::error::Error + Send + Sync>>;
 }
 
@@ -135,7 +136,7 @@ impl Logs {
     }
 
     /// Takes a piece from the session that holds the attempt.
-    pub async fn append(&self, session: SessionId, id: LogId, sent: Sent) -> Result<Answer> {
+    pub async fn append(&self, session: Session, id: LogId, sent: Sent) -> Result<Answer> {
         if sent.bytes.len() > PIECE_BYTES_MAX {
             return Err(Error::TooLong { bytes: sent.bytes.len() });
         }
@@ -190,6 +191,11 @@ impl Logs {
         Ok(self.ensure_open(id).await?.log.progress())
     }
 
+    /// Returns how far the log is, if it is open here.
+    pub fn progress_at_hand(&self, id: LogId) -> Option<Progress> {
+        self.open_logs().at_hand(&id).map(|open| open.log.progress())
+    }
+
     /// Follows how far the log is: what an executor is told while it sends.
     pub async fn follow(&self, id: LogId) -> Result<tokio::sync::watch::Receiver<Progress>> {
         Ok(self.ensure_open(id).await?.log.follow())
@@ -230,6 +236,7 @@ impl Logs {
         blocking(move || {
             let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
             let taken = log.append(&piece, unix_us)?;
+            chaos::point("log.appended");
             // Not after the wait for this: who sent the piece may be gone by then.
             if let Taken::New { bytes, wake } = taken {
                 syncer.note(bytes, wake.then_some(log));
@@ -239,9 +246,9 @@ impl Logs {
         .await
     }
 
-    async fn is_held(&self, open: &OpenLog, session: SessionId) -> Result<bool> {
+    async fn is_held(&self, open: &OpenLog, session: Session) -> Result<bool> {
         let asked = self.clock.monotonic();
-        let fresh = |(holder, at): (SessionId, Instant)| holder == session && asked - at < CONFIRMED_FOR;
+        let fresh = |(holder, at): (Session, Instant)| holder == session && asked - at < CONFIRMED_FOR;
         if open.confirmed().is_some_and(fresh) {
             return Ok(true);
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use ocelot_core::id::SessionId;
+use ocelot_domain::task::state::Session;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -24,13 +24,13 @@ pub(super) struct Open {
 #[derive(Debug, Clone)]
 pub(super) struct OpenLog {
     pub(super) log: Arc<Log>,
-    confirmed: Arc<Mutex<Option<(SessionId, Instant)>>>,
+    confirmed: Arc<Mutex<Option<(Session, Instant)>>>,
     /// When the oldest byte was received that is not in the home of bytes.
     unshipped_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl OpenLog {
-    pub(super) fn confirmed(&self) -> Option<(SessionId, Instant)> {
+    pub(super) fn confirmed(&self) -> Option<(Session, Instant)> {
         *self.confirmed.lock().expect(UNPOISONED)
     }
 
@@ -41,7 +41,7 @@ impl OpenLog {
         *since
     }
 
-    pub(super) fn confirm(&self, holder: Option<(SessionId, Instant)>) {
+    pub(super) fn confirm(&self, holder: Option<(Session, Instant)>) {
         *self.confirmed.lock().expect(UNPOISONED) = holder;
     }
 }
@@ -75,6 +75,11 @@ impl Open {
     /// Returns every log that is open by now.
     pub(super) fn all(&self) -> Vec<OpenLog> {
         self.logs.values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// Returns a log that is open by now.
+    pub(super) fn at_hand(&self, id: &LogId) -> Option<OpenLog> {
+        self.logs.get(id)?.get().cloned()
     }
 
     pub(super) fn forget(&mut self, id: &LogId) {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use ocelot_proto::kit::chaos;
+
 use crate::bytes::{Entry, Error as HomeError, Home, Name, Put};
 use crate::store::codec;
 
@@ -127,6 +129,7 @@ async fn ship_chunk(home: &dyn Home, log: &Arc<Log>, offset: u64, length: u64) -
         tracing::error!(log = %log.id(), offset, "the home of bytes contradicts the log of {}", log.id());
         return Err(Error::Contradicted(log.id()));
     }
+    chaos::point("log.shipped");
     log.shipped(offset + both as u64);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use ocelot_core::frame::{self, Body, Decoder, Frame, Mark};
-use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
+use ocelot_core::id::{Attempt, Epoch, ExecutorId, Incarnation, RunId, SessionId, TaskId};
 use ocelot_proto::kit::clock::SystemClock;
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -26,14 +26,22 @@ impl Holders for OneHolder {
     async fn holds(
         &self,
         _log: LogId,
-        session: SessionId,
+        session: Session,
     ) -> std::result::Result<bool, Box<dyn std::error::Error + Send + Sync>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         Ok(session == SESSION && !self.gone.load(Ordering::SeqCst))
     }
 }
 
-const SESSION: SessionId = SessionId::from_bytes([1; 16]);
+const SESSION: Session = session(1);
+
+const fn session(number: u8) -> Session {
+    Session {
+        id: SessionId::from_bytes([number; 16]),
+        executor: ExecutorId::from_bytes([number; 16]),
+        incarnation: Incarnation(1),
+    }
+}
 
 struct Bench {
     logs: Arc<Logs>,
@@ -313,7 +321,7 @@ async fn after_a_failed_sync_nothing_more_is_acknowledged_until_the_disk_is_read
 async fn only_the_session_that_holds_the_attempt_appends() {
     let bench = bench(LAZY);
     let source = source([b"first".as_slice()]);
-    let stranger = SessionId::from_bytes([2; 16]);
+    let stranger = session(2);
     let answer = bench.logs.append(stranger, id(0), sent(&source, 0, 5)).await.unwrap();
     assert_eq!(answer, Answer::Fenced);
     assert_eq!(bench.all(0).await.unwrap(), b"");

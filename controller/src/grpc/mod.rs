@@ -1,0 +1,3 @@
+//! The gRPC services: messages in and out, and nothing decided.
+
+pub mod executor;
