@@ -1,9 +1,12 @@
 //! The controller: keeps jobs, runs and executor leases, and hands work to executors.
 
 pub mod api_error;
+pub mod app;
 pub mod auth;
 pub mod bytes;
+pub mod config;
 pub mod error;
+pub mod grpc;
 pub mod reconcile;
 pub mod records;
 pub mod server;

@@ -15,7 +15,7 @@ mod token;
 
 pub use api::{Access, ApiTokens, Denied, NewApiToken};
 pub use error::{Error, Result};
-pub use gate::{Caller, Gate, Identity, Sessions};
+pub use gate::{Caller, Controllers, Gate, Identity, Sessions};
 pub use limit::{FailureLimit, TooManyFailures};
 pub use record::{ApiToken, RegistrationToken, SessionCredential, TokenValue};
 pub use registration::{NewRegistrationToken, Redeemed, RegistrationTokens};

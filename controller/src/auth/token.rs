@@ -1,4 +1,4 @@
-//! Tokens as text: `oct_api_`, `oct_reg_` or `oct_ses_`, random digits, and a checksum.
+//! Tokens as text: `oct_api_`, `oct_reg_`, `oct_ses_` or `oct_ctl_`, random digits, and a checksum.
 //!
 //! The beginning lets scanners find a leaked one; the checksum refuses typing errors and noise before
 //! the store is asked. A token is never printed by accident: only [`Token::reveal`] gives its text.
@@ -21,6 +21,8 @@ pub enum Kind {
     Registration,
     /// An executor's session; the token names it.
     Session(SessionId),
+    /// A controller that reads a log from another one.
+    Controller,
 }
 
 /// 256 random bits.
@@ -45,6 +47,7 @@ pub struct TokenHash([u8; 32]);
 const API: &str = "oct_api_";
 const REGISTRATION: &str = "oct_reg_";
 const SESSION: &str = "oct_ses_";
+const CONTROLLER: &str = "oct_ctl_";
 const CHECKSUM_DIGITS: usize = 8;
 const SECRET_DIGITS: usize = 64;
 const SESSION_DIGITS: usize = 32;
@@ -54,6 +57,7 @@ impl Token {
         let digits = match kind {
             Kind::Api => format!("{API}{}", hex(&secret)),
             Kind::Registration => format!("{REGISTRATION}{}", hex(&secret)),
+            Kind::Controller => format!("{CONTROLLER}{}", hex(&secret)),
             Kind::Session(session) => format!("{SESSION}{}{}", hex(session.as_bytes()), hex(&secret)),
         };
         let checksum = crc32c::crc32c(digits.as_bytes());
@@ -98,6 +102,7 @@ impl FromStr for Token {
         let kind = match (prefix, digits.len()) {
             (API, SECRET_DIGITS) => Kind::Api,
             (REGISTRATION, SECRET_DIGITS) => Kind::Registration,
+            (CONTROLLER, SECRET_DIGITS) => Kind::Controller,
             (SESSION, length) if length == SESSION_DIGITS + SECRET_DIGITS => {
                 let number = u128::from_str_radix(&digits[..SESSION_DIGITS], 16).map_err(|_| InvalidToken)?;
                 Kind::Session(SessionId::from_bytes(number.to_be_bytes()))
@@ -176,6 +181,7 @@ mod tests {
         prop_oneof![
             Just(Kind::Api),
             Just(Kind::Registration),
+            Just(Kind::Controller),
             any::<[u8; 16]>().prop_map(|id| Kind::Session(SessionId::from_bytes(id))),
         ]
     }

@@ -58,6 +58,7 @@ fn run_of(key: &str) -> Option<RunId> {
     match key.parse().ok()? {
         Key::Run(run) | Key::Task(TaskId { run, .. }) => Some(run),
         Key::Epoch
+        | Key::Home
         | Key::Job(_)
         | Key::JobNumber(_)
         | Key::Project { .. }

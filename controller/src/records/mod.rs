@@ -1,5 +1,6 @@
 //! What is stored beside the domain's own records: versioned types, never the messages of a wire.
 
+mod controller;
 mod digest;
 mod executor;
 mod job;
@@ -9,6 +10,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use controller::ControllerRecord;
 pub use digest::Digest;
 pub use executor::{
     Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RegistrationToken, RuntimeSupport,

@@ -9,6 +9,7 @@ mod attempt;
 mod board;
 mod cancel;
 mod complete;
+mod controllers;
 mod dispatch;
 mod error;
 mod execute;
@@ -18,6 +19,7 @@ mod fleet;
 mod follow;
 mod heartbeat;
 mod jobs;
+mod log_ends;
 pub mod logs;
 mod memory;
 mod parts;
@@ -27,6 +29,7 @@ mod query;
 mod register;
 mod retry;
 mod session;
+mod signature;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub(crate) mod transition;
@@ -45,6 +48,7 @@ use ocelot_domain::task::{Claim, Timing};
 pub use approve::Word;
 pub use cancel::{CancelRequest, Cancelled};
 pub use complete::{CompleteAnswer, CompleteRequest, ReportedLog};
+pub use controllers::Load;
 pub use error::{Error, Result, What};
 #[cfg(test)]
 pub(crate) use execute::Draft;
@@ -52,14 +56,18 @@ pub use execute::{ExecuteRequest, Executed};
 pub use executors::Known;
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
 pub use jobs::{JobPage, Seen};
+pub use log_ends::AskService;
 pub use parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Parts, Plans, Unguessable, Verify};
 pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
+pub(crate) use query::group_of;
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
+pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
+use crate::bytes::Floor;
 use crate::records::Stored;
 use crate::store::Store;
 use crate::store::keys::{Folder, Key};
@@ -102,6 +110,7 @@ pub struct Service {
     memory: Mutex<memory::Memory>,
     lanes: execute::Lanes,
     plans: plans::PlanCache,
+    floor: Floor,
 }
 
 impl Service {
@@ -124,9 +133,15 @@ impl Service {
             memory: Mutex::default(),
             lanes: execute::Lanes::default(),
             plans: plans::PlanCache::default(),
+            floor: Floor::default(),
             parts,
         };
         (Arc::new(service), follower)
+    }
+
+    /// Returns what admission heeds of the disks' room; whoever looks at the disks notes it there.
+    pub fn floor(&self) -> &Floor {
+        &self.floor
     }
 
     /// Returns the store's epoch with the revision that a transaction compares.
