@@ -37,6 +37,7 @@ use crate::server::{
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
 use crate::service::{AskService, Ed25519, Parts, Service};
 use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
 use crate::store::update::Chance;
 
 pub use settings::{EtcdSettings, InvalidSettings, Settings, StoreSettings};
@@ -61,6 +62,8 @@ pub struct Started {
     pub service: Arc<Service>,
     /// The tokens, for the same.
     pub tokens: Arc<ApiTokens>,
+    /// The logs, for the same.
+    pub logs: Arc<Logs>,
     store: Opened,
 }
 
@@ -109,14 +112,23 @@ pub enum StartError {
 impl Started {
     /// Closes the store. Call it when the tasks have ended.
     pub async fn close(self) {
-        let Self { store, service, tokens, .. } = self;
-        drop((service, tokens));
+        let Self { store, service, tokens, logs, .. } = self;
+        drop((service, tokens, logs));
         store.close().await;
     }
 }
 
 /// Starts a controller. Its tasks end when these drain.
 pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartError> {
+    start_on(None, settings, tasks).await
+}
+
+/// Starts on a store that is open already, or opens its own.
+async fn start_on(
+    given: Option<Arc<EmbeddedStore>>,
+    settings: Settings,
+    tasks: &Tasks,
+) -> Result<Started, StartError> {
     let own = Own::prepare(&settings)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let transport = own.transport(&settings, Arc::clone(&clock), tasks)?;
@@ -136,9 +148,12 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartEr
     listener.serve(routes(&joined, directory, &clock, health, tasks), Arc::clone(&clock), tasks);
     tracing::info!(%address, %url, "the controller listens on {address}");
 
-    let opened = store::open(&settings, &late, (clock.as_ref(), tasks)).await?;
+    let opened = match given {
+        Some(given) => Opened::given(given, &late),
+        None => store::open(&settings, &late, (clock.as_ref(), tasks)).await?,
+    };
     bytes::is_the_fleets(&home, late.as_ref(), (clock.as_ref(), tasks)).await?;
-    run(&joined, &settings, &home, &clock, tasks);
+    run(&joined, &settings, &home, &clock, tasks).await;
     opened.upkeep(&own.name, &clock, tasks);
     let new = NewApiToken { name: "first".into(), person: "admin".into(), expires_in: None };
     let first = joined.tokens.create_first(new, random_secret()).await?;
@@ -157,6 +172,7 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartEr
         first_token: first.map(|token| FirstToken(token.reveal().to_owned())),
         service: joined.service,
         tokens: joined.tokens,
+        logs: joined.logs,
         store: opened,
     })
 }
@@ -245,7 +261,13 @@ fn routes(
 }
 
 /// Runs what goes on in the background.
-fn run(joined: &Joined, settings: &Settings, home: &bytes::Homes, clock: &Arc<dyn Clock>, tasks: &Tasks) {
+async fn run(
+    joined: &Joined,
+    settings: &Settings,
+    home: &bytes::Homes,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) {
     joined.tokens.run(tasks);
     joined.logs.run(tasks);
     let service = Arc::clone(&joined.service);
@@ -253,7 +275,7 @@ fn run(joined: &Joined, settings: &Settings, home: &bytes::Homes, clock: &Arc<dy
     let service = Arc::clone(&joined.service);
     tasks.spawn_beside("duties", async move { reconcile::run(&service, Keep::default()).await });
     let watched = vec![settings.data.clone(), settings.own_logs(), home.path.clone()];
-    disk::watch(&joined.service, watched, clock, tasks);
+    disk::watch(&joined.service, watched, clock, tasks).await;
 }
 
 /// What is this controller's own: its directory, its name.

@@ -30,6 +30,11 @@ pub(super) enum Opened {
 }
 
 impl Opened {
+    pub(super) fn given(store: Arc<EmbeddedStore>, late: &LateStore) -> Self {
+        late.arrive(Arc::clone(&store) as Arc<dyn Store>);
+        Self::Embedded(store)
+    }
+
     /// Keeps a cluster small, for as long as the program runs.
     pub(super) fn upkeep(&self, name: &str, clock: &Arc<dyn Clock>, tasks: &Tasks) {
         let Self::Etcd(etcd) = self else { return };

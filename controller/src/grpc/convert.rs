@@ -341,8 +341,8 @@ fn stages(planned: &TaskPlan, progress: Option<&wire::Progress>) -> Vec<wire::St
             skipped,
             began_unix_us: told.map_or(0, |told| told.began_unix_us),
             ended_unix_us: told.map_or(0, |told| told.ended_unix_us),
-            exit: told.and_then(|told| told.exit.clone()),
-            r#use: told.and_then(|told| told.r#use.clone()),
+            exit: told.and_then(|told| told.exit),
+            r#use: told.and_then(|told| told.r#use),
         }
     });
     shown.collect()

@@ -374,7 +374,7 @@ async fn loss_of(logs: &Logs, log: LogId) -> Option<wire::LogLoss> {
 fn heard(answer: Result<wire::ReadLogResponse, Status>) -> Heard {
     match answer {
         Ok(wire::ReadLogResponse { offset, frames, complete, loss, .. }) => {
-            Heard::Piece(Piece { offset, frames: frames.into(), complete, loss })
+            Heard::Piece(Piece { offset, frames, complete, loss })
         }
         Err(status) => Heard::Failed(status),
     }
@@ -382,7 +382,7 @@ fn heard(answer: Result<wire::ReadLogResponse, Status>) -> Heard {
 
 fn answer(attempt: u32, piece: Piece) -> wire::ReadLogResponse {
     let Piece { offset, frames, complete, loss } = piece;
-    wire::ReadLogResponse { offset, frames: frames.into(), complete, attempt, loss }
+    wire::ReadLogResponse { offset, frames, complete, attempt, loss }
 }
 
 fn log_id(attempt: &AttemptRef) -> LogId {

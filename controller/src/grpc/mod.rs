@@ -10,8 +10,6 @@ mod job;
 mod log;
 mod page;
 mod peers;
-#[cfg(test)]
-mod tests;
 
 use std::pin::Pin;
 
