@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
-use ocelot_domain::task::state::{LogEnd, Task, TaskState};
+use ocelot_domain::task::state::LogEnd;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::wire;
@@ -27,6 +27,7 @@ use crate::service::{AttemptRef, Service};
 use super::client::{find, stopping};
 use super::convert;
 use super::peers::Peers;
+use super::pick::{Pick, pick};
 use super::{Answers, invalid};
 
 /// How often it is looked whether another controller has come, and whether the log can still end.
@@ -50,16 +51,6 @@ struct Wanted {
     log: LogId,
     offset: u64,
     follow: Follow,
-}
-
-/// The attempt whose log is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pick {
-    Attempt(Attempt, Epoch),
-    /// It has not begun, and may.
-    NotYet,
-    /// It will never begin.
-    Never,
 }
 
 /// What one source says.
@@ -387,26 +378,4 @@ fn answer(attempt: u32, piece: Piece) -> wire::ReadLogResponse {
 
 fn log_id(attempt: &AttemptRef) -> LogId {
     LogId { task: attempt.task, attempt: attempt.attempt, epoch: attempt.epoch }
-}
-
-/// Decides which attempt is meant: the one with this number, or the next that was acknowledged; for
-/// 0 the newest.
-fn pick(task: &Task, number: u32) -> Pick {
-    let acknowledged = match &task.state {
-        TaskState::Running { live, .. } | TaskState::Cancelling { live, .. } => Some(live.attempt),
-        TaskState::Waiting { .. }
-        | TaskState::Queued { .. }
-        | TaskState::Offered { .. }
-        | TaskState::Finished { .. } => None,
-    };
-    let mut begun = task.ended.iter().map(|ended| ended.attempt).chain(acknowledged);
-    let found = match number {
-        0 => begun.last(),
-        _ => begun.find(|attempt| attempt.number() >= number),
-    };
-    match found {
-        Some(attempt) => Pick::Attempt(attempt, task.epoch),
-        None if task.outcome().is_some() => Pick::Never,
-        None => Pick::NotYet,
-    }
 }

@@ -10,6 +10,7 @@ mod job;
 mod log;
 mod page;
 mod peers;
+mod pick;
 
 use std::pin::Pin;
 

@@ -232,3 +232,47 @@ async fn what_people_are_told_when_a_call_is_refused() {
     note("stranger", stranger.get_run(get(text("build"))).await.unwrap_err());
     insta::assert_snapshot!(told.join("\n"));
 }
+
+/// Everything that is written to a log.
+#[derive(Clone, Default)]
+struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_token_and_no_value_is_written_to_the_log_at_any_level() {
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    // The test's runtime has one thread, so what its tasks write comes here.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let bench = bench().await;
+    bench.execute(1).await;
+    let secret = wire::ExecuteRequest { env: [("A".into(), "hunter2-value".into())].into(), ..execution(2) };
+    bench.runs().execute(secret).await.unwrap();
+    let new = wire::CreateApiTokenRequest { name: "ci".into(), ..Default::default() };
+    let api = bench.admin().create_api_token(new).await.unwrap().into_inner().value;
+    let request = wire::CreateRegistrationTokenRequest::default();
+    let invitation = bench.admin().create_registration_token(request).await.unwrap().into_inner().token;
+    let registration = invitation.split('@').next().unwrap().to_owned();
+    runs_at(&bench.started, &api).get_run(wire::GetRunRequest { run: text("build") }).await.unwrap();
+    let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    // Otherwise the test would find nothing because nothing was looked at.
+    assert!(log.contains("TRACE"), "{}", log.len());
+    for value in [&bench.token, &api, &registration, "hunter2-value"] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(value)).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
+    }
+}
