@@ -1,8 +1,10 @@
 //! The controller: keeps jobs, runs and executor leases, and hands work to executors.
 
 pub mod api_error;
+pub mod app;
 pub mod auth;
 pub mod bytes;
+pub mod config;
 pub mod error;
 pub mod grpc;
 pub mod reconcile;

@@ -11,14 +11,14 @@ use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::keys::Folder;
+use crate::store::keys::{Folder, Key};
 use crate::store::{
     Change, Event, Expected, KeyValue, RangeRequest, Revision, Store, Txn, Verdict, WatchBatch, codec,
 };
 
 use super::error::{Error, Result};
 use super::limit::{FailureLimit, TooManyFailures};
-use super::record::{API_FOLDER, ApiToken, TokenValue};
+use super::record::{API_FOLDER, ApiToken, FIRST, FirstToken, TokenValue};
 use super::table::Table;
 use super::token::{Kind, Secret, Token};
 
@@ -100,6 +100,44 @@ impl ApiTokens {
             Verdict::Committed(_) => Ok((record, token)),
             Verdict::Refused { .. } => Err(Error::Exists(record.name)),
         }
+    }
+
+    /// Makes the fleet's first token; none if it was made before, here or by another controller.
+    pub async fn create_first(&self, new: NewApiToken, secret: Secret) -> Result<Option<Token>> {
+        check_name(&new.name)?;
+        let token = Token::new(Kind::Api, secret);
+        let record = ApiToken {
+            name: new.name,
+            person: new.person,
+            created_us: self.clock.wall().0,
+            expires_us: None,
+            last_used_us: None,
+            values: vec![value_of(&token)],
+        };
+        let (key, mark) = (ApiToken::key(&record.name), Key::Token(FIRST.to_owned()));
+        let marked = codec::encode(&FirstToken { sha256: token.hash() }, None);
+        let txn = Txn::new()
+            .when(mark.clone(), Expected::Absent)
+            .when(key.clone(), Expected::Absent)
+            .put(mark.clone(), marked)
+            .put(key, codec::encode(&record, None));
+        let mut error = None;
+        for _ in 0..Self::TRIES {
+            match self.store.commit(txn.clone()).await {
+                Ok(Verdict::Committed(_)) => return Ok(Some(token)),
+                // It may be ours, of a try whose answer was lost.
+                Ok(Verdict::Refused { found }) => {
+                    let marked = found.into_iter().next().flatten();
+                    let marked = marked.map(|item| codec::decode::<FirstToken>(&item.value)).transpose()?;
+                    let is_ours = marked.is_some_and(|marked| marked.sha256 == token.hash());
+                    return Ok(is_ours.then_some(token));
+                }
+                Err(lost) if lost.is_retryable() => error = Some(lost),
+                Err(other) => return Err(other.into()),
+            }
+            self.clock.sleep(Self::EXPIRE_EVERY).await;
+        }
+        Err(error.map_or(Error::Busy, Error::Store))
     }
 
     /// Returns tokens by name, at most `limit` of them, behind the one named.

@@ -18,6 +18,8 @@ pub enum Identity {
     Person { token: String, person: String },
     /// Through the token of an open session.
     Executor { executor: ExecutorId, session: SessionId, incarnation: Incarnation },
+    /// Another controller, which reads logs for its own readers and nothing else.
+    Controller { name: String },
 }
 
 /// Someone who was let in.
@@ -45,16 +47,30 @@ pub struct Admitted {
     pub ended: CancellationToken,
 }
 
+/// Knows the controllers that run.
+#[async_trait]
+pub trait Controllers: fmt::Debug + Send + Sync {
+    /// Returns the name of the controller whose token this is.
+    async fn controller(&self, token: &Token) -> crate::store::Result<Option<String>>;
+}
+
 /// Lets callers in, or not.
 #[derive(Debug, Clone)]
 pub struct Gate {
     api: Arc<ApiTokens>,
     sessions: Arc<dyn Sessions>,
+    controllers: Option<Arc<dyn Controllers>>,
 }
 
 impl Gate {
     pub fn new(api: Arc<ApiTokens>, sessions: Arc<dyn Sessions>) -> Self {
-        Self { api, sessions }
+        Self { api, sessions, controllers: None }
+    }
+
+    /// Lets other controllers in, too.
+    #[must_use]
+    pub fn with_controllers(self, controllers: Arc<dyn Controllers>) -> Self {
+        Self { controllers: Some(controllers), ..self }
     }
 
     /// Returns who calls, by the value of the `authorization` header.
@@ -69,9 +85,17 @@ impl Gate {
                 Ok(Caller { identity, ended: access.ended })
             }
             Kind::Session { .. } => self.admit_session(&token, from).await,
+            Kind::Controller => self.admit_controller(&token, from).await,
             // It goes into the call that registers, and opens nothing else.
             Kind::Registration => Err(self.api.failed(from)),
         }
+    }
+
+    async fn admit_controller(&self, token: &Token, from: IpAddr) -> Result<Caller, Denied> {
+        let Some(controllers) = &self.controllers else { return Err(self.api.failed(from)) };
+        let found = controllers.controller(token).await.map_err(Denied::Unavailable)?;
+        let name = found.ok_or_else(|| self.api.failed(from))?;
+        Ok(Caller { identity: Identity::Controller { name }, ended: CancellationToken::new() })
     }
 
     /// Counts a failure of a call that brings its credential in its message, such as a registration.

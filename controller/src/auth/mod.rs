@@ -15,7 +15,7 @@ mod token;
 
 pub use api::{Access, ApiTokens, Denied, NewApiToken};
 pub use error::{Error, Result};
-pub use gate::{Admitted, Caller, Gate, Identity, Sessions};
+pub use gate::{Admitted, Caller, Controllers, Gate, Identity, Sessions};
 pub use limit::{FailureLimit, TooManyFailures};
 pub use record::{ApiToken, RegistrationToken, TokenValue};
 pub use registration::{NewRegistrationToken, Redeemed, RegistrationTokens};

@@ -51,6 +51,21 @@ pub struct RegistrationToken {
     pub by: String,
 }
 
+/// Says that the fleet's first API token was made. It outlives that token, so that there is never a
+/// second first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FirstToken {
+    pub(super) sha256: TokenHash,
+}
+
+/// The name of that record beside those of the tokens.
+pub(super) const FIRST: &str = "first";
+
+impl Record for FirstToken {
+    const KIND: &'static str = "first-token";
+    const VERSION: u32 = 1;
+}
+
 impl Record for ApiToken {
     const KIND: &'static str = "api-token";
     const VERSION: u32 = 1;

@@ -1,4 +1,4 @@
-//! Tokens as text: `oct_api_`, `oct_reg_` or `oct_ses_`, random digits, and a checksum.
+//! Tokens as text: `oct_api_`, `oct_reg_`, `oct_ses_` or `oct_ctl_`, random digits, and a checksum.
 //!
 //! The beginning lets scanners find a leaked one; the checksum refuses typing errors and noise before
 //! the store is asked. A token is never printed by accident: only [`Token::reveal`] gives its text.
@@ -22,6 +22,8 @@ pub enum Kind {
     /// An executor's session. The token names both: a session that the store has dropped is known by
     /// its executor.
     Session { executor: ExecutorId, session: SessionId },
+    /// A controller that reads a log from another one.
+    Controller,
 }
 
 /// 256 random bits.
@@ -46,6 +48,7 @@ pub struct TokenHash([u8; 32]);
 const API: &str = "oct_api_";
 const REGISTRATION: &str = "oct_reg_";
 const SESSION: &str = "oct_ses_";
+const CONTROLLER: &str = "oct_ctl_";
 const CHECKSUM_DIGITS: usize = 8;
 const SECRET_DIGITS: usize = 64;
 /// Of one id.
@@ -59,6 +62,7 @@ impl Token {
             Kind::Session { executor, session } => {
                 format!("{SESSION}{}{}{}", hex(executor.as_bytes()), hex(session.as_bytes()), hex(&secret))
             }
+            Kind::Controller => format!("{CONTROLLER}{}", hex(&secret)),
         };
         let checksum = crc32c::crc32c(digits.as_bytes());
         Self { kind, text: format!("{digits}{checksum:08x}") }
@@ -102,6 +106,7 @@ impl FromStr for Token {
         let kind = match (prefix, digits.len()) {
             (API, SECRET_DIGITS) => Kind::Api,
             (REGISTRATION, SECRET_DIGITS) => Kind::Registration,
+            (CONTROLLER, SECRET_DIGITS) => Kind::Controller,
             (SESSION, length) if length == 2 * ID_DIGITS + SECRET_DIGITS => Kind::Session {
                 executor: ExecutorId::from_bytes(id(&digits[..ID_DIGITS])?),
                 session: SessionId::from_bytes(id(&digits[ID_DIGITS..2 * ID_DIGITS])?),
@@ -184,6 +189,7 @@ mod tests {
         prop_oneof![
             Just(Kind::Api),
             Just(Kind::Registration),
+            Just(Kind::Controller),
             any::<([u8; 16], [u8; 16])>().prop_map(|(executor, session)| Kind::Session {
                 executor: ExecutorId::from_bytes(executor),
                 session: SessionId::from_bytes(session),

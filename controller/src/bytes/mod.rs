@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use local::LocalHome;
-pub use space::{Room, Space};
+pub use space::{Floor, Room, Space};
 
 pub type Result<T> = std::result::Result<T, Error>;
 

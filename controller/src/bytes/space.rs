@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The room on the disk under some directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,28 @@ impl Space {
         } else {
             Room::Enough
         }
+    }
+}
+
+/// What was last found of the disks' room, for all who must heed it. Cheap to clone; until somebody
+/// looks, there is enough.
+#[derive(Debug, Clone, Default)]
+pub struct Floor(Arc<AtomicU8>);
+
+impl Floor {
+    pub fn room(&self) -> Room {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Room::Enough,
+            1 => Room::NoNewRuns,
+            _ => Room::Backpressure,
+        }
+    }
+
+    /// Notes what was found; returns what it was before.
+    pub fn note(&self, room: Room) -> Room {
+        let before = self.room();
+        self.0.store(room as u8, Ordering::Relaxed);
+        before
     }
 }
 

@@ -61,6 +61,7 @@ fn run_of(key: &str) -> Option<RunId> {
         Key::Run(run) | Key::Task(TaskId { run, .. }) => Some(run),
         Key::Epoch
         | Key::Progress(..)
+        | Key::Home
         | Key::Job(_)
         | Key::JobNumber(_)
         | Key::Project { .. }

@@ -1,5 +1,6 @@
 //! What is stored beside the domain's own records: versioned types, never the messages of a wire.
 
+mod controller;
 mod digest;
 mod executor;
 mod job;
@@ -10,6 +11,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use controller::ControllerRecord;
 pub use digest::Digest;
 pub use executor::{
     Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RuntimeSupport, SessionRecord,

@@ -3,7 +3,9 @@
 use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
-use super::{ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord};
+use super::{
+    ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord,
+};
 use crate::store::codec::decode;
 use crate::store::keys::Key;
 use crate::store::{Error, KeyValue};
@@ -19,6 +21,7 @@ pub enum Stored {
     ExecutorEpoch(ExecutorEpoch),
     Session(SessionRecord),
     Group(GroupRecord),
+    Controller(ControllerRecord),
     /// What no view is asked for.
     Other,
 }
@@ -44,11 +47,12 @@ impl Stored {
             Key::ExecutorEpoch(_) => Self::ExecutorEpoch(decode(&item.value)?),
             Key::Session(_) => Self::Session(decode(&item.value)?),
             Key::Group(_) => Self::Group(decode(&item.value)?),
+            Key::Controller(_) => Self::Controller(decode(&item.value)?),
             Key::Epoch
+            | Key::Home
             | Key::JobNumber(_)
             | Key::Project { .. }
             | Key::ExecutorName(_)
-            | Key::Controller(_)
             | Key::Token(_)
             | Key::Secret(_)
             | Key::Schedule(_)
@@ -64,4 +68,5 @@ impl Stored {
     accessor!(epoch, ExecutorEpoch, ExecutorEpoch);
     accessor!(session, Session, SessionRecord);
     accessor!(group, Group, GroupRecord);
+    accessor!(controller, Controller, ControllerRecord);
 }

@@ -109,6 +109,7 @@ async fn who(Extension(caller): Extension<Caller>) -> Json<String> {
     Json(match caller.identity {
         Identity::Person { token, person } => format!("{person} through {token}"),
         Identity::Executor { executor, .. } => executor.to_string(),
+        Identity::Controller { name } => name,
     })
 }
 

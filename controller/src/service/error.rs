@@ -18,9 +18,12 @@ pub enum Error {
     /// The id was used for something else.
     #[error("{what} {name:?} exists already, and is not what was asked for")]
     AlreadyExists { what: What, name: String },
-    /// Several runs fit.
-    #[error("{text:?} fits more than one run")]
-    Ambiguous { text: String },
+    /// Several fit; the first of them, for people.
+    #[error("{text:?} fits more than one {what}:\n  {}", matches.join("\n  "))]
+    Ambiguous { what: What, text: String, matches: Vec<String> },
+    /// The disk has no room for what a new run would bring.
+    #[error("{why}")]
+    NoRoom { why: &'static str },
     /// The credential is not one that counts.
     #[error("the credential is not valid")]
     Unauthenticated,
@@ -75,7 +78,7 @@ impl Error {
     /// Tells whether the same request may go through later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::NotNow { .. } | Self::Exhausted { .. } => true,
+            Self::NotNow { .. } | Self::Exhausted { .. } | Self::NoRoom { .. } => true,
             Self::Store(error) => error.is_retryable(),
             Self::Logs(error) => error.is_retryable(),
             Self::NotFound { .. }
@@ -99,7 +102,7 @@ impl From<Error> for error::Error {
             Error::Unauthenticated => Kind::Unauthenticated,
             Error::Fenced => Kind::Fenced,
             Error::Conflict { .. } => Kind::Rejected,
-            Error::Exhausted { .. } => Kind::Exhausted { retry_after: None },
+            Error::Exhausted { .. } | Error::NoRoom { .. } => Kind::Exhausted { retry_after: None },
             Error::NotNow { .. } => Kind::Unavailable,
             Error::Store(error) => return error.into(),
             Error::Logs(error) => return error.into(),

@@ -19,6 +19,7 @@ use ocelot_spec::{Execution, Job, JobEvent};
 use super::Service;
 use super::error::{Error, Result, What};
 use super::secrets::Values;
+use crate::bytes::Room;
 use crate::records::{
     Digest, JobNumber, JobVersion, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
 };
@@ -29,6 +30,10 @@ use crate::store::{Expected, Txn};
 
 /// How often a number is tried that another controller took first.
 const ROUNDS: usize = 32;
+
+/// What people are told while the disk is too full.
+pub(super) const NO_ROOM: &str = "the controller's disk is nearly full: no new runs are accepted until \
+                                  5 % and 2 GiB of it are free; what runs goes on";
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExecuteRequest {
@@ -97,6 +102,7 @@ impl Service {
         if let Some(run) = self.accepted(request.id, payload).await? {
             return Ok(Executed { run, existed: true });
         }
+        self.check_room()?;
         let ExecuteRequest { id, job: name, arguments, env, trigger } = request;
         let version = self.job_version(&name).await?;
         let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
@@ -109,6 +115,14 @@ impl Service {
             Ok((resolution.plan, resolution.secret_args))
         })
         .await
+    }
+
+    /// Refuses new runs while the disk has no room for their logs; what runs goes on.
+    pub(super) fn check_room(&self) -> Result<()> {
+        match self.floor().room() {
+            Room::Enough => Ok(()),
+            Room::NoNewRuns | Room::Backpressure => Err(Error::NoRoom { why: NO_ROOM }),
+        }
     }
 
     async fn job_version(&self, name: &str) -> Result<JobVersion> {

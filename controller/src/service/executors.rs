@@ -5,9 +5,9 @@ use std::ops::Bound;
 use ocelot_core::id::ExecutorId;
 use ocelot_domain::outcome::Actor;
 
-use super::Service;
 use super::error::{Error, Result, What};
 use super::jobs::{PAGE_MAX, settled};
+use super::{AttemptRef, Service};
 use crate::records::{ExecutorEpoch, ExecutorRecord, Notice, SessionRecord};
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
@@ -40,6 +40,71 @@ impl Service {
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(record, _)| record.id);
         (found, next)
+    }
+
+    /// Finds the executor that a person means: its name, its id, or any unique part of that.
+    pub fn find_executor(&self, text: &str) -> Result<Known> {
+        let wanted = text.to_lowercase();
+        let all = self.all_executors();
+        let named = all.iter().find(|(record, _)| record.name == text);
+        if let Some(known) = named {
+            return Ok(known.clone());
+        }
+        let is_part = |(record, _): &&Known| wanted.len() >= 4 && record.id.to_string().contains(&wanted);
+        let found: Vec<&Known> = all.iter().filter(is_part).collect();
+        match found[..] {
+            [] => Err(Error::not_found(What::Executor, text)),
+            [known] => Ok(known.clone()),
+            [_, _, ..] => {
+                let shown = |(record, _): &&Known| format!("{}  {}", record.id, record.name);
+                let matches = found.iter().take(10).map(shown).collect();
+                Err(Error::Ambiguous { what: What::Executor, text: text.to_owned(), matches })
+            }
+        }
+    }
+
+    /// Returns all executors with their sessions.
+    pub fn all_executors(&self) -> Vec<Known> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let (mut page, next) = self.executors(after, PAGE_MAX);
+            all.append(&mut page);
+            match next {
+                Some(next) => after = Some(next),
+                None => return all,
+            }
+        }
+    }
+
+    /// Returns whether an executor has a label, written as it is granted.
+    pub fn has_label(&self, record: &ExecutorRecord, label: &str) -> bool {
+        super::fleet::has_label(record, label)
+    }
+
+    /// Returns the attempts that the records give to an executor.
+    pub fn held_by(&self, session: &SessionRecord) -> Vec<AttemptRef> {
+        let tasks = self.board().held_by(&session.session.id);
+        let attempt = |id: ocelot_core::id::TaskId| {
+            let entry = self.view.get(&Key::Task(id).to_string())?;
+            let task = entry.known()?.task()?.clone();
+            let live = task.live()?;
+            Some(AttemptRef::of(&task, live))
+        };
+        tasks.into_iter().filter_map(attempt).collect()
+    }
+
+    /// Returns an executor as it is stored now, with its session.
+    pub async fn executor(&self, id: ExecutorId) -> Result<Known> {
+        let item = self.read(&Key::Executor(id).to_string()).await?;
+        let record = decode(&item.ok_or_else(|| Error::not_found(What::Executor, id))?.value)?;
+        let epoch = self.read(&Key::ExecutorEpoch(id).to_string()).await?;
+        let epoch: Option<ExecutorEpoch> = epoch.map(|item| decode(&item.value)).transpose()?;
+        let session = match epoch {
+            Some(epoch) => self.read(&Key::Session(epoch.session.id).to_string()).await?,
+            None => None,
+        };
+        Ok((record, session.map(|item| decode(&item.value)).transpose()?))
     }
 
     /// Gives the executor no more work; what it holds may finish.

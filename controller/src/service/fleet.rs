@@ -54,6 +54,14 @@ fn labels(record: &ExecutorRecord) -> BTreeMap<Label, Grant> {
     labels
 }
 
+/// Returns whether an executor has a label; `key` alone fits any value.
+pub(super) fn has_label(record: &ExecutorRecord, text: &str) -> bool {
+    let (wanted, _) = granted(text);
+    labels(record)
+        .keys()
+        .any(|label| label.key == wanted.key && (wanted.value.is_none() || label.value == wanted.value))
+}
+
 fn granted(text: &str) -> (Label, Grant) {
     let (text, grant) = match text.strip_prefix('!') {
         Some(text) => (text, Grant::Reserved),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
+use ocelot_domain::placement::Peers;
 use ocelot_domain::task::state::Task;
 
 use super::board::RunOf;
@@ -31,14 +32,15 @@ impl Service {
                         Ok(Key::Run(run)) => tasks.extend(self.tasks_of(run)),
                         Ok(Key::Group(name)) => self.take_in_group(&name),
                         Ok(Key::Executor(_) | Key::ExecutorEpoch(_) | Key::Session(_)) => is_fleet = true,
+                        Ok(Key::Controller(_)) => self.take_in_controllers(),
                         Ok(
                             Key::Epoch
+                            | Key::Home
                             | Key::Job(_)
                             | Key::Progress(..)
                             | Key::JobNumber(_)
                             | Key::Project { .. }
                             | Key::ExecutorName(_)
-                            | Key::Controller(_)
                             | Key::Token(_)
                             | Key::Secret(_)
                             | Key::Schedule(_)
@@ -57,6 +59,7 @@ impl Service {
 
     async fn take_in_everything(&self) {
         self.take_in_fleet();
+        self.take_in_controllers();
         let (groups, tasks) = self.view.read(|items| {
             let keys = items.keys().filter_map(|key| key.parse::<Key>().ok());
             let (mut groups, mut tasks) = (BTreeSet::new(), BTreeSet::new());
@@ -100,6 +103,12 @@ impl Service {
             (board.fleet, board.sessions) = (fleet, sessions);
         }
         self.end_sessions();
+    }
+
+    /// Controllers share tasks out among those that run.
+    fn take_in_controllers(&self) {
+        let names: Vec<Arc<str>> = self.controllers().into_iter().map(|one| one.name.into()).collect();
+        self.board().peers = Peers::new(&self.name, &names);
     }
 
     pub(super) fn take_in_group(&self, written: &str) {

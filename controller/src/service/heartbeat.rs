@@ -42,6 +42,7 @@ pub struct HeartbeatAnswer {
 impl Service {
     /// Keeps the session, and says what to do with each held attempt.
     pub async fn heartbeat(&self, session: Session, request: HeartbeatRequest) -> Result<HeartbeatAnswer> {
+        self.memory().seen(session.executor, self.timestamp());
         if request.held.len() > HELD_MAX {
             return Err(Error::Exhausted { what: "the list of held attempts", limit: HELD_MAX });
         }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use ocelot_core::id::{ExecutorId, SessionId};
 use ocelot_domain::task::Wait;
 use ocelot_domain::task::event::HeldList;
+use ocelot_domain::task::state::Timestamp;
 use ocelot_domain::task::timing::QUARANTINE_AFTER;
 
 use super::poll::Topic;
@@ -28,6 +29,8 @@ pub(super) struct Memory {
     pub(super) delivered: BTreeMap<AttemptRef, Delivered>,
     pub(super) missed: BTreeMap<AttemptRef, Missed>,
     pub(super) last_poll: BTreeMap<SessionId, Duration>,
+    /// The time of day of each executor's last heartbeat, for people.
+    last_seen: BTreeMap<ExecutorId, Timestamp>,
     failed_deliveries: BTreeMap<ExecutorId, u32>,
     /// Executors to be quarantined for their failed deliveries.
     pub(super) undeliverable: BTreeSet<ExecutorId>,
@@ -82,6 +85,10 @@ impl Memory {
         }
     }
 
+    pub(super) fn seen(&mut self, executor: ExecutorId, at: Timestamp) {
+        put(&mut self.last_seen, executor, at);
+    }
+
     pub(super) fn confirmed(&mut self, executor: &ExecutorId, attempt: &AttemptRef) {
         if let Some(kills) = self.kills.get_mut(executor) {
             kills.remove(attempt);
@@ -133,6 +140,11 @@ impl Service {
             memory.failed_deliveries.remove(&executor);
             memory.undeliverable.insert(executor);
         }
+    }
+
+    /// Returns when this controller last had a heartbeat of an executor; another may know a later one.
+    pub fn last_heartbeat(&self, executor: &ExecutorId) -> Option<Timestamp> {
+        self.memory().last_seen.get(executor).copied()
     }
 
     pub(crate) fn forget_failed_deliveries(&self, executor: &ExecutorId) {

@@ -9,6 +9,7 @@ mod attempt;
 mod board;
 mod cancel;
 mod complete;
+mod controllers;
 mod dispatch;
 mod error;
 mod execute;
@@ -49,6 +50,7 @@ use ocelot_domain::task::{Claim, Timing};
 pub use approve::Word;
 pub use cancel::{CancelRequest, Cancelled};
 pub use complete::{CompleteAnswer, CompleteRequest, ReportedLog};
+pub use controllers::Load;
 pub use error::{Error, Result, What};
 #[cfg(test)]
 pub(crate) use execute::Draft;
@@ -59,6 +61,7 @@ pub use jobs::{JobPage, Seen};
 pub use log_ends::AskService;
 pub use parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Parts, Plans, Unguessable, Verify};
 pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
+pub(crate) use query::group_of;
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
@@ -68,6 +71,7 @@ pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
 pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
+use crate::bytes::Floor;
 use crate::records::Stored;
 use crate::store::Store;
 use crate::store::keys::{Folder, Key};
@@ -112,6 +116,7 @@ pub struct Service {
     plans: plans::PlanCache,
     url: OnceLock<String>,
     seal: OnceLock<secrets::SealKey>,
+    floor: Floor,
 }
 
 impl Service {
@@ -136,6 +141,7 @@ impl Service {
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
             seal: OnceLock::new(),
+            floor: Floor::default(),
             parts,
         };
         (Arc::new(service), follower)
@@ -145,6 +151,11 @@ impl Service {
     /// from it. The first word counts.
     pub fn set_url(&self, base: &str) {
         self.url.get_or_init(|| base.trim_end_matches('/').to_owned());
+    }
+
+    /// Returns what admission heeds of the disks' room; whoever looks at the disks notes it there.
+    pub fn floor(&self) -> &Floor {
+        &self.floor
     }
 
     /// Returns the store's epoch with the revision that a transaction compares.

@@ -105,10 +105,15 @@ impl Service {
         })
     }
 
+    /// Returns what one attempt went through, as the view has it.
+    pub fn progress_of(&self, attempt: &AttemptRef) -> Option<ProgressRecord> {
+        let (_, stored) = known(self.view.get(&key(*attempt)).as_ref())?;
+        stored.progress().cloned()
+    }
+
     /// Returns the controller that holds the live end of an attempt's log, as the view has it.
     pub fn log_holder(&self, attempt: &AttemptRef) -> Option<String> {
-        let (_, stored) = known(self.view.get(&key(*attempt)).as_ref())?;
-        stored.progress()?.log_at.clone()
+        self.progress_of(attempt)?.log_at
     }
 
     /// Returns the write that begins an attempt's progress, with its acknowledgement.

@@ -29,6 +29,7 @@ impl Service {
         if let Some(run) = self.accepted(id, payload).await? {
             return Ok(Executed { run, existed: true });
         }
+        self.check_room()?;
         let item = self.read(&Key::Run(run).to_string()).await?;
         let item = item.ok_or_else(|| Error::not_found(What::Run, run))?;
         let old: RunRecord = decode(&item.value)?;

@@ -334,6 +334,7 @@ impl Sessions for Service {
             | Error::Unauthenticated
             | Error::Conflict { .. }
             | Error::Exhausted { .. }
+            | Error::NoRoom { .. }
             | Error::Logs(_)
             | Error::NotNow { .. } => Denied::Unknown,
         })?;

@@ -2,14 +2,17 @@
 //!
 //! The reasons come from the placement that offers obey.
 
-use ocelot_core::id::{RunId, TaskId};
+use std::time::Duration;
+
+use ocelot_core::id::{ExecutorId, RunId, TaskId};
 use ocelot_core::plan::Plan;
 use ocelot_domain::placement::{Explanation, Hold, Verdict, View as Sight};
-use ocelot_domain::task::state::{Approval, Needs, Task, TaskState};
+use ocelot_domain::task::state::{Approval, Needs, Task, TaskState, Timestamp};
 
 use super::board::RunOf;
 use super::error::Result;
 use super::{RunWithTasks, Service};
+use crate::bytes::Room;
 use crate::store::keys::Key;
 
 /// Why one task is where it is.
@@ -48,7 +51,7 @@ impl Service {
                 return Some(reason(format!("offered to {}", self.name_of(live.session.executor))));
             }
             TaskState::Running { live, .. } => {
-                return Some(reason(format!("running on {}", self.name_of(live.session.executor))));
+                return Some(reason(self.running_words(live.session.executor, task)));
             }
             TaskState::Cancelling { live, by, .. } => {
                 let executor = self.name_of(live.session.executor);
@@ -64,10 +67,27 @@ impl Service {
         let queued = board.queued(task, &RunOf { record: &found.run, plan, accepted })?;
         let sight = Sight { fleet: &board.fleet, peers: &board.peers, now };
         let explanation = board.queue.explain(&queued, waits, &sight);
-        Some(TaskReason { executors: verdicts(&explanation), ..reason(explanation.summary().to_string()) })
+        let room = match self.floor().room() {
+            Room::Enough => "",
+            Room::NoNewRuns | Room::Backpressure => ". Also: the controller's disk is nearly full",
+        };
+        let why = format!("{}{room}", explanation.summary());
+        Some(TaskReason { executors: verdicts(&explanation), ..reason(why) })
     }
 
-    fn name_of(&self, executor: ocelot_core::id::ExecutorId) -> String {
+    /// Says where a task runs, since when, and when its executor was last heard here.
+    fn running_words(&self, executor: ExecutorId, task: &Task) -> String {
+        let now = self.timestamp();
+        let ago = |at: Timestamp| Duration::from_millis(now.unix_ms.saturating_sub(at.unix_ms));
+        let name = self.name_of(executor);
+        let heard = match self.last_heartbeat(&executor) {
+            Some(at) => format!("its last heartbeat was {} s ago", ago(at).as_secs()),
+            None => "its heartbeats go to another controller".to_owned(),
+        };
+        format!("running on {name} for {} s; {heard}", ago(task.changed_at).as_secs())
+    }
+
+    pub(crate) fn name_of(&self, executor: ExecutorId) -> String {
         let board = self.board();
         board.fleet.get(&executor).map_or_else(|| executor.to_string(), |known| known.name.to_string())
     }

@@ -16,6 +16,8 @@ pub const ROOT: &str = "/ocelot/v1/";
 pub enum Key {
     /// The store's life; a restore from backup raises it.
     Epoch,
+    /// Which home of bytes is the fleet's.
+    Home,
     Job(String),
     /// The number of the job's newest run.
     JobNumber(String),
@@ -80,6 +82,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Epoch => write!(f, "{ROOT}epoch"),
+            Self::Home => write!(f, "{ROOT}home"),
             Self::Job(name) => write!(f, "{}{}", Folder::Jobs, Escaped(name)),
             Self::JobNumber(name) => write!(f, "{}{}", Folder::JobNumbers, Escaped(name)),
             Self::ExecutorName(name) => write!(f, "{}{}", Folder::ExecutorNames, Escaped(name)),
@@ -157,6 +160,7 @@ fn parse(text: &str) -> Option<Key> {
     let parts: Vec<&str> = text.strip_prefix(ROOT)?.split('/').collect();
     Some(match parts[..] {
         ["epoch"] => Key::Epoch,
+        ["home"] => Key::Home,
         ["jobs", name] => Key::Job(unescape(name)?),
         ["job-numbers", name] => Key::JobNumber(unescape(name)?),
         ["executor-names", name] => Key::ExecutorName(unescape(name)?),
@@ -224,6 +228,7 @@ mod tests {
             || (any::<u64>(), any::<[u8; 10]>()).prop_map(|(ms, random)| RunId::from_parts(ms >> 16, random));
         prop_oneof![
             Just(Key::Epoch),
+            Just(Key::Home),
             name().prop_map(Key::Job),
             name().prop_map(Key::JobNumber),
             name().prop_map(Key::ExecutorName),

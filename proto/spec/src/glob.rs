@@ -40,6 +40,11 @@ impl Glob {
         Ok(Self { steps: compiler.steps })
     }
 
+    /// Compiles a pattern that stands in no file; says what is wrong with it.
+    pub fn compile(pattern: &str) -> Result<Self, String> {
+        Self::new(pattern).map_err(|wrong| wrong.message)
+    }
+
     /// Says whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         let mut now = States::new(self.steps.len());

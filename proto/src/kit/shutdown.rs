@@ -64,6 +64,27 @@ impl Tasks {
         drop(tokio::spawn(self.tracker.track_future(guarded.instrument(tracing::info_span!("task", name)))));
     }
 
+    /// Runs `future` beside the tasks: what they need until their end. The drain does not wait for it;
+    /// it ends when the last of them has.
+    #[expect(clippy::disallowed_methods, reason = "the drain must not wait for it")]
+    pub fn spawn_beside<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let tasks = self.clone();
+        let guarded = async move {
+            tokio::select! {
+                () = tasks.stop.cancelled() => {}
+                ended = AssertUnwindSafe(future).catch_unwind() => {
+                    if ended.is_err() {
+                        tasks.report_death(name);
+                    }
+                }
+            }
+        };
+        drop(tokio::spawn(guarded.instrument(tracing::info_span!("task", name))));
+    }
+
     /// Waits until no new work should be taken. Cancel-safe.
     pub async fn draining(&self) {
         self.drain.cancelled().await;

@@ -248,7 +248,7 @@ fn session<T>(request: &Request<T>) -> Result<Session, Status> {
         Some(Identity::Executor { executor, session, incarnation }) => {
             Ok(Session { id: *session, executor: *executor, incarnation: *incarnation })
         }
-        Some(Identity::Person { .. }) => {
+        Some(Identity::Person { .. } | Identity::Controller { .. }) => {
             Err(Error::new(Kind::Forbidden, "only an executor's session may call this").into())
         }
         None => Err(Error::new(Kind::Unauthenticated, "this call needs a valid token").into()),

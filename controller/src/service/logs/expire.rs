@@ -5,14 +5,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::bytes::files;
+use crate::bytes::{Entry, Name, files};
 
 use super::disk::{Disk, Listed};
 use super::error::Result;
 use super::id::LogId;
-use super::keep::{self, Kept};
+use super::keep::{self, Kept, Retention};
 use super::log::{BYTES, END, Place};
 use super::{Logs, blocking};
+
+/// The home keeps a log a little longer than the controllers do: one that a controller still has and
+/// the home has not would be put there again.
+const HOME_LATER: Duration = Duration::from_secs(24 * 3600);
+
+/// What the home of bytes has of one log.
+#[derive(Debug, Default)]
+struct Stored {
+    chunks: Vec<Name>,
+    end: Option<Name>,
+    bytes: u64,
+}
 
 /// What one pass did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +52,42 @@ impl Logs {
             }
         }
         Ok(Expired { logs })
+    }
+
+    /// Deletes from the shared home of bytes what is not kept any more. Any controller may do it, and
+    /// several at once. A log that is not over stays.
+    pub async fn expire_home_once(&self) -> Result<Expired> {
+        let mut gone = Expired { logs: Vec::new() };
+        let Some(home) = &self.home else { return Ok(gone) };
+        let mut stored: HashMap<LogId, Stored> = HashMap::new();
+        for Entry { name, size_bytes } in home.list(&Name::new("logs")?).await? {
+            let parts = name.as_str().strip_prefix("logs/").and_then(|rest| rest.split_once('/'));
+            let Some((id, part)) = parts.and_then(|(stem, part)| Some((LogId::from_stem(stem)?, part)))
+            else {
+                continue;
+            };
+            let log = stored.entry(id).or_default();
+            if part == "end" {
+                log.end = Some(name);
+            } else {
+                log.bytes += size_bytes;
+                log.chunks.push(name);
+            }
+        }
+        // A home does not tell when something was put; a run's id tells when it was made.
+        let made = |id: &LogId| Duration::from_millis(id.task.run.unix_ms().unwrap_or(u64::MAX));
+        let over = stored.iter().filter(|(_, log)| log.end.is_some());
+        let kept = over.map(|(id, log)| Kept { id: *id, size_bytes: log.bytes, ended: made(id) }).collect();
+        let retention = Retention { age: self.retention.age + HOME_LATER, ..self.retention };
+        for id in keep::expired(kept, Duration::from_micros(self.clock.wall().0), retention) {
+            let log = stored.remove(&id).unwrap_or_default();
+            // The end goes last: without it, the log would look as if it were still running.
+            for name in log.chunks.iter().chain(&log.end) {
+                home.delete(name).await?;
+            }
+            gone.logs.push(id);
+        }
+        Ok(gone)
     }
 
     /// Opens what an earlier process did not put into the home of bytes.

@@ -216,10 +216,12 @@ impl Logs {
             let mut round: u32 = 0;
             while !tasks_left.is_draining() {
                 own.ship_once(Ship::Due).await;
-                if round.is_multiple_of(EXPIRE_ROUNDS)
-                    && let Err(error) = own.expire_once().await
-                {
-                    tracing::warn!(%error, "logs could not be expired");
+                if round.is_multiple_of(EXPIRE_ROUNDS) {
+                    for expired in [own.expire_once().await, own.expire_home_once().await] {
+                        if let Err(error) = expired {
+                            tracing::warn!(%error, "logs could not be expired");
+                        }
+                    }
                 }
                 round = round.wrapping_add(1);
                 tokio::select! {

@@ -97,6 +97,22 @@ impl Logs {
         self.open.lock().expect(UNPOISONED)
     }
 
+    /// Returns how far a log is that is open here; none if it is not.
+    pub fn glance(&self, id: LogId) -> Option<super::Progress> {
+        let cell = self.open_logs().logs.get(&id).cloned()?;
+        cell.get().map(|open| open.log.progress())
+    }
+
+    /// Fetches what the home of bytes has of a log beyond what is here: another controller may have
+    /// taken it there and died.
+    pub async fn refresh(&self, id: LogId) -> Result<()> {
+        let open = self.ensure_open(id).await?;
+        match &self.home {
+            Some(home) => self.catch_up(home.as_ref(), &open.log).await,
+            None => Ok(()),
+        }
+    }
+
     /// Opens a log once, however many ask for it.
     pub(super) async fn ensure_open(&self, id: LogId) -> Result<OpenLog> {
         let cell = self.open_logs().cell(id)?;

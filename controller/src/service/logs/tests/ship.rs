@@ -163,3 +163,18 @@ async fn a_restarted_controller_puts_what_the_last_one_could_not() {
     let prefix = Name::new("logs").unwrap();
     assert_eq!(fleet.home.list(&prefix).await.unwrap().len(), 2, "one chunk and the end");
 }
+
+#[tokio::test]
+async fn the_home_of_bytes_forgets_a_log_that_is_over_and_none_before() {
+    let fleet = fleet();
+    let one = fleet.controller(Retention { bytes: 0, ..forever() });
+    let source = log_of(4);
+    one.push(&source, 0, source.len()).await.unwrap();
+    one.synced().await;
+    one.logs.ship_once(Ship::All).await;
+    assert_eq!(one.logs.expire_home_once().await.unwrap().logs, []);
+    one.logs.seal(id(0), claim(&source)).await.unwrap();
+    one.logs.ship_once(Ship::All).await;
+    assert_eq!(one.logs.expire_home_once().await.unwrap().logs, [id(0)]);
+    assert_eq!(fleet.home.list(&Name::new("logs").unwrap()).await.unwrap(), []);
+}

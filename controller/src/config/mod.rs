@@ -1,0 +1,150 @@
+//! What the program is told: by flags, by the environment, by a file, in this order.
+//!
+//! The file is YAML with the flags' names as keys; a key that is none is an error with its line. What
+//! is not said anywhere has a default that works on one machine.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+
+pub use file::{File, InvalidFile};
+
+/// Keeps jobs, runs and executors of an Ocelot fleet, and hands work to executors
+#[derive(Debug, Parser)]
+#[command(name = "ocelot-controller", version, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a controller; SIGTERM lets open work finish, a second one stops at once
+    Start(Box<Start>),
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Group)]
+pub struct Start {
+    /// A YAML file with any of these settings; flags and the environment come before it
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Where this controller keeps what is its own [default: ./ocelot-data]
+    #[arg(long, value_name = "DIR", env = "OCELOT_CONTROLLER_DATA")]
+    pub data: Option<PathBuf>,
+
+    /// Where to listen for people, executors and other controllers [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS", env = "OCELOT_CONTROLLER_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// `embedded`, or the members of an etcd cluster: etcd://host1:2379,host2:2379,host3:2379
+    #[arg(long, value_name = "STORE", env = "OCELOT_CONTROLLER_STORE")]
+    pub store: Option<String>,
+
+    /// The authority that signed etcd's certificates, as PEM; with it etcd is spoken to over TLS
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_STORE_CA")]
+    pub store_ca: Option<PathBuf>,
+
+    /// The certificate to show etcd, as PEM
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_STORE_CERT")]
+    pub store_cert: Option<PathBuf>,
+
+    /// The key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_STORE_KEY")]
+    pub store_key: Option<PathBuf>,
+
+    /// The name in etcd's certificates, where it is not the member's host
+    #[arg(long, value_name = "NAME", env = "OCELOT_CONTROLLER_STORE_SERVER_NAME")]
+    pub store_server_name: Option<String>,
+
+    /// The user of etcd
+    #[arg(long, value_name = "USER", env = "OCELOT_CONTROLLER_STORE_USER")]
+    pub store_user: Option<String>,
+
+    /// The file that holds that user's password
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_STORE_PASSWORD_FILE")]
+    pub store_password_file: Option<PathBuf>,
+
+    /// The directory that all controllers share for logs; needed with etcd
+    #[arg(long, value_name = "DIR", env = "OCELOT_CONTROLLER_LOGS")]
+    pub logs: Option<PathBuf>,
+
+    /// The URL at which executors and other controllers reach this one
+    #[arg(long, value_name = "URL", env = "OCELOT_CONTROLLER_ADVERTISE")]
+    pub advertise: Option<String>,
+
+    /// A certificate chain as PEM; without one, and beyond loopback, one is made
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_CERTIFICATE")]
+    pub certificate: Option<PathBuf>,
+
+    /// The key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_KEY")]
+    pub key: Option<PathBuf>,
+
+    /// What this controller is called among the others; kept in its data directory if it is not said
+    #[arg(long, value_name = "NAME", env = "OCELOT_CONTROLLER_NAME")]
+    pub name: Option<String>,
+
+    /// How events are written to standard error [default: text]
+    #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Which events are written, such as `info` or `ocelot_controller=debug,info` [default: info]
+    #[arg(long, value_name = "FILTER", env = "OCELOT_CONTROLLER_LOG")]
+    pub log: Option<String>,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start")
+            .field("data", &self.data)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Start {
+    /// Fills what neither a flag nor the environment said from the file.
+    pub fn resolved(self) -> Result<Self, InvalidFile> {
+        match &self.config {
+            Some(path) => Ok(self.clone().or(File::read(path)?)),
+            None => Ok(self),
+        }
+    }
+
+    fn or(self, file: File) -> Self {
+        Self {
+            config: self.config,
+            data: self.data.or(file.data),
+            listen: self.listen.or(file.listen),
+            store: self.store.or(file.store),
+            store_ca: self.store_ca.or(file.store_ca),
+            store_cert: self.store_cert.or(file.store_cert),
+            store_key: self.store_key.or(file.store_key),
+            store_server_name: self.store_server_name.or(file.store_server_name),
+            store_user: self.store_user.or(file.store_user),
+            store_password_file: self.store_password_file.or(file.store_password_file),
+            logs: self.logs.or(file.logs),
+            advertise: self.advertise.or(file.advertise),
+            certificate: self.certificate.or(file.certificate),
+            key: self.key.or(file.key),
+            name: self.name.or(file.name),
+            log_format: self.log_format.or(file.log_format),
+            log: self.log.or(file.log),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The program `ocelot-controller`: reads what it is told, starts a controller, waits for its end.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use ocelot_controller::app::{self, Settings, Started};
+use ocelot_controller::config::{Args, Command, LogFormat, Start};
+use ocelot_proto::kit::shutdown::{Ended, Shutdown, signals};
+use ocelot_proto::kit::telemetry::{self, Format};
+
+/// How long open work may take after the first signal.
+const GRACE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let Command::Start(start) = Args::parse().command;
+    match begin(*start) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is left to tell if standard error is gone too.
+            drop(writeln!(std::io::stderr(), "error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn begin(start: Start) -> anyhow::Result<ExitCode> {
+    let start = start.resolved()?;
+    let format = match start.log_format.unwrap_or_default() {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    telemetry::init(format, start.log.as_deref().unwrap_or("info"))?;
+    let settings = Settings::of(start)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("the program's threads cannot be started")?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+    let shutdown = Shutdown::new(GRACE);
+    let tasks = shutdown.tasks();
+    let requests = signals(&tasks).context("signals cannot be received")?;
+    // Signals are heeded while the start still waits for a store.
+    let ending = shutdown.run(requests);
+    tokio::pin!(ending);
+    let started = tokio::select! {
+        started = app::start(settings, &tasks) => started,
+        ended = &mut ending => return Ok(code(ended)),
+    };
+    let started = match started {
+        Ok(started) => started,
+        Err(app::StartError::Stopped) => return Ok(code(ending.await)),
+        Err(error) => {
+            tasks.begin_drain();
+            ending.await;
+            return Err(error.into());
+        }
+    };
+    greet(&started);
+    let ended = ending.await;
+    started.close().await;
+    Ok(code(ended))
+}
+
+/// Says on standard output what is needed to use it. A token is said once and only here.
+fn greet(started: &Started) {
+    let mut text = format!("Ocelot controller {} at {}\n", env!("CARGO_PKG_VERSION"), started.url);
+    if let Some(fingerprint) = &started.fingerprint {
+        text.push_str(&format!("certificate  {fingerprint}\n"));
+    }
+    if let Some(token) = &started.first_token {
+        text.push_str(&format!("API token    {}\n", token.reveal()));
+        text.push_str("             keep it: it is shown this once and stored nowhere\n");
+    }
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::warn!(%error, "standard output is gone");
+    }
+}
+
+fn code(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Drained => ExitCode::SUCCESS,
+        Ended::GraceOver { left } => {
+            tracing::warn!(left, "stopped with work left: the grace was over");
+            ExitCode::SUCCESS
+        }
+        Ended::Forced { left } => {
+            tracing::warn!(left, "stopped with work left: a second signal came");
+            ExitCode::from(1)
+        }
+        Ended::TaskDied(task) => {
+            tracing::error!(task, "ended because a background task died");
+            ExitCode::from(70)
+        }
+    }
+}
