@@ -117,6 +117,7 @@ impl Service {
             }
             // Both are cancel-safe.
             tokio::select! {
+                biased;
                 () = open.woken() => {}
                 () = self.sleep(again.map_or(left, |again| again.min(left))) => {}
             }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 
 use ocelot_core::plan::Class;
+use ocelot_sim::fleet;
 use ocelot_sim::model::Guard;
 use ocelot_sim::rows::{self, Bounds, Row};
 use ocelot_sim::sequences::{self, Passed};
@@ -49,6 +50,17 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Let whole fleets happen, each made from one seed, with everything that strikes them
+    Simulate {
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+        /// The first world's seed; a failure names the seed to replay with --history
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print the history of the one world of this seed
+        #[arg(long)]
+        history: bool,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -80,6 +92,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(if table.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         What::Sequences { count, seed } => run_sequences(count, seed),
+        What::Simulate { seed, history: true, .. } => show(seed),
+        What::Simulate { count, seed, history: false } => simulate(count, seed),
     }
 }
 
@@ -102,6 +116,42 @@ fn run_sequences(count: u64, seed: u64) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the duration is printed for people; nothing depends on it")]
+fn simulate(count: u64, seed: u64) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let ended = fleet::run(count, seed, &fleet::Planted::default());
+    let seconds = began.elapsed().as_secs_f64();
+    let mut out = stdout().lock();
+    match ended {
+        Ok(passed) => {
+            writeln!(out, "{count} worlds from seed {seed}, {seconds:.1} s: no promise broke")?;
+            writeln!(out, "{}", passed.counts)?;
+            for (fault, times) in &passed.struck {
+                writeln!(out, "{times:>9}  {fault}")?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failed) => {
+            writeln!(out, "seed {}, {} worlds passed: {}", failed.seed, failed.passed, failed.why)?;
+            writeln!(out, "replay: {}", failed.replay())?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Prints what happened in one world, line by line.
+fn show(seed: u64) -> anyhow::Result<ExitCode> {
+    let ended = fleet::world(seed, &fleet::Planted::default(), true);
+    let mut out = stdout().lock();
+    for line in &ended.history {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "seed {seed}, history {:016x}: {}", ended.digest, ended.counts)?;
+    let Some(why) = ended.broken else { return Ok(ExitCode::SUCCESS) };
+    writeln!(out, "broken {why}")?;
+    Ok(ExitCode::FAILURE)
 }
 
 struct Table {

@@ -221,10 +221,12 @@ impl<T> Follower<T> {
             // A reader that waited for what the watch has brought meanwhile is served.
             let late = *wanted.borrow_and_update() > self.shared.applied();
             let catch_up = tokio::time::sleep(CATCH_UP);
-            // All are cancel-safe; only the first is not a matter of time.
+            // All are cancel-safe. In this order, so that no flood of news keeps an audit away, and
+            // the same seed takes the same way.
             let step = tokio::select! {
-                batch = watch.next() => self.take(batch),
+                biased;
                 _ = audits.tick() => self.compare(&mut watch, Cause::Audit).await,
+                batch = watch.next() => self.take(batch),
                 () = catch_up, if late => self.compare(&mut watch, Cause::CatchUp).await,
                 _ = wanted.changed() => Ok(()),
             };
@@ -282,8 +284,9 @@ impl<T> Follower<T> {
         tokio::pin!(until);
         loop {
             tokio::select! {
-                batch = watch.next() => self.take(batch)?,
+                biased;
                 () = &mut until => return Ok(()),
+                batch = watch.next() => self.take(batch)?,
             }
         }
     }
