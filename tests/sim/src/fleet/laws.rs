@@ -149,7 +149,7 @@ impl Laws {
                 Change::Delete { key } => seen.deleted((revision, at), key),
             }
         }
-        seen.quiescent(at);
+        seen.together(at);
     }
 
     /// A stage of a build begins on a machine.
@@ -304,10 +304,6 @@ impl Seen {
                         session.id, session.incarnation.0
                     )
                 });
-                let others = self.sessions.values().filter(|other| other.executor == session.executor);
-                if others.filter(|other| other.id != session.id).count() > 0 {
-                    self.break_law(at, format!("I1: two sessions of one executor: {session:?}"));
-                }
                 self.sessions.insert(session.id, session);
             }
             Ok(Stored::Executor(record)) => {
@@ -505,7 +501,11 @@ impl Seen {
     }
 
     /// Judges what tasks hold together.
-    fn quiescent(&mut self, at: Duration) {
+    fn together(&mut self, at: Duration) {
+        let executors: BTreeSet<ExecutorId> = self.sessions.values().map(|session| session.executor).collect();
+        if executors.len() < self.sessions.len() {
+            self.break_law(at, format!("I1: two sessions of one executor: {:?}", self.sessions));
+        }
         let mut slots: BTreeMap<ExecutorId, usize> = BTreeMap::new();
         let mut groups: BTreeMap<(Option<String>, String), (usize, u32)> = BTreeMap::new();
         for task in self.tasks.values() {

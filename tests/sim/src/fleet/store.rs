@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use ocelot_controller::store::{
@@ -23,10 +23,8 @@ use super::laws::Laws;
 #[derive(Debug)]
 pub(super) struct ModelStore {
     kept: Mutex<Kept>,
-    /// The newest revision, for those that follow.
-    newest: watch::Sender<i64>,
-    /// Raised when every watch is to end.
-    cuts: watch::Sender<u64>,
+    /// Wakes those that follow, in the order in which they came.
+    news: Notify,
     dice: Dice,
     laws: Arc<Laws>,
 }
@@ -40,6 +38,8 @@ struct Kept {
     next_lease: i64,
     /// What each revision changed.
     changes: BTreeMap<i64, Vec<Event>>,
+    /// How often all watches were ended.
+    cuts: u64,
     /// In a thousand events, so many are not told to a watch.
     forgetful: u64,
 }
@@ -61,8 +61,7 @@ impl ModelStore {
     pub(super) fn new(seed: u64, laws: Arc<Laws>) -> Arc<Self> {
         Arc::new(Self {
             kept: Mutex::new(Kept { revision: 1, ..Kept::default() }),
-            newest: watch::Sender::new(1),
-            cuts: watch::Sender::new(0),
+            news: Notify::new(),
             dice: Dice::new(seed, "store"),
             laws,
         })
@@ -170,7 +169,7 @@ impl ModelStore {
         self.laws.commit(at, &events);
         kept.revision = at;
         kept.changes.insert(at, events);
-        self.newest.send_replace(at);
+        self.news.notify_waiters();
     }
 
     pub(super) fn grant(&self, ttl: Duration) -> Lease {
@@ -225,7 +224,8 @@ impl ModelStore {
     }
 
     pub(super) fn cut_watches(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.kept().cuts += 1;
+        self.news.notify_waiters();
     }
 
     pub(super) fn compact(&self, at: Revision) {
@@ -255,18 +255,24 @@ impl ModelStore {
     }
 
     async fn tell(&self, prefix: String, from: i64, sender: mpsc::Sender<Result<WatchBatch>>) {
-        let (mut newest, mut cuts) = (self.newest.subscribe(), self.cuts.subscribe());
         let mut next = from;
-        cuts.borrow_and_update();
+        let cuts = self.kept().cuts;
         loop {
-            tokio::select! {
-                biased;
-                () = sender.closed() => return,
-                _ = cuts.changed() => {
-                    sender.send(Err(Error::Unavailable("the watch was cut".into()))).await.ok();
-                    return;
+            let told = self.news.notified();
+            let (is_cut, has_news) = {
+                let kept = self.kept();
+                (kept.cuts != cuts, kept.revision >= next)
+            };
+            if is_cut {
+                sender.send(Err(Error::Unavailable("the watch was cut".into()))).await.ok();
+                return;
+            }
+            if !has_news {
+                tokio::select! {
+                    biased;
+                    () = sender.closed() => return,
+                    () = told => continue,
                 }
-                gone = async { newest.wait_for(|newest| *newest >= next).await.is_err() } => if gone { return },
             }
             let wait = if self.dice.hits(20) { self.dice.ms(20, 1500) } else { self.dice.ms(0, 3) };
             tokio::time::sleep(wait).await;
