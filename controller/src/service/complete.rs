@@ -72,7 +72,7 @@ impl Service {
         let task = self.need_task(attempt.task).await?;
         match holding(&task, &attempt.claim(session)) {
             Holding::Running { .. } | Holding::Cancelling { .. } => {}
-            Holding::Offered | Holding::Unattached | Holding::Kill => {
+            Holding::Offered | Holding::Unattached | Holding::Recorded | Holding::Kill => {
                 return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
             }
         }

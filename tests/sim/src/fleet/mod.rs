@@ -184,6 +184,8 @@ async fn settle(world: &Arc<World>, wishes: &[workload::Wish], reach: Reach) {
     while began.elapsed() < ENDED_BY + QUIET_BY && !world.laws.is_broken() && !is_quiet(world) {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    // The last bytes reach the home of bytes.
+    tokio::time::sleep(Duration::from_secs(10)).await;
     for machine in &world.machines {
         let held = machine.inside().journal.attempts.clone();
         let left = machine.containers();
