@@ -408,6 +408,9 @@ impl Process {
         let process = Arc::clone(self);
         match effect {
             Effect::Acknowledge { repeat, .. } => {
+                if repeat == 0 && self.machine().inside().journal.attempt(id).is_none() {
+                    self.world.laws.broken(format!("acknowledged what is not in the journal: {id}"));
+                }
                 self.spawn(async move { reports::acknowledge(process, id, repeat).await });
             }
             Effect::PushLog { from: Offset(from) } => {

@@ -17,6 +17,13 @@ pub(super) enum Reach {
     Controllers,
 }
 
+impl Reach {
+    /// One world in five is struck gently.
+    pub(super) fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(5) { Self::Controllers } else { Self::Everything }
+    }
+}
+
 /// Lets faults strike until a moment; all of them are healed soon after.
 pub(super) async fn strike(world: Arc<World>, dice: Dice, reach: Reach, until: Duration) {
     let began = Instant::now();

@@ -20,6 +20,7 @@ use ocelot_executor::journal::{Container, State};
 use super::Bug;
 use super::dice::{Dice, mixed};
 use super::executor::Process;
+use super::faults::Reach;
 use super::gate::Gate;
 use super::world::World;
 
@@ -147,7 +148,7 @@ impl Machine {
     /// The engine starts a container, whatever becomes of who asked for it.
     pub(super) fn start_container(&self, world: &Arc<World>, attempt: AttemptId, deadline: BootTime) {
         let takes = if self.dice.hits(50) { self.dice.ms(1_000, 8_000) } else { self.dice.ms(20, 400) };
-        let fails = self.dice.hits(10);
+        let fails = self.dice.hits(10) && world.reach == Reach::Everything;
         let (world, index) = (Arc::clone(world), self.index);
         super::detached(async move {
             tokio::time::sleep(takes).await;
@@ -261,7 +262,7 @@ async fn supervise(world: &Arc<World>, machine: usize, attempt: AttemptId, chang
             world.laws.ends(attempt, "nobody vouched for it in time");
             return machine.tell(attempt, Event::ContainerGone(Gone::GuardOver));
         }
-        let Some((index, code, dies)) = machine.stage_over(attempt) else { continue };
+        let Some((index, code, dies)) = machine.stage_over(world.reach, attempt) else { continue };
         world.laws.stage_ends(attempt, code);
         if dies {
             machine.inside().boxes.remove(&attempt);
@@ -275,8 +276,8 @@ async fn supervise(world: &Arc<World>, machine: usize, attempt: AttemptId, chang
 }
 
 impl Machine {
-    fn stage_over(&self, attempt: AttemptId) -> Option<(u16, i32, bool)> {
-        let dies = self.dice.hits(5);
+    fn stage_over(&self, reach: Reach, attempt: AttemptId) -> Option<(u16, i32, bool)> {
+        let dies = self.dice.hits(5) && reach == Reach::Everything;
         let bytes = self.dice.below(20_000);
         let mut inside = self.inside();
         let running = inside.boxes.get_mut(&attempt)?;

@@ -92,7 +92,7 @@ pub fn world(seed: u64, planted: &Planted, with_history: bool) -> Ended {
 async fn happen(seed: u64, planted: &Planted, with_history: bool) -> Ended {
     let world = World::new(seed, planted, with_history);
     let dice = Dice::new(seed, "world");
-    let reach = if seed.is_multiple_of(5) { Reach::Controllers } else { Reach::Everything };
+    let reach = world.reach;
     world.controllers.iter().for_each(|place| place.start(&world));
     let expiring = Arc::clone(&world);
     detached(async move {

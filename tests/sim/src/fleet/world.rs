@@ -14,6 +14,7 @@ use ocelot_controller::service::{self, Service};
 use super::controllers::Place;
 use super::dice::Dice;
 use super::door::Weather;
+use super::faults::Reach;
 use super::laws::Laws;
 use super::logs::LogHome;
 use super::machine::Machine;
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub logs: Arc<LogHome>,
     pub net: Net,
     pub bug: Option<Bug>,
+    pub(super) reach: Reach,
 }
 
 /// How often each fault struck.
@@ -108,6 +110,7 @@ impl World {
                 cuts: Mutex::default(),
             },
             bug,
+            reach: Reach::of(seed),
             laws,
         })
     }
