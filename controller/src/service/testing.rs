@@ -16,8 +16,8 @@ use ocelot_core::plan::Plan;
 use ocelot_domain::task::state::LogEnd;
 use ocelot_proto::kit::clock::{Clock, Sleep, UnixMicros};
 
-use super::parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Plans, Unguessable, Verify};
 use super::execute::Draft;
+use super::parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Plans, Unguessable, Verify};
 use super::{AttemptRef, Executed, Result, lock};
 use crate::records::{Digest, Subject, Trigger};
 use crate::store::update::Chance;

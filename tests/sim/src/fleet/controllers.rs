@@ -150,7 +150,11 @@ impl Place {
     }
 
     /// Lets the process serve one call; false if there is none.
-    pub(super) fn serve(&self, world: &World, serve: impl FnOnce(Arc<Service>) -> BoxFuture<'static, ()>) -> bool {
+    pub(super) fn serve(
+        &self,
+        world: &World,
+        serve: impl FnOnce(Arc<Service>) -> BoxFuture<'static, ()>,
+    ) -> bool {
         let mut alive = self.alive();
         let Some(alive) = alive.as_mut() else { return false };
         while let Some(ended) = alive.tasks.try_join_next() {

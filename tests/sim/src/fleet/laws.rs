@@ -502,7 +502,8 @@ impl Seen {
 
     /// Judges what tasks hold together.
     fn together(&mut self, at: Duration) {
-        let executors: BTreeSet<ExecutorId> = self.sessions.values().map(|session| session.executor).collect();
+        let executors: BTreeSet<ExecutorId> =
+            self.sessions.values().map(|session| session.executor).collect();
         if executors.len() < self.sessions.len() {
             self.break_law(at, format!("I1: two sessions of one executor: {:?}", self.sessions));
         }

@@ -14,6 +14,8 @@ pub struct Passed {
     pub counts: Counts,
     pub struck: BTreeMap<&'static str, u64>,
     pub compares: BTreeMap<Named, u64>,
+    /// How often a compare that was left out would have refused.
+    pub left_out: u64,
 }
 
 /// The first world, by its seed, in which a promise broke.
@@ -50,7 +52,7 @@ pub fn run(count: u64, seed: u64, planted: &Planted) -> Result<Passed, Failed> {
                 return;
             }
             let seed = seed.wrapping_add(number);
-            let Ended { broken, counts, struck, compares, .. } = world(seed, planted, false);
+            let Ended { broken, counts, struck, compares, left_out, .. } = world(seed, planted, false);
             if let Some(why) = broken {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, why);
                 return;
@@ -58,6 +60,7 @@ pub fn run(count: u64, seed: u64, planted: &Planted) -> Result<Passed, Failed> {
             let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
             passed.worlds += 1;
             passed.counts.add(&counts);
+            passed.left_out += left_out;
             struck.into_iter().for_each(|(fault, times)| *passed.struck.entry(fault).or_default() += times);
             compares
                 .into_iter()
