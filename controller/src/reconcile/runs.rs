@@ -34,6 +34,7 @@ pub(super) async fn follow(service: &Service) {
     loop {
         // Both are cancel-safe.
         let changed = tokio::select! {
+            biased;
             changed = changes.next() => changed,
             () = service.sleep(SWEEP) => Changed::Everything,
         };

@@ -88,7 +88,7 @@ impl Service {
         let task = self.read_task(attempt.task).await?.ok_or(Error::Fenced)?;
         match holding(&task, &attempt.claim(session)) {
             Holding::Running { .. } | Holding::Cancelling { .. } => {}
-            Holding::Offered | Holding::Unattached | Holding::Kill => {
+            Holding::Offered | Holding::Unattached | Holding::Recorded | Holding::Kill => {
                 return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
             }
         }

@@ -51,6 +51,7 @@ impl Service {
             let wait = due.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK);
             // All are cancel-safe: news stays in the inbox, a bell keeps one ring.
             tokio::select! {
+                biased;
                 changed = changes.next() => self.take_in(&changed).await,
                 () = self.bell.notified() => {}
                 () = self.sleep(wait) => {}
@@ -206,6 +207,7 @@ impl Service {
     /// Waits until the view has this revision, but not for ever.
     pub(crate) async fn catch_up(&self, revision: Revision) {
         tokio::select! {
+            biased;
             () = self.view.wait_for(revision) => {}
             () = self.sleep(CATCH_UP) => {}
         }

@@ -61,7 +61,7 @@ impl Service {
                 }
             };
             match standing {
-                Holding::Offered | Holding::Unattached => continue,
+                Holding::Offered | Holding::Unattached | Holding::Recorded => continue,
                 Holding::Kill => {
                     self.memory().told_to_kill(session.executor, *attempt, self.now());
                     directives.push(Directive::Kill(*attempt));
@@ -97,7 +97,10 @@ impl Service {
         {
             match holding(task, &claim) {
                 Holding::Kill | Holding::Unattached => {}
-                standing @ (Holding::Offered | Holding::Running { .. } | Holding::Cancelling { .. }) => {
+                standing @ (Holding::Offered
+                | Holding::Running { .. }
+                | Holding::Cancelling { .. }
+                | Holding::Recorded) => {
                     return Ok(Some((task.clone(), revision, standing)));
                 }
             }
@@ -109,6 +112,7 @@ impl Service {
             standing @ (Holding::Offered
             | Holding::Running { .. }
             | Holding::Cancelling { .. }
+            | Holding::Recorded
             | Holding::Kill) => standing,
         };
         Ok(Some((task, item.mod_revision, standing)))

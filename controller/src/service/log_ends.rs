@@ -38,6 +38,8 @@ impl Holders for AskService {
                 service.note_log(session, attempt).await?;
                 Ok(true)
             }
+            // A log whose first holder lost its disk is sent again by who still has it.
+            Holding::Recorded => Ok(true),
             Holding::Kill => Ok(false),
             Holding::Offered | Holding::Unattached => {
                 Err(Error::NotNow { why: "the attempt is not attached to this session yet" }.into())

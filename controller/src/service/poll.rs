@@ -119,6 +119,7 @@ impl Service {
             }
             // Both are cancel-safe.
             tokio::select! {
+                biased;
                 () = open.woken() => {}
                 () = self.sleep(again.map_or(left, |again| again.min(left))) => {}
             }
@@ -278,12 +279,15 @@ impl Service {
         });
         let standing = match standing {
             Some(Holding::Kill | Holding::Unattached) | None => self.holding_now(session, attempt).await?,
-            Some(standing @ (Holding::Offered | Holding::Running { .. } | Holding::Cancelling { .. })) => {
-                standing
-            }
+            Some(
+                standing @ (Holding::Offered
+                | Holding::Running { .. }
+                | Holding::Cancelling { .. }
+                | Holding::Recorded),
+            ) => standing,
         };
         Ok(match standing {
-            Holding::Offered | Holding::Running { .. } | Holding::Unattached => None,
+            Holding::Offered | Holding::Running { .. } | Holding::Unattached | Holding::Recorded => None,
             Holding::Cancelling { .. } => Some(Directive::Cancel(attempt)),
             Holding::Kill => {
                 said.kills.insert(attempt);

@@ -83,6 +83,7 @@ impl Service {
         let task: Task = decode(&item.value)?;
         match holding(&task, &attempt.claim(session)) {
             Holding::Running { .. } | Holding::Cancelling { .. } => Ok(item.mod_revision),
+            Holding::Recorded => Err(Error::Conflict { why: "the attempt's end is recorded".into() }),
             Holding::Offered => Err(Error::Conflict { why: "the attempt is not acknowledged".into() }),
             Holding::Unattached => {
                 Err(Error::NotNow { why: "the attempt is being attached to a newer session" })

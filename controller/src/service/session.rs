@@ -15,7 +15,7 @@ use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::Session;
-use ocelot_domain::task::{Rejected, Timing};
+use ocelot_domain::task::{Holding, Rejected, Timing};
 use ocelot_proto::kit::chaos;
 
 use super::error::{Error, Result, What};
@@ -212,7 +212,13 @@ impl Service {
             let claim = attempt.claim(session);
             match self.transition(attempt.task, Event::Reattached { claim }).await {
                 Ok(done) if done.after.live().is_some() => keep.push(attempt),
-                Ok(_) | Err(Refused::Absent | Refused::Rejected(Rejected::Fenced)) => {}
+                Ok(_) | Err(Refused::Rejected(Rejected::Fenced)) => {
+                    // Its end is known: it is kept until its log is safe.
+                    if self.holding_now(session, attempt).await? == Holding::Recorded {
+                        keep.push(attempt);
+                    }
+                }
+                Err(Refused::Absent) => {}
                 Err(Refused::Rejected(Rejected::Illegal { .. } | Rejected::Early)) => {}
                 Err(
                     refused @ (Refused::Rejected(Rejected::Unattached)

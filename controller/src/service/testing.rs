@@ -11,12 +11,15 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use ocelot_core::id::RunId;
+use ocelot_core::plan::Plan;
 use ocelot_domain::task::state::LogEnd;
 use ocelot_proto::kit::clock::{Clock, Sleep, UnixMicros};
 
+use super::execute::Draft;
 use super::parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Plans, Unguessable, Verify};
-use super::{AttemptRef, Result, lock};
-use crate::records::Digest;
+use super::{AttemptRef, Executed, Result, lock};
+use crate::records::{Digest, Subject, Trigger};
 use crate::store::update::Chance;
 use crate::store::{
     Error, Health, Lease, LeaseId, Page, RangeRequest, Result as StoreResult, Revision, Store, Txn, Verdict,
@@ -232,5 +235,18 @@ impl Store for LossyStore {
 
     async fn health(&self) -> StoreResult<Health> {
         self.inner.health().await
+    }
+}
+
+impl super::Service {
+    /// Accepts a plan as it is, as a run of a job with this name.
+    pub async fn accept_plan(&self, id: RunId, job: &str, plan: &Plan, trigger: Trigger) -> Result<Executed> {
+        let payload = Digest::of(&serde_json::to_vec(plan).expect("a plan can be written to memory"));
+        if let Some(run) = self.accepted(id, payload).await? {
+            return Ok(Executed { run, existed: true });
+        }
+        let subject = Subject::Job { name: job.to_owned(), version: 1 };
+        let draft = Draft { id, payload, subject, trigger, retry: None };
+        self.accept(draft, |_| Ok(plan.clone())).await
     }
 }

@@ -1,7 +1,8 @@
-//! The model check and the random sequences over the task's machine that ships.
+//! The model check, the random sequences and the seeded simulation, over the code that ships.
 //!
 //! Nothing here decides what the product does; it only looks for what the product must never do.
 
+pub mod fleet;
 pub mod model;
 pub mod rows;
 pub mod sequences;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 
 use ocelot_core::plan::Class;
+use ocelot_sim::fleet;
 use ocelot_sim::model::Guard;
 use ocelot_sim::rows::{self, Bounds, Row};
 use ocelot_sim::sequences::{self, Passed};
@@ -49,6 +50,31 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Let whole fleets happen, each made from one seed, with everything that strikes them
+    Simulate {
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+        /// The first world's seed; a failure names the seed to replay with --history
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print the history of the one world of this seed
+        #[arg(long)]
+        history: bool,
+    },
+    /// Plant bugs, one at a time, and say after how many worlds each is found
+    Power {
+        /// How many worlds each bug is given
+        #[arg(long, default_value_t = 200)]
+        count: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only bugs whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+        /// Leave compares out of the controllers' transactions, one kind at a time
+        #[arg(long)]
+        compares: bool,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -80,6 +106,9 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(if table.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         What::Sequences { count, seed } => run_sequences(count, seed),
+        What::Simulate { seed, history: true, .. } => show(seed),
+        What::Simulate { count, seed, history: false } => simulate(count, seed),
+        What::Power { count, seed, only, compares } => power((count, seed), only.as_deref(), compares),
     }
 }
 
@@ -102,6 +131,77 @@ fn run_sequences(count: u64, seed: u64) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the duration is printed for people; nothing depends on it")]
+fn simulate(count: u64, seed: u64) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let ended = fleet::run(count, seed, &fleet::Planted::default());
+    let seconds = began.elapsed().as_secs_f64();
+    let mut out = stdout().lock();
+    match ended {
+        Ok(passed) => {
+            writeln!(out, "{count} worlds from seed {seed}, {seconds:.1} s: no promise broke")?;
+            writeln!(out, "{}", passed.counts)?;
+            for (fault, times) in &passed.struck {
+                writeln!(out, "{times:>9}  {fault}")?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failed) => {
+            writeln!(out, "seed {}, {} worlds passed: {}", failed.seed, failed.passed, failed.why)?;
+            writeln!(out, "replay: {}", failed.replay())?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Plants each bug; fails if one is not found that is not known to be beyond this oracle.
+fn power((count, seed): (u64, u64), only: Option<&str>, compares: bool) -> anyhow::Result<ExitCode> {
+    let planted: Vec<(String, fleet::Planted)> = if compares {
+        let found = fleet::compares(20, seed).map_err(|failed| anyhow::anyhow!("{failed:?}"))?;
+        let leave_out = |named: fleet::Named| {
+            (named.to_string(), fleet::Planted { left_out: Some(named), ..fleet::Planted::default() })
+        };
+        found.into_iter().map(leave_out).collect()
+    } else {
+        let plant = |bug: fleet::Bug| {
+            (bug.name().to_owned(), fleet::Planted { bug: Some(bug), ..fleet::Planted::default() })
+        };
+        fleet::Bug::ALL.into_iter().map(plant).collect()
+    };
+    let mut missed = 0;
+    for (name, planted) in planted {
+        if only.is_some_and(|only| !name.contains(only)) {
+            continue;
+        }
+        let mut out = stdout().lock();
+        match fleet::run(count, seed, &planted) {
+            Err(failed) => {
+                let why: String = failed.why.chars().take(110).collect();
+                writeln!(out, "{name:<70} seed {:>4}, {:>3} passed: {why}", failed.seed, failed.passed)?;
+            }
+            Ok(passed) => {
+                missed += 1;
+                let bit = passed.left_out;
+                writeln!(out, "{name:<70} not found in {count} worlds; it mattered {bit} times")?;
+            }
+        }
+    }
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what happened in one world, line by line.
+fn show(seed: u64) -> anyhow::Result<ExitCode> {
+    let ended = fleet::world(seed, &fleet::Planted::default(), true);
+    let mut out = stdout().lock();
+    for line in &ended.history {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "seed {seed}, history {:016x}: {}", ended.digest, ended.counts)?;
+    let Some(why) = ended.broken else { return Ok(ExitCode::SUCCESS) };
+    writeln!(out, "broken {why}")?;
+    Ok(ExitCode::FAILURE)
 }
 
 struct Table {

@@ -20,12 +20,24 @@ pub enum Holding {
     Cancelling { requires: Vec<Require> },
     /// The record still names an older session of the same executor: attach again first.
     Unattached,
+    /// Its end is recorded, as it reported it. Nothing is left to kill, and the rest of its log may still
+    /// be on its way to where it is safe.
+    Recorded,
     /// It is not the holder: kill it and drop what it has.
     Kill,
 }
 
 /// Returns the standing of a claim against a record.
 pub fn holding(task: &Task, claim: &Claim) -> Holding {
+    let is_recorded = task.epoch == claim.epoch
+        && task.ended.iter().any(|ended| {
+            ended.attempt == claim.attempt
+                && ended.executor == claim.session.executor
+                && ended.completion.is_some()
+        });
+    if is_recorded {
+        return Holding::Recorded;
+    }
     let Some(live) = task.live() else { return Holding::Kill };
     match check(task, live, claim) {
         Ok(()) => {}

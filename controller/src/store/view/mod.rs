@@ -4,6 +4,7 @@
 //! event, so every half minute the keys and revisions are listed again and compared; what differs is
 //! counted, and mended. Whatever is decided from a view is decided by a transaction's compares.
 
+mod applied;
 mod changes;
 mod mirror;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 pub use changes::{Changed, Changes};
 pub use mirror::{Entry, Record};
 
+use self::applied::Applied;
 use self::changes::Readers;
 use self::mirror::Mirror;
 use super::{Error, KeyValue, RangeRequest, Result, Revision, Store, Watch};
@@ -50,8 +52,7 @@ pub struct Follower<T> {
 struct Shared<T> {
     mirror: RwLock<Mirror<T>>,
     readers: Readers,
-    /// None until the prefix was listed.
-    applied: latest::Sender<Option<Revision>>,
+    applied: Applied,
     wanted: latest::Sender<Revision>,
     counts: latest::Sender<Counts>,
 }
@@ -95,7 +96,7 @@ where
     let shared = Arc::new(Shared {
         mirror: RwLock::new(Mirror::new(Box::new(decode))),
         readers: Readers::default(),
-        applied: latest::Sender::new(None),
+        applied: Applied::default(),
         wanted: latest::Sender::new(Revision(0)),
         counts: latest::Sender::new(Counts::default()),
     });
@@ -106,8 +107,7 @@ where
 impl<T> View<T> {
     /// Waits until the prefix was listed.
     pub async fn loaded(&self) {
-        // The sender lives in `shared`, so this cannot fail.
-        self.shared.applied.subscribe().wait_for(Option::is_some).await.ok();
+        self.shared.applied.reaches(Revision::default()).await;
     }
 
     pub fn get(&self, key: &str) -> Option<Entry<T>> {
@@ -132,8 +132,7 @@ impl<T> View<T> {
             *wanted = revision.max(*wanted);
             further
         });
-        let mut applied = self.shared.applied.subscribe();
-        applied.wait_for(|applied| *applied >= Some(revision)).await.ok();
+        self.shared.applied.reaches(revision).await;
     }
 
     /// Subscribes to what changes from now on.
@@ -153,7 +152,7 @@ impl<T> View<T> {
 
 impl<T> Shared<T> {
     fn applied(&self) -> Revision {
-        self.applied.borrow().unwrap_or_default()
+        self.applied.get().unwrap_or_default()
     }
 }
 
@@ -221,10 +220,12 @@ impl<T> Follower<T> {
             // A reader that waited for what the watch has brought meanwhile is served.
             let late = *wanted.borrow_and_update() > self.shared.applied();
             let catch_up = tokio::time::sleep(CATCH_UP);
-            // All are cancel-safe; only the first is not a matter of time.
+            // All are cancel-safe. In this order, so that no flood of news keeps an audit away, and
+            // the same seed takes the same way.
             let step = tokio::select! {
-                batch = watch.next() => self.take(batch),
+                biased;
                 _ = audits.tick() => self.compare(&mut watch, Cause::Audit).await,
+                batch = watch.next() => self.take(batch),
                 () = catch_up, if late => self.compare(&mut watch, Cause::CatchUp).await,
                 _ = wanted.changed() => Ok(()),
             };
@@ -282,8 +283,9 @@ impl<T> Follower<T> {
         tokio::pin!(until);
         loop {
             tokio::select! {
-                batch = watch.next() => self.take(batch)?,
+                biased;
                 () = &mut until => return Ok(()),
+                batch = watch.next() => self.take(batch)?,
             }
         }
     }
@@ -296,7 +298,7 @@ impl<T> Follower<T> {
         let applied = mirror.applied();
         drop(mirror);
         self.shared.readers.tell(&changed);
-        self.shared.applied.send_replace(Some(applied));
+        self.shared.applied.set(applied);
     }
 
     fn mirror(&self) -> std::sync::RwLockWriteGuard<'_, Mirror<T>> {

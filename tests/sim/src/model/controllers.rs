@@ -204,7 +204,7 @@ impl Hand<'_> {
                 || (attempt > 0 && {
                     match self.model.standing(&world.record, &claim(attempt, executor, incarnation)) {
                         Holding::Running { .. } | Holding::Cancelling { .. } => true,
-                        Holding::Offered | Holding::Unattached | Holding::Kill => false,
+                        Holding::Offered | Holding::Unattached | Holding::Recorded | Holding::Kill => false,
                     }
                 });
             world.beats[at] = if vouched { Beat::Answer { incarnation, attempt, ticks } } else { Beat::None };

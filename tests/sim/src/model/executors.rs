@@ -162,7 +162,7 @@ impl Hand<'_> {
         let fenced = match self.model.standing(&self.world.record, &claim) {
             Holding::Kill => true,
             Holding::Unattached => !self.model.on(Guard::AttachBeforeFenced),
-            Holding::Offered | Holding::Running { .. } => false,
+            Holding::Offered | Holding::Running { .. } | Holding::Recorded => false,
             Holding::Cancelling { .. } => {
                 if executor.phase != Phase::Ended {
                     let world = self.with(number, |executor| {
