@@ -3,6 +3,8 @@
 //! A runtime starts, ends, removes and lists; it decides nothing about a task. Every call can be
 //! repeated: starting what is started, killing what is dead and removing what is gone is no error.
 
+#[cfg(target_os = "linux")]
+pub mod docker;
 mod embedded;
 #[cfg(target_os = "linux")]
 mod listening;

@@ -3,6 +3,7 @@
 //! (`e2e long NAME COUNT SEED`).
 
 mod images;
+mod runtime;
 mod store;
 
 use std::process::ExitCode;
@@ -27,6 +28,6 @@ fn main() -> ExitCode {
 }
 
 fn run_trials() -> ExitCode {
-    let trials = images::trials().into_iter().chain(store::trials()).collect();
+    let trials = images::trials().into_iter().chain(runtime::trials()).chain(store::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
