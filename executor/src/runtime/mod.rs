@@ -3,6 +3,7 @@
 //! A runtime starts, ends, removes and lists; it decides nothing about a task. Every call can be
 //! repeated: starting what is started, killing what is dead and removing what is gone is no error.
 
+mod available;
 #[cfg(target_os = "linux")]
 pub mod docker;
 mod embedded;
@@ -19,9 +20,10 @@ use async_trait::async_trait;
 use ocelot_core::plan::{Environment, Resources};
 
 use crate::attempt::AttemptId;
-use crate::attempt::state::{BootTime, Cause};
+use crate::attempt::state::{BootTime, Cause, Gone};
 use crate::journal::Container;
 
+pub use available::{Broken, Runtimes, Working};
 pub use embedded::{InstallError, install};
 
 /// What an attempt asks of a runtime. The directories are there already and belong to the attempt.
@@ -76,6 +78,30 @@ pub enum Standing {
         out_of_memory: Option<OutOfMemory>,
     },
     Absent,
+}
+
+impl Standing {
+    /// Returns why it is not running, as the attempt is told; none while it runs.
+    pub fn gone(&self) -> Option<Gone> {
+        let died = |why: &str| Some(Gone::Died { why: why.to_owned() });
+        match self {
+            Self::Running => None,
+            Self::Absent => died("its container was taken away"),
+            Self::Ended { out_of_memory: Some(OutOfMemory { limit_bytes }), .. } => {
+                Some(Gone::OutOfMemory { limit_bytes: *limit_bytes })
+            }
+            Self::Ended { status: 3, .. } => Some(Gone::GuardOver),
+            Self::Ended { status: 0, .. } => died("its supervisor finished before it was asked to"),
+            Self::Ended { status: 1, .. } => died("its supervisor could not go on"),
+            Self::Ended { status: 2, .. } => died("its supervisor was called wrongly"),
+            Self::Ended { status: 4, .. } => died("its supervisor was told by a signal to end"),
+            Self::Ended { status: UNKNOWN_STATUS, .. } => died("its supervisor ended unseen"),
+            Self::Ended { status: 137, .. } => died("its supervisor was killed"),
+            Self::Ended { status, .. } => {
+                Some(Gone::Died { why: format!("its supervisor ended with status {status}") })
+            }
+        }
+    }
 }
 
 /// The kernel ended something for want of memory.

@@ -7,6 +7,7 @@
 
 mod allowed;
 mod body;
+mod containers;
 mod failure;
 mod image;
 mod network;
@@ -16,7 +17,6 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,24 +27,15 @@ use async_trait::async_trait;
 use bollard::API_DEFAULT_VERSION;
 use bollard::Docker as Engine;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
-use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
-    LogsOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
-};
-use futures_util::StreamExt;
+use bollard::query_parameters::{InspectContainerOptions, KillContainerOptions};
 use ocelot_core::plan::{Pull, Resources, Runtime as Place};
-use ocelot_proto::kit::chaos;
 use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
-use super::listening::Arrival;
-use super::{Given, Launch, Ours, OutOfMemory, Runtime, RuntimeError, Standing, Support, Tell};
+use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
-use allowed::Allowance;
-use body::Ground;
 use failure::{Answer, answer};
 use image::{Image, Pulls};
 use network::Networks;
@@ -54,17 +45,9 @@ const SOCKET: &str = "unix:///var/run/docker.sock";
 const CALL_MAX: Duration = Duration::from_secs(60);
 const CONNECT_SECONDS: u64 = 120;
 const VERSION_LEAST: (u32, u32) = (20, 10);
-/// Before an unusual start is looked into.
-const LISTEN_SOON: Duration = Duration::from_secs(1);
-const LISTEN_MAX: Duration = Duration::from_secs(30);
 /// How long a restarting engine may be away before a wait for a container is given up.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 const AWAY_STEP: Duration = Duration::from_millis(250);
-/// A creation whose answer was lost shows itself within this time, or was never begun.
-const LATE_ROUNDS_MAX: u32 = 40;
-const COMPLAINT_CHARS_MAX: usize = 1000;
-/// What the shell says of a process that was killed.
-const STATUS_KILLED: i64 = 137;
 
 /// What the runtime is told of the machine and of its executor.
 #[derive(Debug, Clone)]
@@ -122,265 +105,6 @@ impl Docker {
 
     fn unanswered(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn image(&self, launch: &Launch) -> Result<Image, Cause> {
-        let prepared = self.images().get(&launch.control).cloned();
-        if let Some(image) = prepared {
-            return Ok(image);
-        }
-        let Place::Container { image: name, .. } = &launch.environment.runtime else {
-            return Err(refused("the task asks for no container"));
-        };
-        let missing = || Cause::Failed(Failure::Image { why: format!("image {name} is not there any more") });
-        image::find(&self.engine, name).await?.ok_or_else(missing)
-    }
-
-    async fn network(&self, launch: &Launch) -> Result<String, Cause> {
-        if launch.environment.services.is_empty() {
-            let shared = self.networks.shared(&self.engine).await;
-            return shared.map_err(|error| failure::platform("make a network", &failure::words(&error)));
-        }
-        Ok(body::name(&launch.control))
-    }
-
-    /// Returns what is asked of the engine, looked at once more.
-    fn body(&self, launch: &Launch, image: &Image, network: &str) -> Result<ContainerCreateBody, Cause> {
-        let settings = &self.settings;
-        let body = body::container(
-            launch,
-            &Ground {
-                executor: &settings.executor,
-                supervisor: &settings.supervisor,
-                image: &image.id,
-                network,
-                defaults: &settings.defaults,
-                limits_disk: self.limits_disk.load(Ordering::Relaxed),
-            },
-        );
-        let allowance = Allowance {
-            data: &settings.data,
-            supervisor: &settings.supervisor,
-            control: &launch.control,
-            workspace: &launch.workspace,
-            network,
-        };
-        match allowed::check(&body, &allowance) {
-            Ok(()) => Ok(body),
-            Err(forbidden) => Err(refused(&forbidden.to_string())),
-        }
-    }
-
-    async fn create(&self, launch: &Launch, body: ContainerCreateBody) -> Result<String, Cause> {
-        let name = body::name(&launch.control);
-        let options =
-            CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
-        // Set before the call and cleared by its answer, so that a dropped call counts as unanswered.
-        self.unanswered().insert(launch.control.clone());
-        let own_network = async {
-            match launch.environment.services.is_empty() {
-                true => Ok(()),
-                false => self.networks.make_own(&self.engine, &launch.control).await,
-            }
-        };
-        let (created, network) =
-            tokio::join!(within(self.engine.create_container(Some(options), body)), own_network);
-        if created.as_ref().err().is_none_or(|error| answer(error) != Answer::Unknown) {
-            self.unanswered().remove(&launch.control);
-        }
-        network.map_err(|error| failure::platform("make the task's network", &failure::words(&error)))?;
-        match created {
-            Ok(created) => Ok(created.id),
-            Err(error) if answer(&error) == Answer::Conflict => self.earlier(launch, &name).await,
-            Err(error) => Err(failure::platform("create the container", &failure::words(&error))),
-        }
-    }
-
-    /// Returns the container that an earlier call of the same start has made.
-    async fn earlier(&self, launch: &Launch, name: &str) -> Result<String, Cause> {
-        let found = within(self.engine.inspect_container(name, None::<InspectContainerOptions>)).await;
-        let found =
-            found.map_err(|error| failure::platform("find the container", &failure::words(&error)))?;
-        let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
-        let expected = body::labels(&self.settings.executor, &launch.control);
-        match found.id {
-            Some(id)
-                if labels.is_some_and(|labels| {
-                    expected.iter().all(|(key, value)| labels.get(key) == Some(value))
-                }) =>
-            {
-                Ok(id)
-            }
-            Some(_) | None => {
-                Err(failure::platform("create the container", &format!("another one is named {name}")))
-            }
-        }
-    }
-
-    /// Starts what was created; a network that was taken away is made again once.
-    async fn run(&self, launch: &Launch) -> Result<Container, Cause> {
-        let image = self.image(launch).await?;
-        let network = self.network(launch).await?;
-        let body = self.body(launch, &image, &network)?;
-        let arrival = Arrival::watch(&launch.control)
-            .map_err(|error| failure::platform("watch the control directory", &error.to_string()))?;
-        let id = self.create(launch, body).await?;
-        if clock::now() >= Moment(launch.deadline.0) {
-            return Err(failure::platform("start the container", "its deadline is over"));
-        }
-        match within(self.engine.start_container(&id, None::<StartContainerOptions>)).await {
-            Ok(()) => {}
-            Err(error) if answer(&error) == Answer::NotModified => {}
-            Err(error) => {
-                self.networks.forget().await;
-                return Err(failure::platform("start the container", &failure::words(&error)));
-            }
-        }
-        let container = Container { id, control: launch.control.clone() };
-        self.listen(&container, &arrival).await?;
-        chaos::point("start.container_up");
-        Ok(container)
-    }
-
-    async fn listen(&self, container: &Container, arrival: &Arrival) -> Result<(), Cause> {
-        if tokio::time::timeout(LISTEN_SOON, arrival.listening()).await.is_ok() {
-            return Ok(());
-        }
-        let ended = tokio::select! {
-            biased;
-            () = arrival.listening() => return Ok(()),
-            ended = self.ended(container) => ended.map_or_else(|error| error.to_string(), |ended| format!("{ended:?}")),
-            () = tokio::time::sleep(LISTEN_MAX) => format!("it does not listen after {LISTEN_MAX:?}"),
-        };
-        let complaint = self.complaint(&container.id).await;
-        Err(Cause::Platform {
-            why: format!("the supervisor did not start in its container: {complaint}; {ended}"),
-        })
-    }
-
-    /// Returns what the supervisor itself said.
-    async fn complaint(&self, id: &str) -> String {
-        let options =
-            LogsOptions { stdout: true, stderr: true, tail: "10".to_owned(), ..LogsOptions::default() };
-        let mut said = String::new();
-        let mut lines = Box::pin(self.engine.logs(id, Some(options)));
-        while let Ok(Some(Ok(line))) = tokio::time::timeout(CALL_MAX, lines.next()).await {
-            said.push_str(&line.to_string());
-            if said.chars().count() >= COMPLAINT_CHARS_MAX {
-                break;
-            }
-        }
-        said.trim_end().chars().take(COMPLAINT_CHARS_MAX).collect()
-    }
-
-    /// Returns the ids of all containers that carry these labels, running or not.
-    async fn labelled(&self, label: String) -> Result<Vec<bollard::models::ContainerSummary>, Error> {
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-        within(self.engine.list_containers(Some(options))).await
-    }
-
-    async fn remove_one(&self, id: &str) -> Result<(), Error> {
-        let options = RemoveContainerOptions { v: true, force: true, link: false };
-        match within(self.engine.remove_container(id, Some(options))).await {
-            Ok(()) => Ok(()),
-            Err(error) if answer(&error) == Answer::NotFound => Ok(()),
-            // Another call is at it.
-            Err(error) if answer(&error) == Answer::Conflict => self.until_removed(id).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn until_removed(&self, id: &str) -> Result<(), Error> {
-        for _ in 0..LATE_ROUNDS_MAX {
-            let found = within(self.engine.inspect_container(id, None::<InspectContainerOptions>)).await;
-            match found {
-                Err(error) if answer(&error) == Answer::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-                Ok(_) => tokio::time::sleep(AWAY_STEP).await,
-            }
-        }
-        Err(Error::RequestTimeoutError)
-    }
-
-    async fn remove_all(&self, control: &Path) -> Result<(), Error> {
-        let late = self.unanswered().contains(control);
-        for round in 0..LATE_ROUNDS_MAX {
-            let found = self.labelled(format!("{}={}", body::LABEL_CONTROL, control.display())).await?;
-            for id in found.iter().filter_map(|container| container.id.as_deref()) {
-                self.remove_one(id).await?;
-            }
-            // A creation that nobody heard the end of may come true after the first look.
-            if !late || !found.is_empty() || round + 1 == LATE_ROUNDS_MAX {
-                break;
-            }
-            tokio::time::sleep(AWAY_STEP).await;
-        }
-        self.networks.remove_own(&self.engine, control).await?;
-        self.unanswered().remove(control);
-        self.images().remove(control);
-        Ok(())
-    }
-
-    /// Waits once. An answer of any kind means that it is worth looking.
-    async fn wait(&self, id: &str) -> Result<(), Error> {
-        let options = WaitContainerOptions { condition: "not-running".to_owned() };
-        let mut waited = Box::pin(self.engine.wait_container(id, Some(options)));
-        match waited.next().await {
-            Some(Ok(_)) | Some(Err(Error::DockerContainerWaitError { .. })) | None => Ok(()),
-            Some(Err(error)) if answer(&error) == Answer::NotFound => Ok(()),
-            Some(Err(error)) => Err(error),
-        }
-    }
-
-    async fn look(&self, id: &str) -> Result<Standing, Error> {
-        match within(self.engine.inspect_container(id, None::<InspectContainerOptions>)).await {
-            Ok(found) => Ok(standing(found)),
-            Err(error) if answer(&error) == Answer::NotFound => Ok(Standing::Absent),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn probe(&self) -> Result<(), RuntimeError> {
-        let doing = "run a probe container";
-        let failed =
-            |why: String| RuntimeError { doing: format!("the engine could not {doing}"), source: why.into() };
-        let data = self.settings.data.clone();
-        let mut launch = probe::launch(&data).map_err(|error| failed(error.to_string()))?;
-        self.remove(&launch.control).await?;
-        // Only trying tells: the drivers that can limit files need file systems that are set up for it.
-        self.limits_disk.store(true, Ordering::Relaxed);
-        let mut ran = self.probe_with(&launch).await;
-        if ran.is_err() {
-            self.remove(&launch.control).await?;
-            self.limits_disk.store(false, Ordering::Relaxed);
-            launch = probe::launch(&data).map_err(|error| failed(error.to_string()))?;
-            ran = self.probe_with(&launch).await;
-        }
-        let removed = self.remove(&launch.control).await;
-        let cleaned = probe::clean(&data);
-        ran.map_err(|cause| failed(words(&cause)))?;
-        removed?;
-        cleaned.map_err(|error| failed(error.to_string()))
-    }
-
-    async fn probe_with(&self, launch: &Launch) -> Result<(), Cause> {
-        if image::find(&self.engine, probe::IMAGE).await?.is_none() {
-            let imported = within(probe::import(&self.engine)).await;
-            imported.map_err(|error| failure::platform("import an image", &failure::words(&error)))?;
-        }
-        let container = self.run(launch).await?;
-        let control = launch.control.clone();
-        let spoken = tokio::task::spawn_blocking(move || probe::speak(&control)).await;
-        spoken
-            .map_err(io::Error::other)
-            .and_then(|spoken| spoken)
-            .map_err(|error| failure::platform("share this machine's files", &error.to_string()))?;
-        let ended = self.ended(&container).await;
-        match ended.map_err(|error| failure::platform("tell of an end", &error.to_string()))? {
-            Standing::Ended { status: 0, .. } => Ok(()),
-            other => Err(failure::platform("end a container", &format!("{other:?}"))),
-        }
     }
 }
 
@@ -520,21 +244,6 @@ impl Runtime for Docker {
 /// Gives a call of the engine its deadline.
 async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::time::timeout(CALL_MAX, call).await.unwrap_or(Err(Error::RequestTimeoutError))
-}
-
-fn standing(found: ContainerInspectResponse) -> Standing {
-    let state = found.state.unwrap_or_default();
-    // Without an answer it counts as running: what runs is never taken for dead.
-    if state.running.unwrap_or(state.exit_code.is_none()) {
-        return Standing::Running;
-    }
-    let begun = state.status != Some(ContainerStateStatusEnum::CREATED);
-    let status = state.exit_code.filter(|_| begun).unwrap_or(super::UNKNOWN_STATUS);
-    let limit = found.host_config.and_then(|host| host.memory).filter(|limit| *limit > 0);
-    let limit_bytes = limit.and_then(|limit| u64::try_from(limit).ok());
-    // The engine's mark is of any process in there; only a killed supervisor ended for it.
-    let killed = state.oom_killed == Some(true) && status == STATUS_KILLED;
-    Standing::Ended { status, out_of_memory: killed.then_some(OutOfMemory { limit_bytes }) }
 }
 
 fn is_too_old(version: &str) -> bool {

@@ -20,21 +20,69 @@ use ocelot_supervisor::client::Client;
 use ocelot_supervisor::protocol::Request;
 use ocelot_supervisor::{clock, control};
 
+use super::{Docker, failure, image, within, words};
 use crate::attempt::AttemptId;
 use crate::attempt::state::BootTime;
-use crate::runtime::Launch;
+use crate::attempt::state::Cause;
+use crate::runtime::{Launch, Runtime, RuntimeError, Standing};
+use std::sync::atomic::Ordering;
 
 const REPOSITORY: &str = "ocelot-probe";
 const TAG: &str = "1";
-pub(super) const IMAGE: &str = "ocelot-probe:1";
+const IMAGE: &str = "ocelot-probe:1";
 const DEADLINE_MS: u64 = 120_000;
 const DISK_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What two readings of one clock may differ by, beside the time between them.
 const CLOCK_MS_MAX: u64 = 1000;
 
+impl Docker {
+    /// Runs the probe and takes it away.
+    pub(super) async fn probe(&self) -> Result<(), RuntimeError> {
+        let doing = "run a probe container";
+        let failed =
+            |why: String| RuntimeError { doing: format!("the engine could not {doing}"), source: why.into() };
+        let data = self.settings.data.clone();
+        let mut launch = fresh(&data).map_err(|error| failed(error.to_string()))?;
+        self.remove(&launch.control).await?;
+        // Only trying tells: the drivers that can limit files need file systems that are set up for it.
+        self.limits_disk.store(true, Ordering::Relaxed);
+        let mut ran = self.probe_with(&launch).await;
+        if ran.is_err() {
+            self.remove(&launch.control).await?;
+            self.limits_disk.store(false, Ordering::Relaxed);
+            launch = fresh(&data).map_err(|error| failed(error.to_string()))?;
+            ran = self.probe_with(&launch).await;
+        }
+        let removed = self.remove(&launch.control).await;
+        let cleaned = clean(&data);
+        ran.map_err(|cause| failed(words(&cause)))?;
+        removed?;
+        cleaned.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn probe_with(&self, launch: &Launch) -> Result<(), Cause> {
+        if image::find(&self.engine, IMAGE).await?.is_none() {
+            let imported = within(import(&self.engine)).await;
+            imported.map_err(|error| failure::platform("import an image", &failure::words(&error)))?;
+        }
+        let container = self.run(launch).await?;
+        let control = launch.control.clone();
+        let spoken = tokio::task::spawn_blocking(move || speak(&control)).await;
+        spoken
+            .map_err(io::Error::other)
+            .and_then(|spoken| spoken)
+            .map_err(|error| failure::platform("share this machine's files", &error.to_string()))?;
+        let ended = self.ended(&container).await;
+        match ended.map_err(|error| failure::platform("tell of an end", &error.to_string()))? {
+            Standing::Ended { status: 0, .. } => Ok(()),
+            other => Err(failure::platform("end a container", &format!("{other:?}"))),
+        }
+    }
+}
+
 /// Returns the launch of the probe, with fresh directories.
-pub(super) fn launch(data: &Path) -> io::Result<Launch> {
+pub(super) fn fresh(data: &Path) -> io::Result<Launch> {
     let folder = folder(data);
     clear(&folder)?;
     for name in ["control", "workspace"] {
@@ -77,7 +125,7 @@ fn folder(data: &Path) -> PathBuf {
 }
 
 /// Takes the directories away.
-pub(super) fn clean(data: &Path) -> io::Result<()> {
+fn clean(data: &Path) -> io::Result<()> {
     clear(&folder(data))
 }
 
@@ -89,7 +137,7 @@ fn clear(folder: &Path) -> io::Result<()> {
 }
 
 /// Speaks to the probe's supervisor. Blocks.
-pub(super) fn speak(directory: &Path) -> io::Result<()> {
+fn speak(directory: &Path) -> io::Result<()> {
     let mut random = [0; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let identity = format!("probe {:032x}", u128::from_le_bytes(random));
@@ -108,7 +156,7 @@ pub(super) fn speak(directory: &Path) -> io::Result<()> {
 }
 
 /// Makes the image of the probe: one empty folder.
-pub(super) async fn import(engine: &Engine) -> Result<(), Error> {
+async fn import(engine: &Engine) -> Result<(), Error> {
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
         repo: Some(REPOSITORY.to_owned()),

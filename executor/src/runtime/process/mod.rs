@@ -25,7 +25,9 @@ use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
 use super::listening::{Arrival, watched};
-use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, embedded};
+use super::{
+    Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, available, embedded,
+};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
@@ -134,7 +136,7 @@ impl Process {
 #[async_trait]
 impl Runtime for Process {
     fn name(&self) -> &'static str {
-        "process"
+        available::PROCESS
     }
 
     async fn check(&self) -> Result<Support, RuntimeError> {
