@@ -24,6 +24,9 @@ pub struct Broken {
     pub why: String,
 }
 
+/// A runtime's name and the runtime, or why it could not be made.
+pub type Candidate = (&'static str, Result<Arc<dyn Runtime>, RuntimeError>);
+
 /// What this machine can run.
 #[derive(Debug, Clone, Default)]
 pub struct Runtimes {
@@ -32,17 +35,21 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// Tries each, in the order of preference.
-    pub async fn check(candidates: Vec<Arc<dyn Runtime>>) -> Self {
-        let checks = candidates.into_iter().map(|runtime| async move {
-            let checked = runtime.check().await;
-            (runtime, checked)
+    /// Tries each, in the order of preference, at the same time. One that could not even be made is
+    /// given by its name; it is to be made anew for the next try.
+    pub async fn check(candidates: Vec<Candidate>) -> Self {
+        let checks = candidates.into_iter().map(|(name, made)| async move {
+            let checked = match made {
+                Ok(runtime) => runtime.check().await.map(|support| Working { runtime, support }),
+                Err(error) => Err(error),
+            };
+            checked.map_err(|error| Broken { name, why: explain(&error) })
         });
         let mut runtimes = Self::default();
-        for (runtime, checked) in futures_util::future::join_all(checks).await {
+        for checked in futures_util::future::join_all(checks).await {
             match checked {
-                Ok(support) => runtimes.working.push(Working { runtime, support }),
-                Err(error) => runtimes.broken.push(Broken { name: runtime.name(), why: explain(&error) }),
+                Ok(working) => runtimes.working.push(working),
+                Err(broken) => runtimes.broken.push(broken),
             }
         }
         runtimes
@@ -113,7 +120,8 @@ mod tests {
     async fn a_machine_without_an_engine_still_runs_processes_and_says_why_no_containers() {
         let data = tempfile::tempdir().unwrap();
         let supervisor = install(data.path()).unwrap();
-        let process = Process::new(data.path(), supervisor.clone(), Resources::default());
+        let process: Arc<dyn Runtime> =
+            Arc::new(Process::new(data.path(), supervisor.clone(), Resources::default()));
         let socket = data.path().join("no-engine.sock");
         let settings = Settings {
             engine: Some(format!("unix://{}", socket.display())),
@@ -122,14 +130,23 @@ mod tests {
             supervisor,
             defaults: Resources::default(),
         };
-        let docker: Arc<dyn Runtime> = Arc::new(Docker::new(settings).unwrap());
-        let runtimes = Runtimes::check(vec![Arc::clone(&docker), Arc::new(process)]).await;
+        let docker = || {
+            let docker = Docker::connect(settings.clone());
+            ("docker", docker.map(|docker| Arc::new(docker) as Arc<dyn Runtime>))
+        };
+        let runtimes = Runtimes::check(vec![docker(), ("process", Ok(process))]).await;
         assert_eq!(runtimes.quarantine(), None);
         assert!(runtimes.of(&plan::Runtime::Process).is_some());
         let [broken] = runtimes.broken() else { panic!("{runtimes:?}") };
         assert_eq!(broken.name, "docker");
         assert!(broken.why.starts_with("the engine could not be reached: "), "{}", broken.why);
-        let none = Runtimes::check(vec![docker]).await;
-        assert!(none.quarantine().unwrap().starts_with("docker: the engine could not be reached"));
+        // A socket without anybody behind it.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let none = Runtimes::check(vec![docker()]).await;
+        let why = none.quarantine().unwrap();
+        assert!(
+            why.starts_with("docker: the engine could not be reached: ") && why.contains("refused"),
+            "{why}"
+        );
     }
 }

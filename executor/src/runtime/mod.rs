@@ -23,7 +23,7 @@ use crate::attempt::AttemptId;
 use crate::attempt::state::{BootTime, Cause, Gone};
 use crate::journal::Container;
 
-pub use available::{Broken, Runtimes, Working};
+pub use available::{Broken, Candidate, Runtimes, Working};
 pub use embedded::{InstallError, install};
 
 /// What an attempt asks of a runtime. The directories are there already and belong to the attempt.

@@ -79,8 +79,8 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Makes the runtime; [`Runtime::check`] finds out whether there is an engine.
-    pub fn new(settings: Settings) -> Result<Self, RuntimeError> {
+    /// Makes the runtime if there is a socket; [`Runtime::check`] finds out what is behind it.
+    pub fn connect(settings: Settings) -> Result<Self, RuntimeError> {
         let host = settings.engine.as_deref().unwrap_or(SOCKET);
         let engine = if host.starts_with("unix://") {
             Engine::connect_with_unix(host, CONNECT_SECONDS, API_DEFAULT_VERSION)

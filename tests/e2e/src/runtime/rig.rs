@@ -176,7 +176,7 @@ impl Drop for Rig {
 
 fn runtime(data: PathBuf, executor: String, engine: Option<String>) -> Result<Docker> {
     let supervisor = install(&data)?;
-    Ok(Docker::new(Settings { engine, executor, data, supervisor, defaults: Resources::default() })?)
+    Ok(Docker::connect(Settings { engine, executor, data, supervisor, defaults: Resources::default() })?)
 }
 
 /// Runs the engine's own program and returns what it printed.
