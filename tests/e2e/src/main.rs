@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["child", "crash-writer", directory, seed] => store::crash::write(directory, seed),
         ["long", "crash", count, seed] => store::crash::long(count, seed),
+        ["long", "starts", count, _] => runtime::measure(count),
         _ => return run_trials(),
     };
     match done {

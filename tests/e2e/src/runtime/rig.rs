@@ -57,11 +57,22 @@ impl Rig {
         let name = data.path().file_name().and_then(|name| name.to_str()).context("a name")?;
         let executor = format!("e2e{name}");
         let runtime = runtime(data.path().to_owned(), executor.clone(), None)?;
+        let rig = Self { data, runtime, executor };
+        rig.renew()?;
+        Ok(rig)
+    }
+
+    /// Gives the next attempt fresh directories: those of the last one are used.
+    pub(super) fn renew(&self) -> Result<()> {
         for name in ["control", "workspace"] {
-            fs::create_dir(data.path().join(name))?;
-            fs::set_permissions(data.path().join(name), fs::Permissions::from_mode(0o700))?;
+            let folder = self.data.path().join(name);
+            if folder.exists() {
+                fs::remove_dir_all(&folder)?;
+            }
+            fs::create_dir(&folder)?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         }
-        Ok(Self { data, runtime, executor })
+        Ok(())
     }
 
     /// The runtime as the next executor process makes it, or one that reaches the engine elsewhere.

@@ -4,17 +4,64 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use ocelot_core::frame::Exit;
 use ocelot_core::plan::Resources;
+use ocelot_e2e::engine::IMAGE;
 use ocelot_e2e::runner::trial;
 use ocelot_executor::runtime::{Runtime, Standing};
 use ocelot_supervisor::protocol::{Outcome, Request};
 
-use super::rig::{Rig, docker, script};
+use tokio::time::Instant;
+
+use super::rig::{Rig, Told, docker, script};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("runtime::starts::the_probe_proves_paths_and_leaves_nothing", probe),
         trial("runtime::starts::a_stage_runs_and_the_container_ends_and_is_gone", whole),
     ]
+}
+
+/// Measures what a start costs, beside the engine's own program and its bare calls.
+pub(crate) fn measure(count: &str) -> Result<()> {
+    let count = count.parse()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let rig = Rig::new()?;
+        rig.runtime.check().await?;
+        let mut rows = [const { Vec::new() }; 6];
+        for _ in 0..count {
+            let launch = rig.launch(IMAGE);
+            let begin = Instant::now();
+            let prepared = rig.runtime.prepare(&launch, &Told::default()).await;
+            prepared.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
+            rows[0].push(begin.elapsed());
+            let begin = Instant::now();
+            let started = rig.runtime.start(&launch).await;
+            started.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
+            rows[1].push(begin.elapsed());
+            let mut client = rig.assigned()?;
+            let begin = Instant::now();
+            rig.run(&mut client, script(0, "exit 0"))?;
+            rows[2].push(begin.elapsed());
+            let begin = Instant::now();
+            rig.runtime.remove(&launch.control).await?;
+            rows[3].push(begin.elapsed());
+            rig.renew()?;
+            let begin = Instant::now();
+            docker(&["run", "--rm", "--entrypoint", "/bin/true", IMAGE])?;
+            rows[4].push(begin.elapsed());
+            let begin = Instant::now();
+            let bare = docker(&["run", "-d", IMAGE, "sleep", "60"])?;
+            rows[5].push(begin.elapsed());
+            docker(&["rm", "-f", &bare])?;
+        }
+        let names = ["prepare", "start", "a stage of `exit 0`", "remove", "docker run --rm", "docker run -d"];
+        for (name, mut row) in names.into_iter().zip(rows) {
+            row.sort_unstable();
+            let at = |percent: usize| row[(row.len() * percent / 100).min(row.len() - 1)];
+            println!("{name:20} p50 {:?} p99 {:?}", at(50), at(99));
+        }
+        Ok(())
+    })
 }
 
 async fn probe() -> Result<()> {
