@@ -135,25 +135,34 @@ impl Docker {
         }
     }
 
-    /// Starts what was created; a network that was taken away is made again once.
+    /// Creates and starts; a shared network that somebody took away is made again once.
     pub(super) async fn run(&self, launch: &Launch) -> Result<Container, Cause> {
         let image = self.image(launch).await?;
-        let network = self.network(launch).await?;
-        let body = self.body(launch, &image, &network)?;
         let arrival = Arrival::watch(&launch.control)
             .map_err(|error| failure::platform("watch the control directory", &error.to_string()))?;
-        let id = self.create(launch, body).await?;
-        if clock::now() >= Moment(launch.deadline.0) {
-            return Err(failure::platform("start the container", "its deadline is over"));
-        }
-        match within(self.engine.start_container(&id, None::<StartContainerOptions>)).await {
-            Ok(()) => {}
-            Err(error) if answer(&error) == Answer::NotModified => {}
-            Err(error) => {
-                self.networks.forget().await;
-                return Err(failure::platform("start the container", &failure::words(&error)));
+        let mut again = true;
+        let id = loop {
+            let network = self.network(launch).await?;
+            let body = self.body(launch, &image, &network)?;
+            let id = self.create(launch, body).await?;
+            if clock::now() >= Moment(launch.deadline.0) {
+                return Err(failure::platform("start the container", "its deadline is over"));
             }
-        }
+            match within(self.engine.start_container(&id, None::<StartContainerOptions>)).await {
+                Ok(()) => break id,
+                Err(error) if answer(&error) == Answer::NotModified => break id,
+                Err(error) => {
+                    let words = failure::words(&error);
+                    if !std::mem::take(&mut again) || !is_without_network(&words) {
+                        return Err(failure::platform("start the container", &words));
+                    }
+                    self.networks.forget().await;
+                    let removed = self.remove_one(&id).await;
+                    removed
+                        .map_err(|error| failure::platform("remove a container", &failure::words(&error)))?;
+                }
+            }
+        };
         let container = Container { id, control: launch.control.clone() };
         self.listen(&container, &arrival).await?;
         chaos::point("start.container_up");
@@ -258,6 +267,10 @@ impl Docker {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_without_network(words: &str) -> bool {
+    words.contains("network") && words.contains("not found")
 }
 
 fn standing(found: ContainerInspectResponse) -> Standing {
