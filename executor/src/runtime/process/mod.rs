@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ocelot_core::plan::Resources;
-use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
+use ocelot_supervisor::{clock, control};
 
 use super::listening::{Arrival, watched};
 use super::{
@@ -106,6 +106,19 @@ impl Process {
         Err(failed("start the supervisor", io::ErrorKind::ExecutableFileBusy.into()))
     }
 
+    /// Returns what an earlier call of the same start has started.
+    async fn earlier(&self, control: &Path) -> Result<Option<Container>, Cause> {
+        // Nobody listens in a fresh directory; only otherwise is the table of processes read.
+        if control::connect(control).is_err() {
+            return Ok(None);
+        }
+        let own = control.to_owned();
+        let found = self.blocking("find the supervisor", move |shared| shared.of(&own)).await;
+        let found = found.map_err(|error| platform(&error.doing, &error.source))?;
+        let container = |id: &ProcessId| Container { id: id.to_string(), control: control.to_owned() };
+        Ok(found.first().map(container))
+    }
+
     /// Waits until the process is gone, whoever its parent is. Cancel-safe.
     async fn gone(&self, id: ProcessId) -> io::Result<()> {
         let Some(descriptor) = id.open()? else { return Ok(()) };
@@ -173,6 +186,9 @@ impl Runtime for Process {
     async fn start(&self, launch: &Launch) -> Result<Container, Cause> {
         if clock::now() >= Moment(launch.deadline.0) {
             return Err(platform("start the supervisor", &"its deadline is over"));
+        }
+        if let Some(earlier) = self.earlier(&launch.control).await? {
+            return Ok(earlier);
         }
         let arrival = Arrival::watch(&launch.control)
             .map_err(|error| platform("watch the control directory", &error))?;

@@ -109,6 +109,7 @@ async fn it_listens_when_start_returns_and_ends_when_asked() {
     let bench = Bench::new();
     let container = bench.runtime.start(&bench.launch()).await.unwrap();
     assert_eq!(bench.runtime.inspect(&container).await.unwrap(), Standing::Running);
+    assert_eq!(bench.restarted().start(&bench.launch()).await.unwrap(), container);
     let mut client = bench.client();
     let end = run(&mut client, "exit 7");
     assert_eq!(end.outcome, Outcome::Ended(ocelot_core::frame::Exit::Code(7)));

@@ -48,7 +48,7 @@ impl Tell for Told {
 pub(super) struct Rig {
     pub data: tempfile::TempDir,
     pub runtime: Docker,
-    executor: String,
+    pub executor: String,
 }
 
 impl Rig {

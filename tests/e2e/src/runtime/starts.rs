@@ -6,7 +6,8 @@ use ocelot_core::frame::Exit;
 use ocelot_core::plan::Resources;
 use ocelot_e2e::engine::IMAGE;
 use ocelot_e2e::runner::trial;
-use ocelot_executor::runtime::{Runtime, Standing};
+use ocelot_executor::runtime::process::Process;
+use ocelot_executor::runtime::{Runtime, Standing, install};
 use ocelot_supervisor::protocol::{Outcome, Request};
 
 use tokio::time::Instant;
@@ -21,13 +22,18 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// Measures what a start costs, beside the engine's own program and its bare calls.
+#[expect(clippy::print_stdout, reason = "the rows are what it is run for")]
 pub(crate) fn measure(count: &str) -> Result<()> {
     let count = count.parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let rig = Rig::new()?;
         rig.runtime.check().await?;
-        let mut rows = [const { Vec::new() }; 6];
+        let network = format!("label=ocelot.executor={}", rig.executor);
+        let network = docker(&["network", "ls", "-q", "--no-trunc", "--filter", &network])?;
+        let supervisor = install(rig.data.path())?;
+        let process = Process::new(rig.data.path(), supervisor, Resources::default());
+        let mut rows = [const { Vec::new() }; 7];
         for _ in 0..count {
             let launch = rig.launch(IMAGE);
             let begin = Instant::now();
@@ -50,15 +56,29 @@ pub(crate) fn measure(count: &str) -> Result<()> {
             docker(&["run", "--rm", "--entrypoint", "/bin/true", IMAGE])?;
             rows[4].push(begin.elapsed());
             let begin = Instant::now();
-            let bare = docker(&["run", "-d", IMAGE, "sleep", "60"])?;
+            let bare = docker(&["run", "-d", "--network", &network, IMAGE, "sleep", "60"])?;
             rows[5].push(begin.elapsed());
             docker(&["rm", "-f", &bare])?;
+            let begin = Instant::now();
+            let started = process.start(&launch).await;
+            started.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
+            rows[6].push(begin.elapsed());
+            process.remove(&launch.control).await?;
+            rig.renew()?;
         }
-        let names = ["prepare", "start", "a stage of `exit 0`", "remove", "docker run --rm", "docker run -d"];
+        let names = [
+            "prepare",
+            "start",
+            "a stage of `exit 0`",
+            "remove",
+            "docker run --rm",
+            "docker run -d, same network",
+            "start without a container",
+        ];
         for (name, mut row) in names.into_iter().zip(rows) {
             row.sort_unstable();
             let at = |percent: usize| row[(row.len() * percent / 100).min(row.len() - 1)];
-            println!("{name:20} p50 {:?} p99 {:?}", at(50), at(99));
+            println!("{name:30} p50 {:?} p99 {:?}", at(50), at(99));
         }
         Ok(())
     })
