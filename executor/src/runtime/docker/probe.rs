@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::Docker as Engine;
@@ -22,10 +23,8 @@ use ocelot_supervisor::{clock, control};
 
 use super::{Docker, failure, image, within, words};
 use crate::attempt::AttemptId;
-use crate::attempt::state::BootTime;
-use crate::attempt::state::Cause;
+use crate::attempt::state::{BootTime, Cause};
 use crate::runtime::{Launch, Runtime, RuntimeError, Standing};
-use std::sync::atomic::Ordering;
 
 const REPOSITORY: &str = "ocelot-probe";
 const TAG: &str = "1";

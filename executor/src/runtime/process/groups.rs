@@ -93,8 +93,12 @@ fn candidates(own: &str, unified: bool) -> Option<Groups> {
 }
 
 impl Group {
-    /// Makes it, with what limits can be set here.
-    pub(super) fn make(&self, limits: &Resources) -> io::Result<()> {
+    /// Makes it, with what limits can be set here. A controller that limits nothing is left out:
+    /// joining one costs milliseconds.
+    pub(super) fn make(&mut self, limits: &Resources) -> io::Result<()> {
+        let kills = self.folders.first().map(|(controller, _)| *controller);
+        self.folders
+            .retain(|(controller, _)| Some(*controller) == kills || !settings(controller, limits).is_empty());
         for (controller, folder) in &self.folders {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -168,14 +172,25 @@ impl Group {
         }
     }
 
+    /// Takes it away. Blocks.
     pub(super) fn remove(&self) -> io::Result<()> {
-        for (_, folder) in &self.folders {
-            match fs::remove_dir(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
+        self.folders.iter().try_for_each(|(_, folder)| remove_folder(folder))
+    }
+}
+
+/// A member that is dead for everybody else may still be on its way out of the group.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    let mut rounds = 0;
+    loop {
+        match fs::remove_dir(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::ResourceBusy || rounds == KILL_ROUNDS_MAX => {
+                return Err(error);
             }
+            Err(_) => rounds += 1,
         }
-        Ok(())
+        std::thread::park_timeout(KILL_WAIT);
     }
 }
 

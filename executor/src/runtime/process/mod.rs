@@ -280,8 +280,8 @@ impl Shared {
     }
 
     fn spawn(&self, control: &Path, deadline: Moment, limits: &Resources) -> io::Result<ProcessId> {
-        let group = self.group(control);
-        if let Some(group) = &group {
+        let mut group = self.group(control);
+        if let Some(group) = &mut group {
             group.make(limits)?;
         }
         let complaints = File::create(control.join(COMPLAINT))?;
