@@ -13,7 +13,8 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,6 +63,13 @@ struct Shared {
     defaults: Resources,
     /// Those that this process started: only a parent learns an exit status.
     children: Mutex<HashMap<ProcessId, Child>>,
+}
+
+/// What a child of this process does.
+enum ChildState {
+    Runs,
+    /// With its status as the shell counts.
+    Ended(i64),
 }
 
 impl Process {
@@ -224,10 +232,14 @@ impl Runtime for Process {
         let id = parse(container)?;
         let control = container.control.clone();
         self.blocking("look at the supervisor", move |shared| {
-            let child_status = shared.child_status(id)?;
-            if child_status.is_none() && id.is_alive() {
-                return Ok(Standing::Running);
-            }
+            let child = shared.child(id)?;
+            let child_status = match child {
+                // Its first thread may be gone before the last: only the whole has a status.
+                Some(ChildState::Runs) => return Ok(Standing::Running),
+                Some(ChildState::Ended(status)) => Some(status),
+                None if id.is_alive() => return Ok(Standing::Running),
+                None => None,
+            };
             let group = shared.group(&control);
             let out_of_memory = group.as_ref().and_then(Group::out_of_memory);
             Ok(match child_status {
@@ -243,8 +255,13 @@ impl Runtime for Process {
 
     async fn ended(&self, container: &Container) -> Result<Standing, RuntimeError> {
         let id = parse(container)?;
-        self.gone(id).await.map_err(|error| failed("wait for the supervisor", error))?;
-        self.inspect(container).await
+        loop {
+            self.gone(id).await.map_err(|error| failed("wait for the supervisor", error))?;
+            match self.inspect(container).await? {
+                Standing::Running => tokio::time::sleep(BUSY_WAIT).await,
+                ended => return Ok(ended),
+            }
+        }
     }
 
     async fn kill(&self, container: &Container) -> Result<(), RuntimeError> {
@@ -314,16 +331,16 @@ impl Shared {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how a child of this process ended, as the shell counts.
-    fn child_status(&self, id: ProcessId) -> io::Result<Option<i64>> {
-        use std::os::unix::process::ExitStatusExt;
-
+    /// Returns what a child of this process does; none if it is no child.
+    fn child(&self, id: ProcessId) -> io::Result<Option<ChildState>> {
         let mut children = self.children();
         let Some(child) = children.get_mut(&id) else { return Ok(None) };
-        let status = child.try_wait()?;
-        Ok(status.map(|status| {
-            let by_signal = status.signal().map(|signal| 128 + signal);
-            status.code().or(by_signal).map_or(UNKNOWN_STATUS, i64::from)
+        Ok(Some(match child.try_wait()? {
+            None => ChildState::Runs,
+            Some(status) => {
+                let by_signal = status.signal().map(|signal| 128 + signal);
+                ChildState::Ended(status.code().or(by_signal).map_or(UNKNOWN_STATUS, i64::from))
+            }
         }))
     }
 
@@ -362,8 +379,6 @@ fn with_defaults(asked: &Resources, defaults: &Resources) -> Resources {
 }
 
 fn complaint(control: &Path) -> String {
-    use std::io::Read;
-
     let mut text = String::new();
     if let Ok(file) = File::open(control.join(COMPLAINT)) {
         let _unreadable = file.take(COMPLAINT_BYTES_MAX).read_to_string(&mut text);
