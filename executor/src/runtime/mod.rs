@@ -3,6 +3,16 @@
 //! A runtime starts, ends, removes and lists; it decides nothing about a task. Every call can be
 //! repeated: starting what is started, killing what is dead and removing what is gone is no error.
 
+mod available;
+#[cfg(target_os = "linux")]
+pub mod docker;
+mod embedded;
+#[cfg(target_os = "linux")]
+mod listening;
+#[cfg(target_os = "linux")]
+pub mod process;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +20,11 @@ use async_trait::async_trait;
 use ocelot_core::plan::{Environment, Resources};
 
 use crate::attempt::AttemptId;
-use crate::attempt::state::{BootTime, Cause};
+use crate::attempt::state::{BootTime, Cause, Gone};
 use crate::journal::Container;
+
+pub use available::{Broken, Candidate, Runtimes, Working};
+pub use embedded::{InstallError, install};
 
 /// What an attempt asks of a runtime. The directories are there already and belong to the attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +65,9 @@ impl fmt::Debug for Login {
     }
 }
 
+/// The status of a supervisor whose end nobody saw: its executor was not its parent any more.
+pub const UNKNOWN_STATUS: i64 = -1;
+
 /// What is found of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -62,6 +78,30 @@ pub enum Standing {
         out_of_memory: Option<OutOfMemory>,
     },
     Absent,
+}
+
+impl Standing {
+    /// Returns why it is not running, as the attempt is told; none while it runs.
+    pub fn gone(&self) -> Option<Gone> {
+        let died = |why: &str| Some(Gone::Died { why: why.to_owned() });
+        match self {
+            Self::Running => None,
+            Self::Absent => died("its container was taken away"),
+            Self::Ended { out_of_memory: Some(OutOfMemory { limit_bytes }), .. } => {
+                Some(Gone::OutOfMemory { limit_bytes: *limit_bytes })
+            }
+            Self::Ended { status: 3, .. } => Some(Gone::GuardOver),
+            Self::Ended { status: 0, .. } => died("its supervisor finished before it was asked to"),
+            Self::Ended { status: 1, .. } => died("its supervisor could not go on"),
+            Self::Ended { status: 2, .. } => died("its supervisor was called wrongly"),
+            Self::Ended { status: 4, .. } => died("its supervisor was told by a signal to end"),
+            Self::Ended { status: UNKNOWN_STATUS, .. } => died("its supervisor ended unseen"),
+            Self::Ended { status: 137, .. } => died("its supervisor was killed"),
+            Self::Ended { status, .. } => {
+                Some(Gone::Died { why: format!("its supervisor ended with status {status}") })
+            }
+        }
+    }
 }
 
 /// The kernel ended something for want of memory.
@@ -85,6 +125,15 @@ pub struct Support {
     pub version: String,
     /// Its kill reaches every process of a task. Exclusive tasks need that.
     pub whole_kill: bool,
+}
+
+/// What the environment itself gives each stage, below what the plan says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The image's variables.
+    pub env: BTreeMap<String, String>,
+    /// The image's user, as a stage's order names it; none is the supervisor's own.
+    pub user: Option<String>,
 }
 
 /// The runtime itself failed; no task's fault.
@@ -119,6 +168,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Returns where the workspace is for the task's own processes.
     fn workspace(&self, launch: &Launch) -> PathBuf;
+
+    /// Returns what a stage finds there if the plan says nothing.
+    async fn given(&self, container: &Container) -> Result<Given, RuntimeError>;
 
     async fn inspect(&self, container: &Container) -> Result<Standing, RuntimeError>;
 

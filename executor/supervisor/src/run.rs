@@ -99,6 +99,8 @@ struct Ready {
 
 impl Supervisor {
     fn start(settings: Settings) -> Result<Self, RunError> {
+        // A session of its own, so that no terminal or shell of its starter reaches it.
+        let _leader = rustix::process::setsid();
         let Settings { directory, deadline, room } = settings;
         sys::close_inherited_on_exec();
         let signals = sys::signal_descriptor()?;

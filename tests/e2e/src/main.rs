@@ -5,6 +5,7 @@
 mod chaos;
 mod images;
 mod long;
+mod runtime;
 mod store;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["child", "crash-writer", directory, seed] => store::crash::write(directory, seed),
+        ["long", "starts", count, _] => runtime::measure(count),
         ["long", row, count, seed] => long::run(row, count, seed),
         _ => return run_trials(),
     };
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn run_trials() -> ExitCode {
-    let trials = images::trials().into_iter().chain(store::trials()).chain(chaos::trials()).collect();
+    let trials = [images::trials(), runtime::trials(), store::trials(), chaos::trials()];
+    let trials = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,0 +1,264 @@
+//! Runs attempts in containers of an engine that speaks Docker's interface (20.10 and later).
+//!
+//! A container is created complete and used once. It is known by its labels (ours, whose, and which
+//! control directory) and by a name that follows from the control directory, so what was asked for
+//! and never answered is found and removed. Every call has a deadline; one that is over means that it
+//! may have happened.
+
+mod allowed;
+mod body;
+mod containers;
+mod failure;
+mod image;
+mod network;
+mod probe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::API_DEFAULT_VERSION;
+use bollard::Docker as Engine;
+use bollard::errors::Error;
+use bollard::query_parameters::{InspectContainerOptions, KillContainerOptions};
+use ocelot_core::plan::{Pull, Resources, Runtime as Place};
+use ocelot_supervisor::clock;
+use ocelot_supervisor::protocol::Moment;
+
+use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell};
+use crate::attempt::Failure;
+use crate::attempt::state::Cause;
+use crate::journal::Container;
+use failure::{Answer, answer};
+use image::{Image, Pulls};
+use network::Networks;
+
+const SOCKET: &str = "unix:///var/run/docker.sock";
+/// An engine under load answers late; one that needs longer is broken.
+const CALL_MAX: Duration = Duration::from_secs(60);
+const CONNECT_SECONDS: u64 = 120;
+const VERSION_LEAST: (u32, u32) = (20, 10);
+/// How long a restarting engine may be away before a wait for a container is given up.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+const AWAY_STEP: Duration = Duration::from_millis(250);
+
+/// What the runtime is told of the machine and of its executor.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `unix://PATH` or `tcp://HOST:PORT`; none is the usual socket.
+    pub engine: Option<String>,
+    /// This executor's id: it takes only what carries it.
+    pub executor: String,
+    /// Absolute, and the same on the engine's host.
+    pub data: PathBuf,
+    /// What [`super::install`] returned.
+    pub supervisor: PathBuf,
+    /// Limits of a task that asks for none.
+    pub defaults: Resources,
+}
+
+/// The runtime with containers.
+#[derive(Debug)]
+pub struct Docker {
+    engine: Engine,
+    settings: Settings,
+    pulls: Pulls,
+    networks: Networks,
+    limits_disk: AtomicBool,
+    /// Images of attempts that are prepared or started, by control directory.
+    images: Mutex<HashMap<PathBuf, Image>>,
+    /// Control directories whose creation was asked for and not answered.
+    unanswered: Mutex<HashSet<PathBuf>>,
+}
+
+impl Docker {
+    /// Makes the runtime if there is a socket; [`Runtime::check`] finds out what is behind it.
+    pub fn connect(settings: Settings) -> Result<Self, RuntimeError> {
+        let host = settings.engine.as_deref().unwrap_or(SOCKET);
+        let engine = if host.starts_with("unix://") {
+            Engine::connect_with_unix(host, CONNECT_SECONDS, API_DEFAULT_VERSION)
+        } else {
+            Engine::connect_with_http(host, CONNECT_SECONDS, API_DEFAULT_VERSION)
+        };
+        let engine = engine.map_err(|error| failure::runtime("be reached", error))?;
+        Ok(Self {
+            engine,
+            networks: Networks::new(settings.executor.clone()),
+            settings,
+            pulls: Pulls::default(),
+            limits_disk: AtomicBool::new(false),
+            images: Mutex::default(),
+            unanswered: Mutex::default(),
+        })
+    }
+
+    fn images(&self) -> MutexGuard<'_, HashMap<PathBuf, Image>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Runtime for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    async fn check(&self) -> Result<Support, RuntimeError> {
+        let said = within(self.engine.version()).await;
+        let said = said.map_err(|error| failure::runtime("be reached", error))?;
+        let version = said.version.unwrap_or_default();
+        let podman = said.components.into_iter().flatten().any(|part| part.name.contains("Podman"));
+        if !podman && is_too_old(&version) {
+            let (major, minor) = VERSION_LEAST;
+            let source = format!("it is version {version}, and {major}.{minor} is the oldest that works");
+            return Err(RuntimeError { doing: "the engine is too old".to_owned(), source: source.into() });
+        }
+        self.networks.forget().await;
+        self.probe().await?;
+        Ok(Support { version, whole_kill: true })
+    }
+
+    async fn prepare(&self, launch: &Launch, tell: &dyn Tell) -> Result<(), Cause> {
+        let (name, pull) = match &launch.environment.runtime {
+            Place::Container { engine: true, .. } => {
+                return Err(refused("this executor offers no private image-building engine"));
+            }
+            Place::Container { image, pull, pull_secret: _, engine: false } => (image, *pull),
+            Place::Process => return Err(refused("the task asks for no container")),
+        };
+        if launch.resources.gpus.is_some_and(|gpus| gpus > 0) {
+            return Err(refused("this executor gives no GPU to containers"));
+        }
+        let pull: Pull = pull;
+        let image = self.pulls.get(&self.engine, name, pull, launch.login.as_ref(), tell).await?;
+        if launch.resources.disk_bytes.is_some() && !self.limits_disk.load(Ordering::Relaxed) {
+            tell.line("the disk limit is not enforced: the engine's storage driver cannot limit containers");
+        }
+        self.images().insert(launch.control.clone(), image);
+        Ok(())
+    }
+
+    async fn start(&self, launch: &Launch) -> Result<Container, Cause> {
+        if clock::now() >= Moment(launch.deadline.0) {
+            return Err(failure::platform("start the container", "its deadline is over"));
+        }
+        // Whoever the image's user is, the workspace is its own to fill; what is above it is private.
+        std::fs::set_permissions(&launch.workspace, std::fs::Permissions::from_mode(0o777))
+            .map_err(|error| failure::platform("open the workspace", &error.to_string()))?;
+        match self.run(launch).await {
+            Ok(container) => Ok(container),
+            Err(cause) => {
+                if let Err(error) = self.remove(&launch.control).await {
+                    tracing::warn!(%error, "a container that did not start may be left");
+                }
+                Err(cause)
+            }
+        }
+    }
+
+    fn workspace(&self, _: &Launch) -> PathBuf {
+        PathBuf::from(body::WORKSPACE)
+    }
+
+    async fn given(&self, container: &Container) -> Result<Given, RuntimeError> {
+        let prepared = self.images().get(&container.control).cloned();
+        if let Some(image) = prepared {
+            return Ok(image.given);
+        }
+        let doing = "describe the container's image";
+        let found =
+            within(self.engine.inspect_container(&container.id, None::<InspectContainerOptions>)).await;
+        let found = found.map_err(|error| failure::runtime(doing, error))?;
+        let missing =
+            |why: &str| RuntimeError { doing: format!("the engine could not {doing}"), source: why.into() };
+        let id = found.image.ok_or_else(|| missing("it does not say which one"))?;
+        match image::find(&self.engine, &id).await {
+            Ok(Some(image)) => {
+                self.images().insert(container.control.clone(), image.clone());
+                Ok(image.given)
+            }
+            Ok(None) => Err(missing("it is gone")),
+            Err(cause) => Err(missing(&words(&cause))),
+        }
+    }
+
+    async fn inspect(&self, container: &Container) -> Result<Standing, RuntimeError> {
+        self.look(&container.id).await.map_err(|error| failure::runtime("describe the container", error))
+    }
+
+    async fn ended(&self, container: &Container) -> Result<Standing, RuntimeError> {
+        let mut away = Duration::ZERO;
+        loop {
+            let seen = match self.wait(&container.id).await {
+                Ok(()) => self.look(&container.id).await,
+                Err(error) => Err(error),
+            };
+            match seen {
+                Ok(Standing::Running) => away = Duration::ZERO,
+                Ok(ended) => return Ok(ended),
+                Err(error) if away >= AWAY_MAX => {
+                    return Err(failure::runtime("tell when the container ends", error));
+                }
+                Err(_) => away += AWAY_STEP,
+            }
+            tokio::time::sleep(AWAY_STEP).await;
+        }
+    }
+
+    async fn kill(&self, container: &Container) -> Result<(), RuntimeError> {
+        let options = KillContainerOptions { signal: "KILL".to_owned() };
+        match within(self.engine.kill_container(&container.id, Some(options))).await {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(answer(&error), Answer::NotFound | Answer::Conflict) => Ok(()),
+            Err(error) => Err(failure::runtime("kill the container", error)),
+        }
+    }
+
+    async fn remove(&self, control: &Path) -> Result<(), RuntimeError> {
+        self.remove_all(control).await.map_err(|error| failure::runtime("remove the container", error))
+    }
+
+    async fn list(&self) -> Result<Vec<Ours>, RuntimeError> {
+        let found = self.labelled(format!("{}={}", body::LABEL_EXECUTOR, self.settings.executor)).await;
+        let found = found.map_err(|error| failure::runtime("list containers", error))?;
+        let ours = |container: bollard::models::ContainerSummary| {
+            let control = container.labels?.remove(body::LABEL_CONTROL)?;
+            let running = container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
+            Some(Ours { container: Container { id: container.id?, control: control.into() }, running })
+        };
+        Ok(found.into_iter().filter_map(ours).collect())
+    }
+}
+
+/// Gives a call of the engine its deadline.
+async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(CALL_MAX, call).await.unwrap_or(Err(Error::RequestTimeoutError))
+}
+
+fn is_too_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    found < VERSION_LEAST
+}
+
+fn refused(why: &str) -> Cause {
+    Cause::Failed(Failure::Policy { why: why.to_owned() })
+}
+
+fn words(cause: &Cause) -> String {
+    match cause {
+        Cause::Platform { why } => why.clone(),
+        Cause::Failed(failure) => format!("{failure:?}"),
+    }
+}

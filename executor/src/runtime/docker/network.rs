@@ -1,0 +1,108 @@
+//! Which network a task is in.
+//!
+//! The default is one bridge of this executor's own in which the engine drops what containers send
+//! each other: every task reaches the world and no other task, and none waits for a network to be
+//! made (which costs more than a third of a cold start). A task with services gets a bridge of its
+//! own, because there containers must reach each other. Host networking and the engine's default
+//! bridge, where all containers of the machine meet, are never used.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::ListNetworksOptions;
+use tokio::sync::Mutex;
+
+use super::body::{self, LABEL_CONTROL, LABEL_EXECUTOR, LABEL_OURS};
+use super::failure::{Answer, answer};
+use super::within;
+
+const NETWORK: &str = "network";
+const NO_NEIGHBOURS: &str = "com.docker.network.bridge.enable_icc";
+
+/// The networks of one executor.
+#[derive(Debug)]
+pub(super) struct Networks {
+    executor: String,
+    /// The id of the shared one, once it is known.
+    shared: Mutex<Option<String>>,
+}
+
+impl Networks {
+    pub(super) fn new(executor: String) -> Self {
+        Self { executor, shared: Mutex::default() }
+    }
+
+    /// Returns the id of the network for tasks that are alone, and makes it if it is not there.
+    pub(super) async fn shared(&self, engine: &Docker) -> Result<String, Error> {
+        let mut shared = self.shared.lock().await;
+        if let Some(id) = &*shared {
+            return Ok(id.clone());
+        }
+        let filter = [format!("{LABEL_OURS}={NETWORK}"), format!("{LABEL_EXECUTOR}={}", self.executor)];
+        let found = find(engine, filter.to_vec()).await?;
+        let id = match found.into_iter().next() {
+            Some(id) => id,
+            None => {
+                let labels = [(LABEL_OURS, NETWORK), (LABEL_EXECUTOR, &self.executor)];
+                let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let options = HashMap::from([(NO_NEIGHBOURS.to_owned(), "false".to_owned())]);
+                let name = body::name(Path::new(&self.executor));
+                make(engine, name, labels.into(), options).await?
+            }
+        };
+        *shared = Some(id.clone());
+        Ok(id)
+    }
+
+    /// Forgets the shared one: somebody removed it.
+    pub(super) async fn forget(&self) {
+        *self.shared.lock().await = None;
+    }
+
+    /// Makes the network of one attempt, with its container's name.
+    pub(super) async fn make_own(&self, engine: &Docker, control: &Path) -> Result<(), Error> {
+        let made = make(engine, body::name(control), body::labels(&self.executor, control), HashMap::new());
+        match made.await {
+            Ok(_) => Ok(()),
+            Err(error) if answer(&error) == Answer::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the network of one attempt, if there is one.
+    pub(super) async fn remove_own(&self, engine: &Docker, control: &Path) -> Result<(), Error> {
+        for id in find(engine, vec![format!("{LABEL_CONTROL}={}", control.display())]).await? {
+            match within(engine.remove_network(&id)).await {
+                Err(error) if answer(&error) != Answer::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn find(engine: &Docker, labels: Vec<String>) -> Result<Vec<String>, Error> {
+    let filters = HashMap::from([("label".to_owned(), labels)]);
+    let options = ListNetworksOptions { filters: Some(filters) };
+    let found = within(engine.list_networks(Some(options))).await?;
+    Ok(found.into_iter().filter_map(|network| network.id).collect())
+}
+
+async fn make(
+    engine: &Docker,
+    name: String,
+    labels: HashMap<String, String>,
+    options: HashMap<String, String>,
+) -> Result<String, Error> {
+    let request = NetworkCreateRequest {
+        name,
+        driver: Some("bridge".to_owned()),
+        labels: Some(labels),
+        options: Some(options),
+        ..NetworkCreateRequest::default()
+    };
+    Ok(within(engine.create_network(request)).await?.id)
+}

@@ -1,0 +1,204 @@
+//! The container as it is asked for, and what is refused.
+
+use std::fs;
+
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigCgroupnsModeEnum, Mount,
+    MountType,
+};
+use ocelot_core::plan::Resources;
+
+use super::allowed::{Allowance, Forbidden, check};
+use super::body::{Ground, container};
+use super::*;
+use crate::runtime::Mount as File;
+
+const NETWORK: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+/// Every field that the interface has, set to something that its default is not.
+const SMUGGLED: &str = r#"{
+        "Binds": ["/:/host"], "Devices": [{"PathOnHost": "/dev/sda"}], "DeviceCgroupRules": ["a *:* rwm"],
+        "DeviceRequests": [{"Count": -1}], "VolumesFrom": ["other"], "PidMode": "host", "UTSMode": "host",
+        "UsernsMode": "host", "Cgroup": "container:x", "CgroupParent": "/", "Runtime": "other",
+        "Sysctls": {"kernel.core_pattern": "|/x"}, "GroupAdd": ["0"], "Links": ["x"], "Tmpfs": {"/x": ""},
+        "OomKillDisable": true, "OomScoreAdj": -1000, "AutoRemove": true, "PublishAllPorts": true,
+        "PortBindings": {"1/tcp": [{"HostPort": "1"}]}, "ExtraHosts": ["a:1.2.3.4"], "Dns": ["1.2.3.4"],
+        "DnsOptions": ["x"], "DnsSearch": ["x"], "RestartPolicy": {"Name": "always"}, "ShmSize": 1,
+        "ReadonlyRootfs": true, "VolumeDriver": "x", "ContainerIDFile": "/x", "CpuShares": 2,
+        "CpusetCpus": "0", "BlkioWeight": 1, "Annotations": {"a": "b"}, "MaskedPaths": [],
+        "ReadonlyPaths": [], "MemorySwappiness": 1, "MemoryReservation": 1, "ConsoleSize": [1, 1],
+        "Isolation": "process", "KernelMemoryTCP": 1,
+        "Privileged": true, "IpcMode": "host", "CgroupnsMode": "host", "Init": true, "CapAdd": ["SYS_ADMIN"],
+        "CapDrop": [], "SecurityOpt": ["seccomp=unconfined"], "NetworkMode": "host", "PidsLimit": -1,
+        "Memory": 0, "Ulimits": [{"Name": "core", "Soft": 1, "Hard": 1}], "LogConfig": {"Type": "syslog"},
+        "StorageOpt": {"size": "1", "other": "1"}, "Mounts": []
+    }"#;
+
+/// A launch with real directories, and what it is compared with.
+struct Bench {
+    data: tempfile::TempDir,
+    launch: Launch,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let launch = probe::fresh(data.path()).unwrap();
+        fs::write(data.path().join("supervisor"), "").unwrap();
+        fs::write(data.path().join("secret"), "").unwrap();
+        Self { data, launch }
+    }
+
+    fn supervisor(&self) -> PathBuf {
+        self.data.path().join("supervisor")
+    }
+
+    fn body(&self) -> ContainerCreateBody {
+        let ground = Ground {
+            executor: "executor",
+            supervisor: &self.supervisor(),
+            image: "sha256:2222",
+            network: NETWORK,
+            defaults: &Resources {
+                cpu_millis: Some(1500),
+                memory_bytes: Some(1 << 28),
+                ..Resources::default()
+            },
+            limits_disk: true,
+        };
+        container(&self.launch, &ground)
+    }
+
+    fn check(&self, body: &ContainerCreateBody) -> Result<(), Forbidden> {
+        let allowance = Allowance {
+            data: self.data.path(),
+            supervisor: &self.supervisor(),
+            control: &self.launch.control,
+            workspace: &self.launch.workspace,
+            network: NETWORK,
+        };
+        check(body, &allowance)
+    }
+}
+
+#[test]
+fn an_engines_version_is_read_as_numbers() {
+    assert!(is_too_old("19.03.15"));
+    assert!(is_too_old(""));
+    assert!(!is_too_old("20.10.24+dfsg1"));
+    assert!(!is_too_old("28.2.2"));
+}
+
+#[test]
+fn a_container_is_asked_for_complete_and_with_few_rights() {
+    let bench = Bench::new();
+    let body = bench.body();
+    bench.check(&body).unwrap();
+    let text = serde_json::to_string_pretty(&serde_json::to_value(&body).unwrap()).unwrap();
+    let deadline = bench.launch.deadline.0.to_string();
+    let shown = text.replace(&*bench.data.path().to_string_lossy(), "DATA").replace(&deadline, "DEADLINE");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn no_field_of_the_host_passes_that_is_not_on_the_list() {
+    let bench = Bench::new();
+    let smuggled: serde_json::Value = serde_json::from_str(SMUGGLED).unwrap();
+    let mut passed = Vec::new();
+    let mut unknown = Vec::new();
+    for (field, value) in smuggled.as_object().unwrap() {
+        let mut body = serde_json::to_value(bench.body()).unwrap();
+        body["HostConfig"][field] = value.clone();
+        let body: ContainerCreateBody = serde_json::from_value(body).unwrap();
+        let sent = serde_json::to_value(&body).unwrap();
+        match sent["HostConfig"].get(field) == Some(value) {
+            true if bench.check(&body).is_ok() => passed.push(field),
+            true => {}
+            // The library does not know it, so it cannot be sent.
+            false => unknown.push(field.as_str()),
+        }
+    }
+    assert!(passed.is_empty(), "{passed:?}");
+    assert!(unknown.len() < 12, "the list is of the interface: {unknown:?}");
+}
+
+#[test]
+fn no_field_of_the_container_passes_that_is_not_on_the_list() {
+    let bench = Bench::new();
+    let text = || Some("x".to_owned());
+    let own = || bench.body();
+    for (body, field) in [
+        (ContainerCreateBody { env: Some(vec!["LD_PRELOAD=/x".to_owned()]), ..own() }, "Env"),
+        (ContainerCreateBody { user: text(), ..own() }, "User"),
+        (ContainerCreateBody { image: text(), ..own() }, "Image"),
+        (ContainerCreateBody { cmd: Some(vec!["sh".to_owned()]), ..own() }, "Cmd"),
+        (ContainerCreateBody { entrypoint: Some(vec!["sh".to_owned()]), ..own() }, "Entrypoint"),
+        (ContainerCreateBody { working_dir: text(), ..own() }, "WorkingDir"),
+        (ContainerCreateBody { hostname: text(), ..own() }, "Hostname"),
+        (ContainerCreateBody { tty: Some(true), ..own() }, "Tty"),
+        (ContainerCreateBody { volumes: Some(vec!["/".to_owned()]), ..own() }, "Volumes"),
+        (ContainerCreateBody { exposed_ports: Some(vec!["1/tcp".to_owned()]), ..own() }, "ExposedPorts"),
+        (ContainerCreateBody { healthcheck: None, labels: Some(HashMap::new()), ..own() }, "Labels"),
+    ] {
+        assert_eq!(bench.check(&body).map_err(|forbidden| forbidden.field), Err(field.to_owned()));
+    }
+}
+
+#[test]
+fn no_typed_right_passes_either() {
+    let bench = Bench::new();
+    let change = |change: &dyn Fn(&mut HostConfig)| {
+        let mut body = bench.body();
+        change(body.host_config.as_mut().unwrap());
+        bench.check(&body)
+    };
+    change(&|_| {}).unwrap();
+    change(&|host| host.privileged = Some(true)).unwrap_err();
+    change(&|host| host.devices = Some(vec![DeviceMapping::default()])).unwrap_err();
+    change(&|host| host.device_requests = Some(vec![DeviceRequest::default()])).unwrap_err();
+    change(&|host| host.cgroupns_mode = Some(HostConfigCgroupnsModeEnum::HOST)).unwrap_err();
+    change(&|host| host.cap_add.as_mut().unwrap().push("NET_RAW".to_owned())).unwrap_err();
+    change(&|host| host.cap_drop = None).unwrap_err();
+    change(&|host| host.security_opt = None).unwrap_err();
+    change(&|host| host.pids_limit = None).unwrap_err();
+    change(&|host| host.network_mode = Some("container:x".to_owned())).unwrap_err();
+}
+
+#[test]
+fn no_mount_reaches_outside_of_what_is_the_attempts() {
+    let bench = Bench::new();
+    let data = bench.data.path();
+    fs::create_dir(data.join("links")).unwrap();
+    std::os::unix::fs::symlink("/etc", data.join("links/out")).unwrap();
+    let with = |source: &Path, target: &str| {
+        let mut launch = bench.launch.clone();
+        launch.mounts.push(File { source: source.to_owned(), target: target.into() });
+        let bench = Bench { data: tempfile::tempdir().unwrap(), launch };
+        let mounts = bench.body().host_config.unwrap().mounts.unwrap();
+        mounts.last().unwrap().clone()
+    };
+    let check = |mount: Mount| {
+        let mut body = bench.body();
+        body.host_config.as_mut().unwrap().mounts.as_mut().unwrap().push(mount);
+        bench.check(&body)
+    };
+    let secret = data.join("secret");
+    check(with(&secret, "/run/secret")).unwrap();
+    for target in
+        ["relative", "/", "/.ocelot/control/x", "/.ocelot", "/proc/1", "/sys/x", "/dev/x", "/a/../proc/1"]
+    {
+        check(with(&secret, target)).unwrap_err();
+    }
+    for source in ["/etc/passwd", "/var/run/docker.sock", "/nowhere"] {
+        check(with(Path::new(source), "/x")).unwrap_err();
+    }
+    check(with(&data.join("links/out"), "/x")).unwrap_err();
+    check(with(&data.join("links/../../"), "/x")).unwrap_err();
+    check(Mount { read_only: Some(false), ..with(&secret, "/x") }).unwrap_err();
+    check(Mount { typ: Some(MountType::VOLUME), ..with(&secret, "/x") }).unwrap_err();
+    check(Mount { bind_options: None, ..with(&secret, "/x") }).unwrap_err();
+    // A workspace that a task replaced by a link is refused with the next look.
+    fs::remove_dir(&bench.launch.workspace).unwrap();
+    std::os::unix::fs::symlink("/etc", &bench.launch.workspace).unwrap();
+    bench.check(&bench.body()).unwrap_err();
+}
