@@ -5,8 +5,13 @@
 //! that a process that was killed is continued by the next one, byte for byte.
 
 pub mod attempt;
+pub mod boot;
+pub mod connection;
 pub mod disk;
+pub mod identity;
 pub mod journal;
 pub mod logs;
 pub mod mask;
 pub mod runtime;
+mod runtimes;
+pub mod session;

@@ -3,6 +3,7 @@
 //! A runtime starts, ends, removes and lists; it decides nothing about a task. Every call can be
 //! repeated: starting what is started, killing what is dead and removing what is gone is no error.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,9 @@ impl fmt::Debug for Login {
     }
 }
 
+/// The status of a supervisor whose end nobody saw: its executor was not its parent any more.
+pub const UNKNOWN_STATUS: i64 = -1;
+
 /// What is found of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -87,6 +91,15 @@ pub struct Support {
     pub whole_kill: bool,
 }
 
+/// What the environment itself gives each stage, below what the plan says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The image's variables.
+    pub env: BTreeMap<String, String>,
+    /// The image's user, as a stage's order names it; none is the supervisor's own.
+    pub user: Option<String>,
+}
+
 /// The runtime itself failed; no task's fault.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}")]
@@ -119,6 +132,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Returns where the workspace is for the task's own processes.
     fn workspace(&self, launch: &Launch) -> PathBuf;
+
+    /// Returns what a stage finds there if the plan says nothing.
+    async fn given(&self, container: &Container) -> Result<Given, RuntimeError>;
 
     async fn inspect(&self, container: &Container) -> Result<Standing, RuntimeError>;
 

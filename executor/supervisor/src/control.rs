@@ -39,7 +39,8 @@ pub fn segments(directory: &Path) -> io::Result<Vec<Offset>> {
     Ok(offsets)
 }
 
-pub(crate) fn connect(directory: &Path) -> io::Result<UnixStream> {
+/// Connects to the supervisor of the directory. Its queue is short: this does not wait for an answer.
+pub fn connect(directory: &Path) -> io::Result<UnixStream> {
     at_address(directory, |address| UnixStream::connect(address))
 }
 

@@ -3,5 +3,6 @@
 pub mod backoff;
 pub mod chaos;
 pub mod clock;
+pub mod invitation;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,0 +1,3 @@
+//! x
+mod board;
+pub use board::Board;
