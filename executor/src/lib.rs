@@ -4,6 +4,7 @@
 //! [`mask`] decides which bytes may leave the machine. [`journal`] and [`logs`] keep both on disk, so
 //! that a process that was killed is continued by the next one, byte for byte.
 
+pub mod app;
 pub mod attempt;
 pub mod boot;
 pub mod connection;

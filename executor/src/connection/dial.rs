@@ -18,7 +18,7 @@ use super::proxy::{self, Proxy};
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Anything that bytes go over.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
@@ -48,6 +48,13 @@ impl fmt::Display for Route {
 #[error("{address:?} is no address of a controller; `https://ci.example.com:7070` would be one")]
 pub struct InvalidAddress {
     address: String,
+}
+
+impl InvalidAddress {
+    /// There is none at all.
+    pub fn none() -> Self {
+        Self { address: String::new() }
+    }
 }
 
 impl Route {

@@ -16,8 +16,8 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-pub use dial::Route;
-pub use proxy::{Proxies, ProxyError};
+pub use dial::{InvalidAddress, Route};
+pub use proxy::{Proxies, Proxy, ProxyError};
 pub use tls::{Fingerprint, Trust, TrustError};
 
 /// Between two signs of life that a silent connection is asked for.
@@ -59,6 +59,11 @@ impl Credential {
         value.set_sensitive(true);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
         true
+    }
+
+    /// Forgets it: nothing is to be heard under it any more.
+    pub fn clear(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn get(&self) -> Option<MetadataValue<Ascii>> {

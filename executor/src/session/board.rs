@@ -16,7 +16,7 @@ use crate::attempt::state::Event;
 use crate::journal::{Phase, State};
 
 /// Events that may wait for one driver. What is told again anyway is dropped over that.
-pub const INBOX_MAX: usize = 256;
+pub(super) const INBOX_MAX: usize = 256;
 
 #[derive(Debug, Default)]
 pub struct Board {
@@ -31,6 +31,8 @@ struct Seat {
     log: Option<Arc<dyn Log>>,
     /// It uses a slot until its result is durable.
     working: bool,
+    /// The controller has the result: what is left is ours alone.
+    recorded: bool,
 }
 
 impl Board {
@@ -41,7 +43,7 @@ impl Board {
             return None;
         }
         let (inbox, events) = mpsc::channel(INBOX_MAX);
-        let seat = Seat { inbox, phase: WirePhase::Accepted, log: None, working: true };
+        let seat = Seat { inbox, phase: WirePhase::Accepted, log: None, working: true, recorded: false };
         attempts.insert(id, seat);
         let count = attempts.len();
         drop(attempts);
@@ -71,6 +73,22 @@ impl Board {
     pub fn note_log(&self, id: AttemptId, log: Arc<dyn Log>) {
         if let Some(seat) = self.lock().get_mut(&id) {
             seat.log = Some(log);
+        }
+    }
+
+    pub fn note_recorded(&self, id: AttemptId) {
+        if let Some(seat) = self.lock().get_mut(&id) {
+            seat.recorded = true;
+        }
+    }
+
+    /// An attempt is not ours any more. Once its result is durable, nothing of it runs, and only the
+    /// answer to its completion says what that is worth: a controller that has just recorded it does
+    /// not know it as held either, and the spool may still be the only whole copy of the log.
+    pub fn kill(&self, id: AttemptId) {
+        let ended = self.lock().get(&id).is_some_and(|seat| seat.phase == WirePhase::Ended);
+        if !ended {
+            self.tell(id, Event::Fenced);
         }
     }
 
@@ -111,10 +129,11 @@ impl Board {
         self.count.subscribe()
     }
 
-    /// Returns everything that the journal holds, as it is told.
+    /// Returns everything that the journal holds and a controller may not have the end of.
     pub fn held(&self, journal: &State) -> Vec<wire::Held> {
         let attempts = self.lock();
-        let held = journal.attempts.iter().map(|held| {
+        let recorded = |id| attempts.get(&id).is_some_and(|seat| seat.recorded);
+        let held = journal.attempts.iter().filter(|held| !recorded(held.id)).map(|held| {
             let seat = attempts.get(&held.id);
             let phase = match (&held.phase, seat.map(|seat| seat.phase)) {
                 (Phase::Ended(_) | Phase::Fenced, _) => WirePhase::Ended,

@@ -17,7 +17,7 @@ use crate::attempt::link::Link;
 use crate::attempt::order::millis;
 use crate::attempt::ports::LogFailed;
 use crate::attempt::secrets::{self, Secrets};
-use crate::attempt::state::{Answer, BootTime, Cause, Event};
+use crate::attempt::state::{Answer, BootTime, Cause, Event, Gone};
 use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
 use crate::journal::Entry;
@@ -121,6 +121,26 @@ impl Driver {
         self.event(Event::Acknowledged(Answer::Yes));
     }
 
+    /// Stages to come need what another process held.
+    pub(super) fn fetch_secrets_again(&mut self) {
+        if !secrets::names(&self.plan).is_empty() {
+            self.fetching_again = true;
+            self.fetch_secrets(0);
+        }
+    }
+
+    /// After a restart the machine waits for nothing: what did not work is asked again from here.
+    pub(super) fn secrets_not_fetched(&mut self, event: Event) {
+        if self.fetching_again && event == Event::SecretsFetched(Answer::Unknown) {
+            return self.fetch_secrets(5);
+        }
+        if self.fetching_again {
+            let why = "its secrets are not given to it again".to_owned();
+            return self.event(Event::ContainerGone(Gone::Died { why }));
+        }
+        self.event(event);
+    }
+
     pub(super) fn fetch_secrets(&mut self, repeat: u32) {
         let (shared, plan, id) = (self.shared.clone(), self.plan.clone(), self.id);
         let directory = shared.memory.join(self.places.directory.file_name().unwrap_or_default());
@@ -137,14 +157,14 @@ impl Driver {
             });
             let values: BTreeMap<String, Bytes> = match called.await {
                 Ok(answer) => answer.values.into_iter().collect(),
-                Err(CallError::Refused(why)) => return Done::Event(Event::SecretsRefused { why }),
+                Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
                 Err(error) => {
-                    return Done::Event(Event::SecretsFetched(answered(&shared, &error, "fetch secrets")));
+                    return Done::NoSecrets(Event::SecretsFetched(answered(&shared, &error, "fetch secrets")));
                 }
             };
             let secrets = match Secrets::take(&plan, values) {
                 Ok(secrets) => secrets,
-                Err(why) => return Done::Event(Event::SecretsRefused { why }),
+                Err(why) => return Done::NoSecrets(Event::SecretsRefused { why }),
             };
             let workspace = runtime.map(|runtime| runtime.workspace(&launch));
             let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
@@ -168,6 +188,12 @@ impl Driver {
         self.make_log();
         if std::mem::take(&mut self.prepare_waits) {
             self.prepare();
+        }
+        if std::mem::take(&mut self.fetching_again) {
+            if let Some(index) = self.stage_waits.take() {
+                self.run_stage(index);
+            }
+            return;
         }
         self.event(Event::SecretsFetched(Answer::Yes));
     }

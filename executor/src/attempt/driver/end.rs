@@ -200,6 +200,9 @@ impl Driver {
     }
 
     pub(super) fn completed(&mut self, answer: CompleteAnswer) {
+        if answer == CompleteAnswer::Recorded {
+            self.shared.board.note_recorded(self.id);
+        }
         self.log_was_incomplete = matches!(answer, CompleteAnswer::LogIncomplete { .. });
         self.event(Event::Completed(answer));
     }

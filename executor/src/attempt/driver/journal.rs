@@ -50,6 +50,7 @@ impl Driver {
                 Written::Starting => chaos::point("start.journalled"),
                 Written::Ended => {
                     chaos::point("end.journalled");
+                    self.ended = true;
                     self.show(WirePhase::Ended);
                 }
                 Written::Fenced => self.show(WirePhase::Ended),

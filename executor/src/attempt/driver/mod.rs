@@ -3,13 +3,14 @@
 //! Everything of an attempt runs inside one task, so nothing waits for a hop between tasks. A driver
 //! decides nothing about the attempt; what it keeps is only what an effect needs to be carried out.
 
+pub(crate) mod adopt;
 mod begin;
 mod end;
 mod journal;
 mod supervised;
 mod talk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -27,7 +28,7 @@ use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::wire::held::Phase as WirePhase;
 use ocelot_supervisor::protocol::{Moment, State as Seen, StageOrder};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::AttemptId;
 use super::files::{Offered, Places};
@@ -62,8 +63,6 @@ pub struct Shared {
     pub attempts: PathBuf,
     /// In memory, for secrets.
     pub memory: PathBuf,
-    /// What every process without a container finds by itself, such as `PATH` and `HOME`.
-    pub machine: BTreeMap<String, String>,
     /// The number of the open poll.
     pub poll: AtomicU64,
     /// Asks for a heartbeat now.
@@ -72,6 +71,8 @@ pub struct Shared {
     pub reopen: Arc<Notify>,
     /// The journal failed: only a new process knows what holds.
     pub failed: Arc<Notify>,
+    /// Set when drivers are to leave everything as it is.
+    pub over: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -101,6 +102,7 @@ enum Done {
     NotWritten(Vec<Entry>, JournalError),
     Acknowledged(Vec<Bytes>),
     Secrets(Box<Secrets>, Vec<Mount>),
+    NoSecrets(Event),
     Log(Result<Arc<dyn Log>, LogFailed>),
     Prepared,
     Launched(Box<Up>),
@@ -117,11 +119,12 @@ enum Done {
 }
 
 /// A container that is up, and what is known of it.
-struct Up {
-    container: Container,
-    given: Given,
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(super) container: Container,
+    pub(super) given: Given,
     /// None: it is to be asked again.
-    link: Option<(Link, Seen)>,
+    pub(super) link: Option<(Link, Seen)>,
 }
 
 /// What the supervisor is to be told, again after each break.
@@ -129,8 +132,6 @@ struct Up {
 struct Wants {
     order: Option<StageOrder>,
     cancel: Option<u16>,
-    /// Ends what is left, before the log is sealed.
-    sweep: bool,
 }
 
 /// Where the log is.
@@ -207,6 +208,11 @@ pub struct Driver {
     task_deadline: Option<Moment>,
     /// Someone was asked to vouch for this deadline.
     asked_for: Option<BootTime>,
+    /// The result is durable.
+    ended: bool,
+    /// Secrets of stages to come are asked for again after a restart.
+    fetching_again: bool,
+    stage_waits: Option<u16>,
     told: Told,
     told_preparing: String,
     dirty: bool,
@@ -223,10 +229,11 @@ impl std::fmt::Debug for Driver {
 }
 
 /// What another process left of an attempt.
+#[derive(Debug)]
 pub struct Left {
     pub held: Held,
     pub found: Option<Found>,
-    up: Option<Up>,
+    pub(crate) up: Option<Up>,
 }
 
 impl Driver {
@@ -306,6 +313,9 @@ impl Driver {
             deadline: None,
             task_deadline: None,
             asked_for: None,
+            ended: false,
+            fetching_again: false,
+            stage_waits: None,
             told: Told::default(),
             told_preparing: String::new(),
             dirty: false,
@@ -316,8 +326,9 @@ impl Driver {
         }
     }
 
-    /// Runs until nothing of the attempt is left.
+    /// Runs until nothing of the attempt is left, or it is left as it is for the next process.
     pub async fn run(mut self) {
+        let mut over = self.shared.over.subscribe();
         while !self.is_done() {
             let guard = self.guard_low_in();
             tokio::select! {
@@ -326,6 +337,7 @@ impl Driver {
                 heard = heard(&mut self.link) => self.hear(heard),
                 Some(event) = self.inbox.recv() => self.event(event),
                 Some((_, news)) = self.news.recv() => self.hear_news(news),
+                _ = over.wait_for(|over| *over) => return,
                 () = self.shared.clock.sleep(guard.unwrap_or(Duration::MAX)), if guard.is_some() => {
                     self.asked_for = self.deadline;
                     self.event(Event::GuardLow);
@@ -343,7 +355,9 @@ impl Driver {
     /// Lets something happen, and does what follows.
     fn event(&mut self, event: Event) {
         let Some(state) = self.state.take() else { return };
-        tracing::debug!(attempt = %self.id, ?event, "attempt");
+        if event == Event::Kept && self.container.is_some() {
+            self.fetch_secrets_again();
+        }
         let (state, effects) = state.step(event, self.shared.boot.now());
         self.state = Some(state);
         for effect in effects {
@@ -382,6 +396,7 @@ impl Driver {
             Done::NotWritten(entries, error) => self.not_written(entries, &error),
             Done::Acknowledged(masks) => self.acknowledged(masks),
             Done::Secrets(secrets, mounts) => self.secrets_fetched(*secrets, mounts),
+            Done::NoSecrets(event) => self.secrets_not_fetched(event),
             Done::Log(log) => self.log_made(log),
             Done::Prepared => {
                 self.prepared = true;

@@ -59,6 +59,10 @@ impl Driver {
     }
 
     pub(super) fn run_stage(&mut self, index: u16) {
+        if self.fetching_again {
+            self.stage_waits = Some(index);
+            return;
+        }
         let workspace = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
         let now = Moment(self.shared.boot.now().0);
         let deadline = *self.task_deadline.get_or_insert(now.after(millis(self.plan.limits.timeout)));

@@ -7,7 +7,7 @@ use ocelot_proto::wire;
 use ocelot_supervisor::protocol::Request;
 
 use super::begin::CALL;
-use super::{Done, Driver};
+use super::{Done, Driver, Sealing};
 use crate::attempt::ports::LogNews;
 use crate::attempt::state::Event;
 
@@ -27,6 +27,8 @@ impl Driver {
                 self.event(Event::Durable(offset));
             }
             LogNews::Broken(loss) => self.event(Event::LogBroken(loss)),
+            // Once the result is durable, only the completion's own answer counts.
+            LogNews::Fenced if self.ended => {}
             LogNews::Fenced => self.event(Event::Fenced),
         }
     }
@@ -52,6 +54,11 @@ impl Driver {
     }
 
     pub(super) fn report(&mut self) {
+        if self.sealing != Sealing::No {
+            // The completion tells it all.
+            self.reporting = false;
+            return;
+        }
         let (shared, id) = (self.shared.clone(), self.id);
         let request = wire::ReportRequest { attempt: Some(id.to_wire()), progress: Some(self.told.next()) };
         self.dirty = false;
@@ -61,7 +68,7 @@ impl Driver {
             });
             match called.await {
                 Ok(_) => Done::Reported,
-                Err(crate::connection::CallError::Fenced) => Done::Event(Event::Fenced),
+                // A fence is told by whoever knows more than that a report came late.
                 Err(error) => {
                     tracing::debug!(attempt = %id, %error, "a report was lost; the next one tells it all");
                     Done::Reported
