@@ -1,5 +1,6 @@
 //! The executor as one piece that a program starts: `ocelot-executor` and `ocelot up` alike.
 
+mod parts;
 mod register;
 mod registration;
 
@@ -130,6 +131,12 @@ pub enum StartError {
     Trust(#[from] TrustError),
     #[error(transparent)]
     Address(#[from] InvalidAddress),
+}
+
+/// Starts an executor that was registered. What it does goes on in `tasks`.
+pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartError> {
+    let parts = parts::standard(&settings)?;
+    start_with(settings, parts, tasks).await
 }
 
 /// Starts an executor of these parts.
