@@ -76,7 +76,12 @@ pub(crate) struct StartArguments {
     #[command(flatten)]
     common: Common,
     /// Address of a controller; several are allowed. Else those of the invitation.
-    #[arg(long = "controller", env = "OCELOT_EXECUTOR_CONTROLLERS", value_delimiter = ',', value_name = "URL")]
+    #[arg(
+        long = "controller",
+        env = "OCELOT_EXECUTOR_CONTROLLERS",
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
     controllers: Vec<String>,
     /// With less of the disk free, such as `2GiB`, no work is taken.
     #[arg(long, env = "OCELOT_EXECUTOR_DISK_FLOOR", value_name = "SIZE")]
@@ -348,7 +353,8 @@ mod tests {
     fn a_flag_goes_before_the_file_and_the_file_before_what_is_usual() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("executor.yml");
-        fs::write(&path, "slots: 3\ndisk_floor: 1GiB\nruntime: docker\ncontrollers: [https://a:1]\n").unwrap();
+        fs::write(&path, "slots: 3\ndisk_floor: 1GiB\nruntime: docker\ncontrollers: [https://a:1]\n")
+            .unwrap();
         let path = path.to_str().unwrap();
         let settings = start(&["--config", path, "--slots", "5", "--drain-grace", "2m"]);
         assert_eq!(settings.slots, Some(5));

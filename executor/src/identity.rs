@@ -142,12 +142,9 @@ mod tests {
         let key = Key::ensure(directory.path()).unwrap();
         let executor = ExecutorId::from_bytes([7; 16]);
         let signature = key.sign(executor, Incarnation(3), b"challenge");
-        let public = aws_lc_rs::signature::UnparsedPublicKey::new(
-            &aws_lc_rs::signature::ED25519,
-            key.public(),
-        );
-        let message =
-            [b"ocelot session v1".as_slice(), &[7; 16], &3u64.to_be_bytes(), b"challenge"].concat();
+        let public =
+            aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, key.public());
+        let message = [b"ocelot session v1".as_slice(), &[7; 16], &3u64.to_be_bytes(), b"challenge"].concat();
         assert!(public.verify(&message, &signature).is_ok());
         assert_ne!(signature, key.sign(executor, Incarnation(4), b"challenge"));
     }

@@ -58,7 +58,11 @@ fn register(register: Register, telemetry: &Telemetry) -> anyhow::Result<ExitCod
         false => format!(" with the labels {}", registered.labels.join(", ")),
     };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{} is registered as executor {}{labels}, {} slots", registered.name, registered.executor, registered.slots)?;
+    writeln!(
+        out,
+        "{} is registered as executor {}{labels}, {} slots",
+        registered.name, registered.executor, registered.slots
+    )?;
     writeln!(out, "start it with: ocelot-executor start")?;
     Ok(ExitCode::SUCCESS)
 }

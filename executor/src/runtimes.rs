@@ -97,7 +97,9 @@ impl Runtimes {
             if known.is_ok() != standing.is_ok() {
                 changed = true;
                 match &standing {
-                    Ok(support) => tracing::info!(runtime = name, version = support.version, "runtime {name} works"),
+                    Ok(support) => {
+                        tracing::info!(runtime = name, version = support.version, "runtime {name} works")
+                    }
                     Err(why) => tracing::error!(runtime = name, why, "runtime {name} does not work: {why}"),
                 }
             }

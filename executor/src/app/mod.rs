@@ -21,9 +21,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::attempt::driver::Shared;
 use crate::attempt::ports::Logs;
 use crate::boot::{BootClock, MachineBootClock};
-use crate::connection::{
-    Credential, Fingerprint, InvalidAddress, Line, Proxies, Route, Trust, TrustError,
-};
+use crate::connection::{Credential, Fingerprint, InvalidAddress, Line, Proxies, Route, Trust, TrustError};
 use crate::disk::MachineDisk;
 use crate::identity::{Key, KeyError};
 use crate::journal::{Journal, JournalError};
@@ -86,11 +84,13 @@ impl Settings {
     }
 }
 
+/// Makes what makes logs, which go to the controllers over this line.
+pub type MakeLogs = Box<dyn FnOnce(Arc<Line>, &Tasks) -> Arc<dyn Logs> + Send>;
+
 /// What an executor is put together from, beside what is always the same.
 pub struct Parts {
     pub runtimes: Vec<Arc<dyn Runtime>>,
-    /// Makes logs that go to the controllers over this line.
-    pub logs: Box<dyn FnOnce(Arc<Line>, &Tasks) -> Arc<dyn Logs> + Send>,
+    pub logs: MakeLogs,
     pub clock: Arc<dyn Clock>,
     pub boot: Arc<dyn BootClock>,
 }
@@ -143,8 +143,8 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartEr
 pub async fn start_with(settings: Settings, parts: Parts, tasks: &Tasks) -> Result<Started, StartError> {
     let data = own_directory(&settings.data)?;
     let attempts = own_directory(&data.join("attempts"))?;
-    let registration = Registration::read(&data)?
-        .ok_or_else(|| StartError::NotRegistered { data: data.clone() })?;
+    let registration =
+        Registration::read(&data)?.ok_or_else(|| StartError::NotRegistered { data: data.clone() })?;
     let journal = Journal::open(&data, Arc::new(MachineDisk))?;
     let identity = journal.state().identity;
     let identity = identity.ok_or_else(|| StartError::NotRegistered { data: data.clone() })?;
@@ -261,10 +261,7 @@ fn memory_directory(executor: ExecutorId) -> Result<PathBuf, StartError> {
 
 impl Parts {
     /// Puts the machine's clocks to these.
-    pub fn new(
-        runtimes: Vec<Arc<dyn Runtime>>,
-        logs: Box<dyn FnOnce(Arc<Line>, &Tasks) -> Arc<dyn Logs> + Send>,
-    ) -> Self {
+    pub fn new(runtimes: Vec<Arc<dyn Runtime>>, logs: MakeLogs) -> Self {
         Self { runtimes, logs, clock: Arc::new(SystemClock), boot: Arc::new(MachineBootClock) }
     }
 }

@@ -121,9 +121,8 @@ async fn ask(
     let addresses = &register.invitation.addresses;
     let mut last = String::new();
     for _ in 0..ROUNDS * addresses.len() {
-        let called = line.call(CALL, request.clone(), async |mut client, request| {
-            client.register(request).await
-        });
+        let called =
+            line.call(CALL, request.clone(), async |mut client, request| client.register(request).await);
         match called.await {
             Ok(answer) => return Ok(answer),
             Err(CallError::Unauthenticated(_)) => return Err(RegisterError::NotInvited),

@@ -77,8 +77,7 @@ impl Places {
     pub fn sync(&self) -> io::Result<()> {
         let parent = self.directory.parent().unwrap_or(Path::new("/"));
         let control = self.control();
-        for path in
-            [&control.join(IDENTITY), &self.directory.join(OFFER), &control, &self.directory, parent]
+        for path in [&control.join(IDENTITY), &self.directory.join(OFFER), &control, &self.directory, parent]
         {
             File::open(path)?.sync_all()?;
         }

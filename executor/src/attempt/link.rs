@@ -50,8 +50,7 @@ impl Link {
         let socket = ocelot_supervisor::control::connect(control)?;
         socket.set_nonblocking(true)?;
         let socket = UnixStream::from_std(socket)?;
-        let mut link =
-            Self { socket, inbox: Inbox::default(), out: Vec::new(), asked: VecDeque::new() };
+        let mut link = Self { socket, inbox: Inbox::default(), out: Vec::new(), asked: VecDeque::new() };
         match link.next().await? {
             Heard::Notice(Notice::State(state)) if state.version <= VERSION => Ok((link, *state)),
             Heard::Notice(Notice::State(state)) => Err(LinkError::Version(state.version)),

@@ -63,7 +63,8 @@ impl Told {
             self.wire.up_unix_us = began;
         }
         if self.wire.stages.iter().all(|known| known.index != u32::from(stage)) {
-            let stage = wire::StageProgress { index: stage.into(), began_unix_us: began, ..Default::default() };
+            let stage =
+                wire::StageProgress { index: stage.into(), began_unix_us: began, ..Default::default() };
             self.wire.stages.push(stage);
         }
     }
@@ -71,7 +72,9 @@ impl Told {
     pub(super) fn ended(&mut self, seen: &Seen, end: StageEnd, clocks: Clocks) {
         self.began(seen.stage, seen.since, clocks);
         let stages = &mut self.wire.stages;
-        let Some(stage) = stages.iter_mut().find(|known| known.index == u32::from(seen.stage)) else { return };
+        let Some(stage) = stages.iter_mut().find(|known| known.index == u32::from(seen.stage)) else {
+            return;
+        };
         stage.ended_unix_us = clocks.unix_us_at(seen.until);
         stage.r#use = Some(wire::ResourceUse {
             user_cpu_us: seen.usage.user_us,

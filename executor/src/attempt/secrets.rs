@@ -91,10 +91,7 @@ impl Secrets {
     }
 
     /// Returns the variables for these uses.
-    pub fn variables<'a>(
-        &'a self,
-        uses: &'a [SecretUse],
-    ) -> impl Iterator<Item = (String, String)> + 'a {
+    pub fn variables<'a>(&'a self, uses: &'a [SecretUse]) -> impl Iterator<Item = (String, String)> + 'a {
         uses.iter().filter_map(|used| {
             let variable = match &used.delivery {
                 SecretDelivery::Env(variable) | SecretDelivery::Argument(variable) => variable,

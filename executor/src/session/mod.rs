@@ -43,7 +43,9 @@ pub enum Stopped {
     /// What runs goes on, and the next process takes it over.
     #[error("the grace is over; {left} attempts go on, and are taken over by the next start")]
     Left { left: usize },
-    #[error("another process of this executor has taken over: two of them use one key or a copied data directory")]
+    #[error(
+        "another process of this executor has taken over: two of them use one key or a copied data directory"
+    )]
     Fenced,
     #[error("this executor was removed: {why}. Register it again to use it")]
     Removed { why: String },

@@ -68,9 +68,8 @@ fn decline(speech: &Arc<Speech>, tasks: &Tasks, id: AttemptId, refusal: Refusal)
             reason: refusal.reason.into(),
             detail: refusal.detail,
         };
-        let called = shared.line.call(DECLINE, request, async |mut client, request| {
-            client.decline(request).await
-        });
+        let called =
+            shared.line.call(DECLINE, request, async |mut client, request| client.decline(request).await);
         if let Err(error) = called.await {
             tracing::debug!(attempt = %id, %error, "handing back was not answered; the offer comes again");
         }

@@ -62,7 +62,8 @@ impl Speech {
         let line = &self.shared.line;
         let executor: bytes::Bytes = self.executor.as_bytes().to_vec().into();
         let request = wire::ChallengeRequest { executor: executor.clone() };
-        let called = line.call(CHALLENGE, request, async |mut client, request| client.challenge(request).await);
+        let called =
+            line.call(CHALLENGE, request, async |mut client, request| client.challenge(request).await);
         let challenge = called.await?.challenge;
         let incarnation = self.shared.journal.incarnation();
         let request = wire::OpenSessionRequest {

@@ -30,7 +30,8 @@ pub(super) async fn poll(speech: &Arc<Speech>, tasks: &Tasks) -> CallError {
             held: shared.board.held(&journal),
         };
         let deadline = Duration::from_millis(speech.timing.poll_ms.load(Ordering::Relaxed)) + MARGIN;
-        let called = shared.line.call(deadline, request, async |mut client, request| client.poll(request).await);
+        let called =
+            shared.line.call(deadline, request, async |mut client, request| client.poll(request).await);
         match called.await {
             Ok(answer) => {
                 failures = 0;

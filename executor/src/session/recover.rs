@@ -133,12 +133,7 @@ async fn driver(
     Ok(Some(Driver::recovering(Arc::clone(shared), spec, (plan, offered), left, inbox)))
 }
 
-async fn look(
-    shared: &Shared,
-    held: Held,
-    plan: &TaskPlan,
-    (running, control): (&Running, PathBuf),
-) -> Left {
+async fn look(shared: &Shared, held: Held, plan: &TaskPlan, (running, control): (&Running, PathBuf)) -> Left {
     let runtime = shared.runtimes.for_task(&plan.environment.runtime);
     let listed = running.iter().flat_map(|(_, ours)| ours).find(|ours| ours.container.control == control);
     let container = match &held.phase {

@@ -35,7 +35,11 @@ impl Standing {
     /// Returns why nothing is taken at all, for people.
     pub fn refusing(&self) -> Option<String> {
         let disk = (self.disk_free < self.disk_floor).then(|| {
-            format!("{} MiB of disk are free, and its floor is {} MiB", self.disk_free >> 20, self.disk_floor >> 20)
+            format!(
+                "{} MiB of disk are free, and its floor is {} MiB",
+                self.disk_free >> 20,
+                self.disk_floor >> 20
+            )
         });
         self.draining.clone().or(disk).or_else(|| self.runtimes.clone())
     }

@@ -12,9 +12,7 @@ use ocelot_executor::attempt::state::Cause;
 use ocelot_executor::attempt::{AttemptId, LogDigest, LogLoss};
 use ocelot_executor::journal::Container;
 use ocelot_executor::mask::MaskSet;
-use ocelot_executor::runtime::{
-    Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell,
-};
+use ocelot_executor::runtime::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell};
 use ocelot_supervisor::control::SOCKET;
 use ocelot_supervisor::protocol::{
     CaptureState, Moment, Notice, Outcome, Request, Running, StageEnd, StageOrder, State, Stop, Usage,

@@ -16,9 +16,7 @@ use ocelot_core::plan::{
     Class, Environment, Gate, Keep, Limits, Resources, Retry, Runtime as Wanted, SecretDelivery, SecretUse,
     Stage, TaskPlan, Tolerance, Work,
 };
-use ocelot_executor::app::{
-    Parts, Register, Settings, StartError, Started, register, start_with,
-};
+use ocelot_executor::app::{Parts, Register, Settings, StartError, Started, register, start_with};
 use ocelot_executor::attempt::AttemptId;
 use ocelot_executor::attempt::ports::Logs;
 use ocelot_executor::connection::Proxies;
@@ -106,7 +104,9 @@ impl World {
         };
         let (requests, received) = mpsc::channel(2);
         let (tell, ended) = tokio::sync::oneshot::channel();
-        spawn(async move { drop(tell.send(shutdown.run(received).await)) });
+        spawn(async move {
+            tell.send(shutdown.run(received).await).ok();
+        });
         self.running = Some(Program { started, requests, ended });
     }
 
@@ -140,11 +140,11 @@ impl World {
     /// Nothing of any attempt is left, in the journal or on disk.
     async fn clean(&self) {
         self.machine.until("no container", |facts| facts.containers.is_empty()).await;
-        self.controller.set(|model| model.polls.clear());
-        self.controller.until("nothing held", |model| {
-            model.heartbeats.last().is_some_and(|beat| beat.held.is_empty())
-        })
-        .await;
+        // What was said before does not count.
+        self.controller.set(|model| model.heartbeats.clear());
+        self.controller
+            .until("nothing held", |model| model.heartbeats.last().is_some_and(|beat| beat.held.is_empty()))
+            .await;
     }
 }
 
@@ -232,7 +232,10 @@ async fn a_stage_finds_who_it_is_in_its_environment() {
     let mut named = stage("a");
     named.env = BTreeMap::from([("OCELOT_STAGE".to_owned(), "not this".to_owned())]);
     world.offer(&plan(vec![named]));
-    world.machine.until("an order", |facts| facts.containers.values().any(|seen| !seen.orders.is_empty())).await;
+    world
+        .machine
+        .until("an order", |facts| facts.containers.values().any(|seen| !seen.orders.is_empty()))
+        .await;
     let seen = world.machine.seen();
     let env = &seen.orders[0].env;
     assert_eq!(env["OCELOT_STAGE"], "a");
@@ -297,9 +300,15 @@ async fn a_cancel_ends_the_running_stage_and_only_always_stages_follow() {
     world.machine.set(|facts| facts.held_stages = true);
     let cleanup = Stage { always: true, ..stage("cleanup") };
     let id = world.offer(&plan(vec![stage("a"), stage("b"), cleanup]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     world.controller.set(|model| model.directives.push(cancel(id)));
-    world.machine.until("cleanup", |facts| facts.containers.values().any(|seen| seen.running == Some(2))).await;
+    world
+        .machine
+        .until("cleanup", |facts| facts.containers.values().any(|seen| seen.running == Some(2)))
+        .await;
     world.machine.release_stages();
     assert!(matches!(world.outcome().await, Outcome::Cancelled(_)));
     let model = world.controller.model();
@@ -310,7 +319,7 @@ async fn a_cancel_ends_the_running_stage_and_only_always_stages_follow() {
 #[tokio::test]
 async fn a_failed_stage_is_told_with_its_exit_code() {
     let world = World::started().await;
-    world.machine.set(|facts| drop(facts.exits.insert(0, 3)));
+    world.machine.set(|facts| facts.exits = BTreeMap::from([(0, 3)]));
     world.offer(&plan(vec![stage("a"), stage("b")]));
     let Outcome::Failed(failed) = world.outcome().await else { panic!() };
     assert_eq!((failed.stage.as_str(), failed.failure), ("a", Some(failed::Failure::Exit(3))));
@@ -321,7 +330,10 @@ async fn a_container_that_dies_is_this_machines_fault() {
     let world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running.is_some())).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running.is_some()))
+        .await;
     world.machine.crash();
     assert!(matches!(world.outcome().await, Outcome::Lost(_)));
     world.clean().await;
@@ -335,9 +347,12 @@ async fn a_completion_is_repeated_with_the_same_words_until_it_is_recorded() {
     world.controller.until("three of them", |model| model.completed.len() == 3).await;
     world.clean().await;
     let model = world.controller.model();
-    assert!(model.completed.windows(2).all(|pair| {
-        pair[0].completion == pair[1].completion && pair[0].outcome == pair[1].outcome
-    }));
+    assert!(
+        model
+            .completed
+            .windows(2)
+            .all(|pair| { pair[0].completion == pair[1].completion && pair[0].outcome == pair[1].outcome })
+    );
 }
 
 #[tokio::test]
@@ -358,7 +373,10 @@ async fn a_restart_under_a_running_build_goes_on_with_the_same_container() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     let id = world.offer(&plan(vec![stage("a"), stage("b")]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     world.killed().await;
     world.start().await;
     world.controller.until("a second session", |model| model.opened.len() == 2).await;
@@ -381,7 +399,10 @@ async fn stages_after_a_restart_have_their_secrets() {
     let secret = SecretUse { name: "deploy".to_owned(), delivery };
     let second = Stage { secrets: vec![secret], ..stage("b") };
     world.offer(&plan(vec![stage("a"), second]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     assert!(!world.machine.seen().orders[0].env.contains_key("KEY"));
     world.killed().await;
     world.start().await;
@@ -447,7 +468,10 @@ async fn what_a_new_session_does_not_keep_is_killed_and_confirmed() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     let id = world.offer(&plan(vec![stage("a")]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     world.killed().await;
     world.controller.set(|model| model.not_kept.push(id));
     world.start().await;
@@ -471,12 +495,15 @@ async fn heartbeats_set_the_guard_forward() {
     let world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     let first = world.machine.seen().deadline;
-    world.machine.until("a later deadline", |facts| {
-        facts.containers.values().any(|seen| seen.deadline > first)
-    })
-    .await;
+    world
+        .machine
+        .until("a later deadline", |facts| facts.containers.values().any(|seen| seen.deadline > first))
+        .await;
     world.machine.release_stages();
     world.outcome().await;
 }
@@ -485,10 +512,12 @@ async fn heartbeats_set_the_guard_forward() {
 async fn a_drained_executor_hands_offers_back_and_says_so() {
     let world = World::started().await;
     world.controller.set(|model| model.directives.push(drain("new disks")));
-    world.controller.until("the heartbeat says it", |model| {
-        model.heartbeats.last().is_some_and(|beat| beat.refusing == "draining: new disks")
-    })
-    .await;
+    world
+        .controller
+        .until("the heartbeat says it", |model| {
+            model.heartbeats.last().is_some_and(|beat| beat.refusing == "draining: new disks")
+        })
+        .await;
     world.offer(&plan(vec![stage("a")]));
     world.controller.until("handed back", |model| !model.declined.is_empty()).await;
     assert_eq!(world.controller.model().declined[0].reason(), Reason::Draining);
@@ -521,15 +550,19 @@ async fn a_runtime_that_breaks_makes_the_executor_refuse_until_it_works_again() 
     world.machine.set(|facts| facts.broken = true);
     world.offer(&plan(vec![stage("a")]));
     assert!(matches!(world.outcome().await, Outcome::Lost(_)));
-    world.controller.until("it refuses", |model| {
-        model.heartbeats.last().is_some_and(|beat| beat.refusing.contains("the engine does not answer"))
-    })
-    .await;
+    world
+        .controller
+        .until("it refuses", |model| {
+            model.heartbeats.last().is_some_and(|beat| beat.refusing.contains("the engine does not answer"))
+        })
+        .await;
     world.machine.set(|facts| facts.broken = false);
-    world.controller.until("it takes work again", |model| {
-        model.heartbeats.last().is_some_and(|beat| beat.refusing.is_empty())
-    })
-    .await;
+    world
+        .controller
+        .until("it takes work again", |model| {
+            model.heartbeats.last().is_some_and(|beat| beat.refusing.is_empty())
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -537,13 +570,18 @@ async fn asked_to_end_it_finishes_what_runs_and_takes_nothing_new() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     let program = world.running.take().unwrap();
     program.requests.send(()).await.unwrap();
-    world.controller.until("the heartbeat says it", |model| {
-        model.heartbeats.last().is_some_and(|beat| beat.refusing == "the executor is being stopped")
-    })
-    .await;
+    world
+        .controller
+        .until("the heartbeat says it", |model| {
+            model.heartbeats.last().is_some_and(|beat| beat.refusing == "the executor is being stopped")
+        })
+        .await;
     world.machine.release_stages();
     assert_eq!(program.started.stopped.await, Ok(Stopped::Drained));
     assert_eq!(program.ended.await, Ok(Ended::Drained));
@@ -567,7 +605,10 @@ async fn an_executor_that_was_removed_kills_what_it_has_and_stops() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world.machine.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
     world.controller.set(|model| model.directives.push(stop("by ann")));
     let program = world.running.take().unwrap();
     let removed = Stopped::Removed { why: "by ann".to_owned() };

@@ -95,9 +95,9 @@ impl Driver {
                 journal_sequence: sequence,
                 sent_boottime_ms: sent.0,
             };
-            let called = shared.line.call(CALL, request, async |mut client, request| {
-                client.acknowledge(request).await
-            });
+            let called = shared
+                .line
+                .call(CALL, request, async |mut client, request| client.acknowledge(request).await);
             match called.await {
                 Ok(answer) => Done::Acknowledged(answer.mask),
                 Err(error) => Done::Event(Event::Acknowledged(answered(&shared, &error, "acknowledge"))),
@@ -148,18 +148,20 @@ impl Driver {
         let launch = self.launch(BootTime(0));
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
-            let request = wire::FetchSecretsRequest {
-                attempt: Some(id.to_wire()),
-                names: secrets::names(&plan),
-            };
-            let called = shared.line.call(CALL, request, async |mut client, request| {
-                client.fetch_secrets(request).await
-            });
+            let request =
+                wire::FetchSecretsRequest { attempt: Some(id.to_wire()), names: secrets::names(&plan) };
+            let called = shared
+                .line
+                .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);
             let values: BTreeMap<String, Bytes> = match called.await {
                 Ok(answer) => answer.values.into_iter().collect(),
                 Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
                 Err(error) => {
-                    return Done::NoSecrets(Event::SecretsFetched(answered(&shared, &error, "fetch secrets")));
+                    return Done::NoSecrets(Event::SecretsFetched(answered(
+                        &shared,
+                        &error,
+                        "fetch secrets",
+                    )));
                 }
             };
             let secrets = match Secrets::take(&plan, values) {
@@ -175,9 +177,7 @@ impl Driver {
                 Ok(Err(error)) => Done::Event(Event::NotPrepared(Cause::Platform {
                     why: format!("the files of secrets cannot be written: {error}"),
                 })),
-                Err(error) => {
-                    Done::Event(Event::NotPrepared(Cause::Platform { why: error.to_string() }))
-                }
+                Err(error) => Done::Event(Event::NotPrepared(Cause::Platform { why: error.to_string() })),
             }
         });
     }
@@ -237,7 +237,10 @@ impl Driver {
         self.work(async move { Done::Log(shared.logs.recover(id, &directory, news).await) });
     }
 
-    pub(super) fn log_made(&mut self, made: Result<std::sync::Arc<dyn crate::attempt::ports::Log>, LogFailed>) {
+    pub(super) fn log_made(
+        &mut self,
+        made: Result<std::sync::Arc<dyn crate::attempt::ports::Log>, LogFailed>,
+    ) {
         match made {
             Ok(log) => {
                 self.shared.board.note_log(self.id, log.clone());

@@ -62,12 +62,12 @@ impl Driver {
             LogPlace::Failed(why) => {
                 let log = LogDigest { length: Offset(0), sha256: Sha256::digest([]).into() };
                 let loss = Some(LogLoss { at: Offset(0), why: why.clone() });
-                self.sealing = Sealing::Sealing;
+                self.sealing = Sealing::Begun;
                 return self.event(Event::Sealed { log, loss });
             }
             LogPlace::Ready(log) => log.clone(),
         };
-        self.sealing = Sealing::Sealing;
+        self.sealing = Sealing::Begun;
         let (shared, id) = (self.shared.clone(), self.id);
         self.work(async move {
             let mut failures = 0;
@@ -77,7 +77,9 @@ impl Driver {
                     Err(error) => {
                         failures += 1;
                         tracing::error!(attempt = %id, error = %chain(&error), "a log cannot be ended yet");
-                        shared.wait(pace(Duration::from_millis(100), Duration::from_secs(10)), failures).await;
+                        shared
+                            .wait(pace(Duration::from_millis(100), Duration::from_secs(10)), failures)
+                            .await;
                     }
                 }
             }
@@ -150,7 +152,9 @@ impl Driver {
                         failures += 1;
                         tracing::warn!(attempt = %id, why, "a container is not removed yet");
                         shared.runtimes.suspect();
-                        shared.wait(pace(Duration::from_millis(100), Duration::from_secs(10)), failures).await;
+                        shared
+                            .wait(pace(Duration::from_millis(100), Duration::from_secs(10)), failures)
+                            .await;
                     }
                 }
             }
@@ -167,15 +171,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn complete(&mut self, ended: Box<Ended>, repeat: u32) {
+    pub(super) fn complete(&mut self, ended: Ended, repeat: u32) {
         let request = wire::CompleteRequest {
             attempt: Some(self.id.to_wire()),
             completion: self.accepted.completion.to_vec().into(),
             outcome: Some(outcome_to_wire(&ended.outcome)),
-            log: Some(wire::LogEnd {
-                length: ended.log.length.0,
-                sha256: ended.log.sha256.to_vec().into(),
-            }),
+            log: Some(wire::LogEnd { length: ended.log.length.0, sha256: ended.log.sha256.to_vec().into() }),
             artifacts: ended.artifacts.iter().map(artifact).collect(),
             poll: self.shared.poll.load(std::sync::atomic::Ordering::Relaxed),
             loss: ended.loss.map(|loss| wire::LogLoss { at: loss.at.0, reason: loss.why }),
@@ -225,9 +226,9 @@ impl Driver {
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
             let request = wire::ConfirmFencedRequest { attempt: Some(id.to_wire()) };
-            let called = shared.line.call(CALL, request, async |mut client, request| {
-                client.confirm_fenced(request).await
-            });
+            let called = shared
+                .line
+                .call(CALL, request, async |mut client, request| client.confirm_fenced(request).await);
             let answer = match called.await {
                 Ok(_) => crate::attempt::state::Answer::Yes,
                 Err(error) => answered(&shared, &error, "confirm a fence"),
@@ -245,9 +246,8 @@ impl Driver {
 }
 
 async fn completed(shared: &Shared, request: wire::CompleteRequest) -> CompleteAnswer {
-    let called = shared.line.call(COMPLETE, request, async |mut client, request| {
-        client.complete(request).await
-    });
+    let called =
+        shared.line.call(COMPLETE, request, async |mut client, request| client.complete(request).await);
     use wire::complete_response::Answer;
     match called.await {
         Ok(wire::CompleteResponse { answer: Some(Answer::Recorded(_)) }) => CompleteAnswer::Recorded,

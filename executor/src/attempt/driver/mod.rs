@@ -27,7 +27,7 @@ use ocelot_core::plan::TaskPlan;
 use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::wire::held::Phase as WirePhase;
-use ocelot_supervisor::protocol::{Moment, State as Seen, StageOrder};
+use ocelot_supervisor::protocol::{Moment, StageOrder, State as Seen};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::AttemptId;
@@ -159,7 +159,7 @@ enum Sealing {
     Sweeping,
     /// The log is not made yet.
     Waiting,
-    Sealing,
+    Begun,
 }
 
 /// One attempt being carried through.
@@ -383,7 +383,7 @@ impl Driver {
             Effect::KillContainer => self.kill(),
             Effect::RemoveContainer { keep } => self.remove(keep),
             Effect::PushLog { from: _ } => self.push_log(),
-            Effect::Complete { ended, repeat } => self.complete(ended, repeat),
+            Effect::Complete { ended, repeat } => self.complete(*ended, repeat),
             Effect::DropSpool => self.drop_spool(),
             Effect::ConfirmFenced { repeat } => self.confirm_fenced(repeat),
         }

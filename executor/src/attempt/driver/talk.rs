@@ -63,9 +63,8 @@ impl Driver {
         let request = wire::ReportRequest { attempt: Some(id.to_wire()), progress: Some(self.told.next()) };
         self.dirty = false;
         self.work(async move {
-            let called = shared.line.call(CALL, request, async |mut client, request| {
-                client.report(request).await
-            });
+            let called =
+                shared.line.call(CALL, request, async |mut client, request| client.report(request).await);
             match called.await {
                 Ok(_) => Done::Reported,
                 // A fence is told by whoever knows more than that a report came late.
