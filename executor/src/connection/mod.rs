@@ -5,6 +5,8 @@
 
 mod dial;
 mod proxy;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::future::Future;

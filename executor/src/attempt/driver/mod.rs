@@ -7,15 +7,15 @@ pub(crate) mod adopt;
 mod begin;
 mod end;
 mod journal;
+mod lines;
+mod shared;
 mod supervised;
 mod talk;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,68 +25,27 @@ use futures_util::stream::FuturesUnordered;
 use ocelot_core::frame::Offset;
 use ocelot_core::plan::TaskPlan;
 use ocelot_proto::kit::backoff::Policy;
-use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::wire::held::Phase as WirePhase;
 use ocelot_supervisor::protocol::{Moment, StageOrder, State as Seen};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::AttemptId;
 use super::files::{Offered, Places};
 use super::link::{Link, LinkError};
-use super::ports::{Log, LogFailed, LogNews, Logs, NewsSender};
+use super::ports::{Log, LogFailed, LogNews, NewsSender};
 use super::progress::{Clocks, Told};
 use super::secrets::Secrets;
 use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Found, Spec, Written};
-use crate::boot::BootClock;
-use crate::connection::Line;
-use crate::journal::{Accepted, Container, Entry, Held, Journal, JournalError};
-use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing, Tell};
-use crate::runtimes::Runtimes;
-use crate::session::Board;
+use crate::journal::{Accepted, Container, Entry, Held, JournalError};
+use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
+pub use shared::Shared;
+
+use lines::Lines;
 
 /// News of a log that may wait.
 const NEWS_MAX: usize = 256;
 /// With so little of the guard left, someone is asked to vouch at once.
 const GUARD_LOW: Duration = Duration::from_secs(20);
-
-/// What all attempts of an executor share.
-#[derive(Debug)]
-pub struct Shared {
-    pub journal: Journal,
-    pub line: Arc<Line>,
-    pub runtimes: Arc<Runtimes>,
-    pub logs: Arc<dyn Logs>,
-    pub clock: Arc<dyn Clock>,
-    pub boot: Arc<dyn BootClock>,
-    pub board: Arc<Board>,
-    /// The directory with one directory for each attempt.
-    pub attempts: PathBuf,
-    /// In memory, for secrets.
-    pub memory: PathBuf,
-    /// The number of the open poll.
-    pub poll: AtomicU64,
-    /// Asks for a heartbeat now.
-    pub beat: Arc<Notify>,
-    /// The session's credential does not count any more.
-    pub reopen: Arc<Notify>,
-    /// The journal failed: only a new process knows what holds.
-    pub failed: Arc<Notify>,
-    /// Set when drivers are to leave everything as it is.
-    pub over: watch::Sender<bool>,
-}
-
-impl Shared {
-    pub(crate) fn random(&self) -> f64 {
-        let number = getrandom::u32().unwrap_or(u32::MAX / 2);
-        f64::from(number) / f64::from(u32::MAX)
-    }
-
-    async fn wait(&self, policy: Policy, repeat: u32) {
-        if repeat > 0 {
-            self.clock.sleep(policy.wait(repeat, self.random())).await;
-        }
-    }
-}
 
 /// Between two tries of something that did not work.
 fn pace(first: Duration, longest: Duration) -> Policy {
@@ -453,45 +412,5 @@ async fn heard(link: &mut Option<Link>) -> Result<super::link::Heard, LinkError>
     match link {
         Some(link) => link.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Lines of the platform for a log that may not be there yet.
-#[derive(Debug, Default)]
-struct Lines(Mutex<Said>);
-
-#[derive(Debug, Default)]
-struct Said {
-    log: Option<Arc<dyn Log>>,
-    early: Vec<String>,
-    last: String,
-}
-
-/// Lines before the log is there; the newest count less than the first.
-const EARLY_MAX: usize = 1_000;
-
-impl Lines {
-    fn open(&self, log: Arc<dyn Log>) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in std::mem::take(&mut said.early) {
-            log.line(&line);
-        }
-        said.log = Some(log);
-    }
-
-    fn last(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
-    }
-}
-
-impl Tell for Lines {
-    fn line(&self, text: &str) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        text.clone_into(&mut said.last);
-        match &said.log {
-            Some(log) => log.line(text),
-            None if said.early.len() < EARLY_MAX => said.early.push(text.to_owned()),
-            None => {}
-        }
     }
 }
