@@ -166,6 +166,7 @@ pub async fn start_with(settings: Settings, parts: Parts, tasks: &Tasks) -> Resu
         memory: memory_directory(identity.executor)?,
         poll: AtomicU64::new(0),
         beat: Arc::new(Notify::new()),
+        live: watch::Sender::new(false),
         reopen: Arc::new(Notify::new()),
         failed: Arc::new(Notify::new()),
         over: watch::Sender::new(false),

@@ -133,6 +133,7 @@ impl Line {
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
         let (client, at) = self.client();
+        let spoken_with = self.credential.get();
         let mut request = self.request(message);
         request.set_timeout(deadline);
         let answer = match tokio::time::timeout(deadline, call(client, request)).await {
@@ -140,6 +141,11 @@ impl Line {
             Ok(Err(status)) => judged(&status),
             Err(_) => CallError::Unknown(format!("none within {deadline:?}")),
         };
+        // What was said under an older credential says nothing about what is ours now.
+        let outdated = self.credential.get() != spoken_with;
+        if outdated && matches!(answer, CallError::Fenced | CallError::Unauthenticated(_)) {
+            return Err(CallError::Unknown("the session was opened anew meanwhile".to_owned()));
+        }
         if let CallError::Unknown(why) = &answer {
             tracing::debug!(address = %self.routes[at], why, "a call got no answer");
             self.turn_from(at);

@@ -39,7 +39,7 @@ impl Heartbeat {
 
 async fn beat(speech: &Speech, routes: Vec<Route>, mut ended: watch::Receiver<()>) {
     let line = Line::new(routes, speech.credential.clone());
-    let mut live = speech.live.subscribe();
+    let mut live = speech.shared.live.subscribe();
     let mut sequence = 0;
     loop {
         // A session that does not count must not be heard.

@@ -21,7 +21,7 @@ use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
 use ocelot_proto::wire::directive::Directive;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::attempt::AttemptId;
 use crate::attempt::driver::Shared;
@@ -112,8 +112,6 @@ pub(crate) struct Speech {
     pub(crate) data: PathBuf,
     pub(crate) rules: Rules,
     pub(crate) timing: Timing,
-    /// Whether the session counts, so that it may be heard.
-    live: watch::Sender<bool>,
     draining: Mutex<Draining>,
     removed: Mutex<Option<String>>,
     stop: Notify,
@@ -144,7 +142,6 @@ impl Speech {
             data,
             rules,
             timing: Timing::new(),
-            live: watch::Sender::new(false),
             draining: Mutex::default(),
             removed: Mutex::default(),
             stop: Notify::new(),
@@ -174,7 +171,7 @@ impl Speech {
 
     /// The session does not count: nothing is said any more before another one is open.
     pub(crate) fn lost(&self, error: &CallError) {
-        if self.live.send_replace(false) {
+        if self.shared.live.send_replace(false) {
             tracing::warn!(error = %chain(error), "the session is lost: {error}");
         }
         self.shared.reopen.notify_one();
@@ -245,7 +242,7 @@ pub(crate) async fn run(speech: Arc<Speech>, routes: Vec<Route>, tasks: Tasks) -
             let lost = poll::poll(&speech, &tasks);
             tokio::select! {
                 error = lost => speech.lost(&error),
-                () = shared.reopen.notified() => { speech.live.send_replace(false); }
+                () = shared.reopen.notified() => { shared.live.send_replace(false); }
             }
             speech.credential.clear();
         }
@@ -256,7 +253,7 @@ pub(crate) async fn run(speech: Arc<Speech>, routes: Vec<Route>, tasks: Tasks) -
         () = speech.stop.notified() => removed(&speech).await,
         stopped = ending(&speech, &tasks) => stopped,
     };
-    speech.live.send_replace(false);
+    shared.live.send_replace(false);
     shared.over.send_replace(true);
     drop(heartbeat);
     stopped

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
@@ -100,7 +101,9 @@ impl Speech {
             }
         }
         tracing::info!(kept = keep.len(), "a session is open");
-        self.live.send_replace(true);
+        // Whoever found the older credential void has what it asked for.
+        while self.shared.reopen.notified().now_or_never().is_some() {}
+        self.shared.live.send_replace(true);
         self.shared.beat.notify_one();
     }
 }

@@ -386,7 +386,9 @@ pub(super) fn answered(shared: &super::Shared, error: &CallError, what: &str) ->
     match error {
         CallError::Fenced => Answer::Fenced,
         CallError::Unauthenticated(_) => {
-            shared.reopen.notify_one();
+            if *shared.live.borrow() {
+                shared.reopen.notify_one();
+            }
             Answer::Unknown
         }
         CallError::Refused(_) | CallError::Unknown(_) => {

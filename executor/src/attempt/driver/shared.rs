@@ -33,6 +33,8 @@ pub struct Shared {
     pub poll: AtomicU64,
     /// Asks for a heartbeat now.
     pub beat: Arc<Notify>,
+    /// Whether the session counts, so that it may be heard.
+    pub live: watch::Sender<bool>,
     /// The session's credential does not count any more.
     pub reopen: Arc<Notify>,
     /// The journal failed: only a new process knows what holds.

@@ -133,7 +133,6 @@ impl Driver {
             let why = format!("its guard cannot be trusted: the container's clock differs by {apart} ms");
             return self.event(Event::ContainerGone(Gone::Died { why }));
         }
-        self.breaks = 0;
         self.link = Some(link);
         self.assigned = false;
         self.ordered = false;
@@ -168,6 +167,8 @@ impl Driver {
     }
 
     fn notice(&mut self, notice: Notice) {
+        // Only one that goes on speaking is whole: the next break is looked at without a wait.
+        self.breaks = 0;
         match notice {
             Notice::State(_) | Notice::Done => {}
             Notice::Started { stage } => {
