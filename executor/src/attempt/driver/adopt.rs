@@ -5,15 +5,31 @@ use std::time::Duration;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_supervisor::protocol::{Running, State as Seen, Stop};
 
-use super::{Left, Up};
 use crate::attempt::link::Link;
 use crate::attempt::progress::judged;
 use crate::attempt::state::Found;
 use crate::journal::{Container, Held, Phase};
-use crate::runtime::{Runtime, Standing};
+use crate::runtime::{Given, Runtime, Standing};
 
 /// A supervisor answers at once; a machine that has just started may be slow.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// What another process left of an attempt.
+#[derive(Debug)]
+pub struct Left {
+    pub held: Held,
+    pub found: Option<Found>,
+    pub(super) up: Option<Up>,
+}
+
+/// A container that is up, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(super) container: Container,
+    pub(super) given: Given,
+    /// None: it is to be asked again.
+    pub(super) link: Option<(Link, Seen)>,
+}
 
 impl Left {
     /// Something of which no process can be left.

@@ -3,7 +3,7 @@
 //! Everything of an attempt runs inside one task, so nothing waits for a hop between tasks. A driver
 //! decides nothing about the attempt; what it keeps is only what an effect needs to be carried out.
 
-pub(crate) mod adopt;
+mod adopt;
 mod begin;
 mod end;
 mod journal;
@@ -26,7 +26,7 @@ use ocelot_core::frame::Offset;
 use ocelot_core::plan::TaskPlan;
 use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::wire::held::Phase as WirePhase;
-use ocelot_supervisor::protocol::{Moment, StageOrder, State as Seen};
+use ocelot_supervisor::protocol::{Moment, StageOrder};
 use tokio::sync::{Notify, mpsc};
 
 use super::AttemptId;
@@ -35,11 +35,13 @@ use super::link::{Link, LinkError};
 use super::ports::{Log, LogFailed, LogNews, NewsSender};
 use super::progress::{Clocks, Told};
 use super::secrets::Secrets;
-use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Found, Spec, Written};
-use crate::journal::{Accepted, Container, Entry, Held, JournalError};
+use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Spec, Written};
+use crate::journal::{Accepted, Container, Entry, JournalError};
 use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
+pub use adopt::Left;
 pub use shared::Shared;
 
+use adopt::Up;
 use lines::Lines;
 
 /// News of a log that may wait.
@@ -75,15 +77,6 @@ enum Done {
     ReportDue,
     Reported,
     Nothing,
-}
-
-/// A container that is up, and what is known of it.
-#[derive(Debug)]
-pub(crate) struct Up {
-    pub(super) container: Container,
-    pub(super) given: Given,
-    /// None: it is to be asked again.
-    pub(super) link: Option<(Link, Seen)>,
 }
 
 /// What the supervisor is to be told, again after each break.
@@ -185,14 +178,6 @@ impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
     }
-}
-
-/// What another process left of an attempt.
-#[derive(Debug)]
-pub struct Left {
-    pub held: Held,
-    pub found: Option<Found>,
-    pub(crate) up: Option<Up>,
 }
 
 impl Driver {
