@@ -250,7 +250,7 @@ impl Driver {
                     log.captured(self.captured);
                 }
                 self.log = LogPlace::Ready(log);
-                self.tell_prepared();
+                self.tell_prepared(false);
             }
             Err(error) => {
                 let why = chain(&error).to_string();
@@ -305,7 +305,9 @@ impl Driver {
         });
     }
 
-    pub(super) fn tell_prepared(&mut self) {
+    /// Prepared means: with a log too, so that nothing that runs is without one.
+    pub(super) fn tell_prepared(&mut self, environment: bool) {
+        self.prepared |= environment;
         if self.prepared && matches!(self.log, LogPlace::Ready(_)) {
             self.preparing = None;
             self.event(Event::Prepared);

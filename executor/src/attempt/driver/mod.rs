@@ -342,10 +342,7 @@ impl Driver {
             Done::Secrets(secrets, mounts) => self.secrets_fetched(*secrets, mounts),
             Done::NoSecrets(event) => self.secrets_not_fetched(event),
             Done::Log(log) => self.log_made(log),
-            Done::Prepared => {
-                self.prepared = true;
-                self.tell_prepared();
-            }
+            Done::Prepared => self.tell_prepared(true),
             Done::Launched(up) => self.launched(*up),
             Done::NotLaunched(cause) => self.not_launched(cause),
             Done::Linked(up) => self.linked(up),
