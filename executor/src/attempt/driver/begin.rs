@@ -22,7 +22,7 @@ use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
 use crate::journal::Entry;
 use crate::mask::{MaskSet, Short};
-use crate::runtime::{Mount, Runtime, Tell};
+use crate::runtime::{Mount, Runtime};
 
 /// For a call that changes one record.
 pub(super) const CALL: Duration = Duration::from_secs(5);
@@ -347,20 +347,6 @@ impl Driver {
                 Err(_aborted) => Done::Nothing,
             }
         });
-    }
-
-    pub(super) fn skipped_line(&self, index: u16) -> String {
-        let stage = match &self.plan.work {
-            ocelot_core::plan::Work::Stages { stages, .. } => stages.get(usize::from(index)),
-            ocelot_core::plan::Work::Command(_) => None,
-        };
-        let name = stage.map_or("?", |stage| stage.name.as_str());
-        let why = stage.and_then(|stage| stage.skip.as_deref()).unwrap_or("it is left out in this run");
-        format!("stage {name} is skipped: {why}")
-    }
-
-    pub(super) fn tell_skipped(&mut self, index: u16) {
-        self.lines.line(&self.skipped_line(index));
     }
 }
 

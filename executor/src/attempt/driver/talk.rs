@@ -10,11 +10,26 @@ use super::begin::CALL;
 use super::{Done, Driver, Sealing};
 use crate::attempt::ports::LogNews;
 use crate::attempt::state::Event;
+use crate::runtime::Tell;
 
 /// So much may happen before it is told; a task that ends meanwhile tells all of it at once.
 const GATHER: Duration = Duration::from_millis(100);
 
 impl Driver {
+    fn skipped_line(&self, index: u16) -> String {
+        let stage = match &self.plan.work {
+            ocelot_core::plan::Work::Stages { stages, .. } => stages.get(usize::from(index)),
+            ocelot_core::plan::Work::Command(_) => None,
+        };
+        let name = stage.map_or("?", |stage| stage.name.as_str());
+        let why = stage.and_then(|stage| stage.skip.as_deref()).unwrap_or("it is left out in this run");
+        format!("stage {name} is skipped: {why}")
+    }
+
+    pub(super) fn tell_skipped(&mut self, index: u16) {
+        self.lines.line(&self.skipped_line(index));
+    }
+
     pub(super) fn hear_news(&mut self, news: LogNews) {
         match news {
             LogNews::FirstByte { unix_us } => {
