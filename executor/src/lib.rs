@@ -4,9 +4,15 @@
 //! [`mask`] decides which bytes may leave the machine. [`journal`] and [`logs`] keep both on disk, so
 //! that a process that was killed is continued by the next one, byte for byte.
 
+pub mod app;
 pub mod attempt;
+pub mod boot;
+pub mod connection;
 pub mod disk;
+pub mod identity;
 pub mod journal;
 pub mod logs;
 pub mod mask;
 pub mod runtime;
+mod runtimes;
+pub mod session;

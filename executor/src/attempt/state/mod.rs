@@ -19,7 +19,7 @@ mod tests;
 
 use std::time::Duration;
 
-use ocelot_core::plan::{Keep, TaskPlan, Tolerance, Work as PlanWork};
+use ocelot_core::plan::{Keep, Runtime, TaskPlan, Tolerance, Work as PlanWork};
 
 use super::{ArtifactDigest, AttemptId, Ended, Outcome};
 use crate::journal::Held;
@@ -90,7 +90,11 @@ impl Spec {
         let of_services = of_services
             .into_iter()
             .any(|service| !service.secrets.is_empty() || service.pull_secret.is_some());
-        let secrets = of_stages || of_services || !plan.environment.secrets.is_empty();
+        let of_image = match &plan.environment.runtime {
+            Runtime::Container { pull_secret, .. } => pull_secret.is_some(),
+            Runtime::Process => false,
+        };
+        let secrets = of_stages || of_services || of_image || !plan.environment.secrets.is_empty();
         Self { id, guard, secrets, keep: plan.keep, stages }
     }
 }

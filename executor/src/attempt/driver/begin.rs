@@ -1,0 +1,387 @@
+//! From the offer to the start: files, acknowledgement, secrets, image.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::abortable;
+use ocelot_core::frame::Offset;
+use ocelot_proto::kit::chaos;
+use ocelot_proto::kit::telemetry::chain;
+use ocelot_proto::wire;
+use ocelot_proto::wire::held::Phase as WirePhase;
+use ocelot_supervisor::protocol::Moment;
+
+use super::{Done, Driver, Left, LogPlace, Sealing, pace};
+use crate::attempt::link::Link;
+use crate::attempt::order::millis;
+use crate::attempt::ports::LogFailed;
+use crate::attempt::secrets::{self, Secrets};
+use crate::attempt::state::{Answer, BootTime, Cause, Event, Gone};
+use crate::attempt::{Failure, LogLoss};
+use crate::connection::CallError;
+use crate::journal::Entry;
+use crate::mask::{MaskSet, Short};
+use crate::runtime::{Mount, Runtime};
+
+/// For a call that changes one record.
+pub(super) const CALL: Duration = Duration::from_secs(5);
+/// A supervisor answers at once, or it is not there.
+const CONNECT: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Takes the offer: the journal says so, and the files are made at the same time.
+    pub(super) fn accept(&mut self) {
+        self.write(Entry::Accepted(self.accepted.clone()));
+        self.make_files();
+    }
+
+    fn make_files(&mut self) {
+        let (places, offered, id) = (self.places.clone(), self.offered.clone(), self.id);
+        let made = tokio::task::spawn_blocking(move || {
+            places.make(id, &offered)?;
+            places.sync()
+        });
+        self.files = super::Files::Making;
+        self.work(async move {
+            match made.await {
+                Ok(Ok(())) => Done::Files(Ok(())),
+                Ok(Err(error)) => Done::Files(Err(error.to_string())),
+                Err(error) => Done::Files(Err(error.to_string())),
+            }
+        });
+    }
+
+    pub(super) fn files_made(&mut self, made: Result<(), String>) {
+        self.files = match made {
+            Ok(()) => super::Files::Made,
+            Err(why) => super::Files::Failed(why),
+        };
+        if std::mem::take(&mut self.log_waits) {
+            self.make_log();
+        }
+        if self.prepare_wanted {
+            self.prepare();
+        }
+    }
+
+    /// Goes on with what another process left.
+    pub(super) fn resume(&mut self, left: Left) {
+        self.files = super::Files::Made;
+        self.told.resume(self.shared.boot.now());
+        self.recover_log();
+        let Some(up) = left.up else { return };
+        let since = up.link.as_ref().and_then(|(_, seen)| {
+            let ended = seen.ended.iter().map(|end| end.since);
+            ended.chain(seen.running.as_ref().map(|running| running.since)).min()
+        });
+        let since = since.unwrap_or(Moment(self.shared.boot.now().0));
+        self.task_deadline = Some(since.after(millis(self.plan.limits.timeout)));
+        self.show(WirePhase::Running);
+        self.container = Some(up.container);
+        self.given = up.given;
+        if let Some((link, seen)) = up.link {
+            self.link_up(link, seen);
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, sent: BootTime, repeat: u32) {
+        let shared = self.shared.clone();
+        let (id, sequence) = (self.id, self.sequence());
+        self.work(async move {
+            shared.wait(pace(Duration::from_millis(50), Duration::from_secs(2)), repeat).await;
+            let request = wire::AcknowledgeRequest {
+                attempt: Some(id.to_wire()),
+                journal_sequence: sequence,
+                sent_boottime_ms: sent.0,
+            };
+            let called = shared
+                .line
+                .call(CALL, request, async |mut client, request| client.acknowledge(request).await);
+            match called.await {
+                Ok(answer) => Done::Acknowledged(answer.mask),
+                Err(error) => Done::Event(Event::Acknowledged(answered(&shared, &error, "acknowledge"))),
+            }
+        });
+    }
+
+    /// The number of the record that accepted it, which is durable before this is asked for.
+    fn sequence(&self) -> u64 {
+        let journal = self.shared.journal.state();
+        journal.attempt(self.id).map_or(journal.sequence.0, |held| held.sequence.0)
+    }
+
+    pub(super) fn acknowledged(&mut self, masks: Vec<Bytes>) {
+        chaos::point("acknowledge.answered");
+        self.masks = masks;
+        if secrets::names(&self.plan).is_empty() {
+            self.make_log();
+        }
+        self.show(WirePhase::Preparing);
+        self.event(Event::Acknowledged(Answer::Yes));
+    }
+
+    /// Stages to come need what another process held.
+    pub(super) fn fetch_secrets_again(&mut self) {
+        if !secrets::names(&self.plan).is_empty() {
+            self.fetching_again = true;
+            self.fetch_secrets(0);
+        }
+    }
+
+    /// After a restart the machine waits for nothing: what did not work is asked again from here.
+    pub(super) fn secrets_not_fetched(&mut self, event: Event) {
+        if self.fetching_again && event == Event::SecretsFetched(Answer::Unknown) {
+            return self.fetch_secrets(5);
+        }
+        if self.fetching_again {
+            let why = "its secrets are not given to it again".to_owned();
+            return self.event(Event::ContainerGone(Gone::Died { why }));
+        }
+        self.event(event);
+    }
+
+    pub(super) fn fetch_secrets(&mut self, repeat: u32) {
+        let (shared, plan, id) = (self.shared.clone(), self.plan.clone(), self.id);
+        let directory = shared.memory.join(self.places.directory.file_name().unwrap_or_default());
+        let runtime = self.runtime.clone();
+        let launch = self.launch(BootTime(0));
+        self.work(async move {
+            shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
+            let request =
+                wire::FetchSecretsRequest { attempt: Some(id.to_wire()), names: secrets::names(&plan) };
+            let called = shared
+                .line
+                .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);
+            let values: BTreeMap<String, Bytes> = match called.await {
+                Ok(answer) => answer.values.into_iter().collect(),
+                Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
+                Err(error) => {
+                    return Done::NoSecrets(Event::SecretsFetched(answered(
+                        &shared,
+                        &error,
+                        "fetch secrets",
+                    )));
+                }
+            };
+            let secrets = match Secrets::take(&plan, values) {
+                Ok(secrets) => secrets,
+                Err(why) => return Done::NoSecrets(Event::SecretsRefused { why }),
+            };
+            let workspace = runtime.map(|runtime| runtime.workspace(&launch));
+            let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
+            let kept = secrets.clone();
+            let write = move || kept.write(&plan, &directory, &inside);
+            match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(mounts)) => Done::Secrets(Box::new(secrets), mounts),
+                Ok(Err(error)) => Done::Event(Event::NotPrepared(Cause::Platform {
+                    why: format!("the files of secrets cannot be written: {error}"),
+                })),
+                Err(error) => Done::Event(Event::NotPrepared(Cause::Platform { why: error.to_string() })),
+            }
+        });
+    }
+
+    pub(super) fn secrets_fetched(&mut self, secrets: Secrets, mounts: Vec<Mount>) {
+        self.secrets = secrets;
+        self.mounts = mounts;
+        self.make_log();
+        if std::mem::take(&mut self.prepare_waits) {
+            self.prepare();
+        }
+        if std::mem::take(&mut self.fetching_again) {
+            if let Some(index) = self.stage_waits.take() {
+                self.run_stage(index);
+            }
+            return;
+        }
+        self.event(Event::SecretsFetched(Answer::Yes));
+    }
+
+    /// Begins the log once, with all that is masked in it.
+    pub(super) fn make_log(&mut self) {
+        match self.log {
+            LogPlace::None | LogPlace::Failed(_) => {}
+            LogPlace::Making | LogPlace::Ready(_) => return,
+        }
+        if matches!(self.files, super::Files::Making) {
+            self.log_waits = true;
+            return;
+        }
+        let masks = match self.mask_set() {
+            Ok(masks) => masks,
+            Err(why) => return self.event(Event::SecretsRefused { why }),
+        };
+        self.log = LogPlace::Making;
+        let (shared, id, news) = (self.shared.clone(), self.id, self.news_sender.clone());
+        let directory = self.places.log();
+        self.work(async move { Done::Log(shared.logs.create(id, &directory, masks, news).await) });
+    }
+
+    fn mask_set(&self) -> Result<MaskSet, String> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).map_err(|error| format!("there is no randomness: {error}"))?;
+        let mut masks = MaskSet::new(salt);
+        self.secrets.mask(&mut masks)?;
+        for value in &self.masks {
+            let added = masks.add(value, Short::LeaveVisible);
+            added.map_err(|refused| format!("a value of the run cannot be masked: {refused}"))?;
+        }
+        Ok(masks)
+    }
+
+    fn recover_log(&mut self) {
+        self.log = LogPlace::Making;
+        let (shared, id, news) = (self.shared.clone(), self.id, self.news_sender.clone());
+        let directory = self.places.log();
+        self.work(async move { Done::Log(shared.logs.recover(id, &directory, news).await) });
+    }
+
+    pub(super) fn log_made(
+        &mut self,
+        made: Result<std::sync::Arc<dyn crate::attempt::ports::Log>, LogFailed>,
+    ) {
+        match made {
+            Ok(log) => {
+                self.shared.board.note_log(self.id, log.clone());
+                self.lines.open(log.clone());
+                if self.container.is_some() {
+                    log.follow(&self.places.control());
+                    log.captured(self.captured);
+                }
+                self.log = LogPlace::Ready(log);
+                self.tell_prepared(false);
+            }
+            Err(error) => {
+                let why = chain(&error).to_string();
+                tracing::error!(attempt = %self.id, why, "an attempt has no log");
+                self.log = LogPlace::Failed(why.clone());
+                self.event(Event::LogBroken(LogLoss { at: Offset(0), why: why.clone() }));
+                self.event(Event::NotPrepared(Cause::Platform { why }));
+            }
+        }
+        if self.sealing == Sealing::Waiting {
+            self.seal_now();
+        }
+    }
+
+    /// Makes the image ready, beside the secrets.
+    pub(super) fn prepare(&mut self) {
+        if self.secrets == Secrets::default() && secrets::pull_secret(&self.plan).is_some() {
+            self.prepare_waits = true;
+            return;
+        }
+        match &self.files {
+            super::Files::Made => self.prepare_wanted = false,
+            super::Files::Making => {
+                self.prepare_wanted = true;
+                return;
+            }
+            super::Files::Failed(why) => {
+                let why = format!("the attempt's directory cannot be made: {why}");
+                return self.event(Event::NotPrepared(Cause::Failed(Failure::Disk { why })));
+            }
+        }
+        let Some(runtime) = self.runtime.clone() else {
+            let why = "this executor has no runtime for it".to_owned();
+            return self.event(Event::NotPrepared(Cause::Platform { why }));
+        };
+        let launch = self.launch(BootTime(0));
+        let (lines, shared) = (self.lines.clone(), self.shared.clone());
+        let (preparing, abort) = abortable(async move {
+            let prepared = runtime.prepare(&launch, &*lines).await;
+            if let Err(Cause::Platform { .. }) = &prepared {
+                shared.runtimes.suspect();
+            }
+            prepared
+        });
+        self.preparing = Some(abort);
+        self.work(async move {
+            match preparing.await {
+                Ok(Ok(())) => Done::Prepared,
+                Ok(Err(cause)) => Done::Event(Event::NotPrepared(cause)),
+                Err(_aborted) => Done::Nothing,
+            }
+        });
+    }
+
+    /// Prepared means: with a log too, so that nothing that runs is without one.
+    pub(super) fn tell_prepared(&mut self, environment: bool) {
+        self.prepared |= environment;
+        if self.prepared && matches!(self.log, LogPlace::Ready(_)) {
+            self.preparing = None;
+            self.event(Event::Prepared);
+        }
+    }
+
+    pub(super) fn stop_preparing(&mut self) {
+        if let Some(preparing) = self.preparing.take() {
+            preparing.abort();
+        }
+        self.prepare_wanted = false;
+        self.prepare_waits = false;
+    }
+
+    pub(super) fn start(&mut self, deadline: BootTime) {
+        let Some(runtime) = self.runtime.clone() else { return };
+        let deadline = self.deadline.unwrap_or(deadline).max(deadline);
+        let deadline = match chaos::bug("guard.never_ends") {
+            true => BootTime(u64::MAX / 2),
+            false => deadline,
+        };
+        self.deadline = Some(deadline);
+        let launch = self.launch(deadline);
+        let shared = self.shared.clone();
+        let (starting, abort) = abortable(async move {
+            let started = up(&*runtime, &launch).await;
+            if let Err(Cause::Platform { .. }) = &started {
+                shared.runtimes.suspect();
+            }
+            started
+        });
+        self.starting = Some(abort);
+        self.work(async move {
+            match starting.await {
+                Ok(Ok(up)) => Done::Launched(Box::new(up)),
+                Ok(Err(cause)) => Done::NotLaunched(cause),
+                Err(_aborted) => Done::Nothing,
+            }
+        });
+    }
+}
+
+/// Starts the container and speaks to its supervisor.
+async fn up(runtime: &dyn Runtime, launch: &crate::runtime::Launch) -> Result<super::Up, Cause> {
+    let container = runtime.start(launch).await?;
+    chaos::point("start.container_up");
+    let given = runtime.given(&container).await.map_err(|error| Cause::Platform {
+        why: format!("the environment of the container is not known: {}", chain(&error)),
+    })?;
+    let link = match tokio::time::timeout(CONNECT, Link::connect(&container.control)).await {
+        Ok(Ok(link)) => Some(link),
+        // It may have ended already; whoever looks at the container learns how.
+        Ok(Err(error)) => {
+            tracing::debug!(error = %chain(&error), "a supervisor that was just started cannot be reached");
+            None
+        }
+        Err(_) => None,
+    };
+    Ok(super::Up { container, given, link })
+}
+
+/// Returns what a call without an answer of its own means to an attempt.
+pub(super) fn answered(shared: &super::Shared, error: &CallError, what: &str) -> Answer {
+    match error {
+        CallError::Fenced => Answer::Fenced,
+        CallError::Unauthenticated(_) => {
+            if *shared.live.borrow() {
+                shared.reopen.notify_one();
+            }
+            Answer::Unknown
+        }
+        CallError::Refused(_) | CallError::Unknown(_) => {
+            tracing::debug!(%error, what, "a call is made again");
+            Answer::Unknown
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Carries one attempt through: feeds its machine with what happened, and does what it asks for.
+//!
+//! Everything of an attempt runs inside one task, so nothing waits for a hop between tasks. A driver
+//! decides nothing about the attempt; what it keeps is only what an effect needs to be carried out.
+
+mod adopt;
+mod begin;
+mod end;
+mod journal;
+mod lines;
+mod shared;
+mod supervised;
+mod talk;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::AbortHandle;
+use futures_util::stream::FuturesUnordered;
+use ocelot_core::frame::Offset;
+use ocelot_core::plan::TaskPlan;
+use ocelot_proto::kit::backoff::Policy;
+use ocelot_proto::wire::held::Phase as WirePhase;
+use ocelot_supervisor::protocol::{Moment, StageOrder};
+use tokio::sync::{Notify, mpsc};
+
+use super::AttemptId;
+use super::files::{Offered, Places};
+use super::link::{Link, LinkError};
+use super::ports::{Log, LogFailed, LogNews, NewsSender};
+use super::progress::{Clocks, Told};
+use super::secrets::Secrets;
+use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Spec, Written};
+use crate::journal::{Accepted, Container, Entry, JournalError};
+use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
+pub use adopt::Left;
+pub use shared::Shared;
+
+use adopt::Up;
+use lines::Lines;
+
+/// News of a log that may wait.
+const NEWS_MAX: usize = 256;
+/// With so little of the guard left, someone is asked to vouch at once.
+const GUARD_LOW: Duration = Duration::from_secs(20);
+
+/// Between two tries of something that did not work.
+fn pace(first: Duration, longest: Duration) -> Policy {
+    Policy::new(first, longest, 0.5).expect("the paces are written down in this module")
+}
+
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What some work came to.
+enum Done {
+    Event(Event),
+    Written(Vec<Written>),
+    NotWritten(Vec<Entry>, JournalError),
+    Acknowledged(Vec<Bytes>),
+    Secrets(Box<Secrets>, Vec<Mount>),
+    NoSecrets(Event),
+    Log(Result<Arc<dyn Log>, LogFailed>),
+    Prepared,
+    Launched(Box<Up>),
+    NotLaunched(super::state::Cause),
+    Linked(Result<Box<Up>, LinkError>),
+    Looked(Result<Standing, RuntimeError>),
+    SweepOver,
+    StartTooLong,
+    Files(Result<(), String>),
+    Completed(CompleteAnswer),
+    ReportDue,
+    Reported,
+    Nothing,
+}
+
+/// What the supervisor is to be told, again after each break.
+#[derive(Debug, Default)]
+struct Wants {
+    order: Option<StageOrder>,
+    cancel: Option<u16>,
+}
+
+/// Where the log is.
+#[derive(Debug)]
+enum LogPlace {
+    None,
+    Making,
+    Ready(Arc<dyn Log>),
+    Failed(String),
+}
+
+/// Whether the attempt's directory is made and synced.
+#[derive(Debug)]
+enum Files {
+    Making,
+    Made,
+    Failed(String),
+}
+
+/// How far the end of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sealing {
+    No,
+    /// What still runs is being ended.
+    Sweeping,
+    /// The log is not made yet.
+    Waiting,
+    Begun,
+}
+
+/// One attempt being carried through.
+pub struct Driver {
+    shared: Arc<Shared>,
+    id: AttemptId,
+    state: Option<AttemptState>,
+    plan: Arc<TaskPlan>,
+    offered: Arc<Offered>,
+    accepted: Accepted,
+    places: Places,
+    runtime: Option<Arc<dyn Runtime>>,
+    inbox: mpsc::Receiver<Event>,
+    works: FuturesUnordered<Work>,
+    queue: VecDeque<Entry>,
+    writing: bool,
+    preparing: Option<AbortHandle>,
+    /// The image needs a login that has not come.
+    prepare_waits: bool,
+    /// Everything is ready but the log.
+    prepared: bool,
+    starting: Option<AbortHandle>,
+    kill_waits: bool,
+    files: Files,
+    /// To be done once the files are there.
+    prepare_wanted: bool,
+    log_waits: bool,
+    log: LogPlace,
+    lines: Arc<Lines>,
+    news: mpsc::Receiver<(AttemptId, LogNews)>,
+    news_sender: NewsSender,
+    masks: Vec<Bytes>,
+    secrets: Secrets,
+    mounts: Vec<Mount>,
+    container: Option<Container>,
+    given: Given,
+    link: Option<Link>,
+    assigned: bool,
+    /// The wanted stage was ordered on this connection.
+    ordered: bool,
+    captured: Offset,
+    breaks: u32,
+    wants: Wants,
+    sealing: Sealing,
+    deadline: Option<BootTime>,
+    task_deadline: Option<Moment>,
+    /// Someone was asked to vouch for this deadline.
+    asked_for: Option<BootTime>,
+    /// The result is durable.
+    ended: bool,
+    /// Secrets of stages to come are asked for again after a restart.
+    fetching_again: bool,
+    stage_waits: Option<u16>,
+    told: Told,
+    told_preparing: String,
+    dirty: bool,
+    reporting: bool,
+    /// Woken when more of the log is safe.
+    safer: Arc<Notify>,
+    log_was_incomplete: bool,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// Begins with an offer that is not journalled yet.
+    pub fn new(
+        shared: Arc<Shared>,
+        spec: Spec,
+        (plan, offered): (TaskPlan, Offered),
+        accepted: Accepted,
+        inbox: mpsc::Receiver<Event>,
+    ) -> Self {
+        let state = AttemptState::accepting(spec);
+        let mut driver = Self::build(shared, state, (plan, offered), accepted, inbox);
+        driver.accept();
+        driver
+    }
+
+    /// Goes on with what another process left; the session's answer comes as an event.
+    pub fn recovering(
+        shared: Arc<Shared>,
+        spec: Spec,
+        (plan, offered): (TaskPlan, Offered),
+        left: Left,
+        inbox: mpsc::Receiver<Event>,
+    ) -> Self {
+        let accepted = left.held.accepted.clone();
+        let state = AttemptState::recovering(spec, left.held.clone(), left.found.clone());
+        let mut driver = Self::build(shared, state, (plan, offered), accepted, inbox);
+        driver.resume(left);
+        driver
+    }
+
+    fn build(
+        shared: Arc<Shared>,
+        state: AttemptState,
+        (plan, offered): (TaskPlan, Offered),
+        accepted: Accepted,
+        inbox: mpsc::Receiver<Event>,
+    ) -> Self {
+        let (news_sender, news) = mpsc::channel(NEWS_MAX);
+        Self {
+            id: state.spec().id,
+            runtime: shared.runtimes.for_task(&plan.environment.runtime),
+            places: Places { directory: accepted.directory.clone() },
+            state: Some(state),
+            plan: Arc::new(plan),
+            offered: Arc::new(offered),
+            accepted,
+            inbox,
+            works: FuturesUnordered::new(),
+            queue: VecDeque::new(),
+            writing: false,
+            preparing: None,
+            prepare_waits: false,
+            prepared: false,
+            starting: None,
+            kill_waits: false,
+            files: Files::Making,
+            prepare_wanted: false,
+            log_waits: false,
+            log: LogPlace::None,
+            lines: Arc::new(Lines::default()),
+            news,
+            news_sender,
+            masks: Vec::new(),
+            secrets: Secrets::default(),
+            mounts: Vec::new(),
+            container: None,
+            given: Given::default(),
+            link: None,
+            assigned: false,
+            ordered: false,
+            captured: Offset(0),
+            breaks: 0,
+            wants: Wants::default(),
+            sealing: Sealing::No,
+            deadline: None,
+            task_deadline: None,
+            asked_for: None,
+            ended: false,
+            fetching_again: false,
+            stage_waits: None,
+            told: Told::default(),
+            told_preparing: String::new(),
+            dirty: false,
+            reporting: false,
+            safer: Arc::new(Notify::new()),
+            log_was_incomplete: false,
+            shared,
+        }
+    }
+
+    /// Runs until nothing of the attempt is left, or it is left as it is for the next process.
+    pub async fn run(mut self) {
+        let mut over = self.shared.over.subscribe();
+        while !self.is_done() {
+            let guard = self.guard_low_in();
+            tokio::select! {
+                biased;
+                Some(done) = self.works.next(), if !self.works.is_empty() => self.take(done),
+                heard = heard(&mut self.link) => self.hear(heard),
+                Some(event) = self.inbox.recv() => self.event(event),
+                Some((_, news)) = self.news.recv() => self.hear_news(news),
+                _ = over.wait_for(|over| *over) => return,
+                () = self.shared.clock.sleep(guard.unwrap_or(Duration::MAX)), if guard.is_some() => {
+                    self.asked_for = self.deadline;
+                    self.event(Event::GuardLow);
+                }
+            }
+            self.report_if_due();
+        }
+        self.shared.board.leave(self.id);
+    }
+
+    fn is_done(&self) -> bool {
+        self.state.as_ref().is_none_or(AttemptState::is_done)
+    }
+
+    /// Lets something happen, and does what follows.
+    fn event(&mut self, event: Event) {
+        let Some(state) = self.state.take() else { return };
+        if event == Event::Kept && self.container.is_some() {
+            self.fetch_secrets_again();
+        }
+        let (state, effects) = state.step(event, self.shared.boot.now());
+        self.state = Some(state);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Journal(entry) => self.write(entry),
+            Effect::Acknowledge { sent, repeat } => self.acknowledge(sent, repeat),
+            Effect::FetchSecrets { repeat } => self.fetch_secrets(repeat),
+            Effect::Prepare => self.prepare(),
+            Effect::StopPreparing => self.stop_preparing(),
+            Effect::StartContainer { deadline } => self.start(deadline),
+            Effect::SetGuard { deadline } => self.set_guard(deadline),
+            Effect::HeartbeatNow => self.shared.beat.notify_one(),
+            Effect::RunStage { index } => self.run_stage(index),
+            Effect::TellSkipped { index } => self.tell_skipped(index),
+            Effect::CancelStage { index } => self.cancel_stage(index),
+            Effect::Collect { success: _ } => self.collect(),
+            Effect::SealLog => self.seal(),
+            Effect::KillContainer => self.kill(),
+            Effect::RemoveContainer { keep } => self.remove(keep),
+            Effect::PushLog { from: _ } => self.push_log(),
+            Effect::Complete { ended, repeat } => self.complete(*ended, repeat),
+            Effect::DropSpool => self.drop_spool(),
+            Effect::ConfirmFenced { repeat } => self.confirm_fenced(repeat),
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Event(event) => self.event(event),
+            Done::Written(written) => self.written(written),
+            Done::NotWritten(entries, error) => self.not_written(entries, &error),
+            Done::Acknowledged(masks) => self.acknowledged(masks),
+            Done::Secrets(secrets, mounts) => self.secrets_fetched(*secrets, mounts),
+            Done::NoSecrets(event) => self.secrets_not_fetched(event),
+            Done::Log(log) => self.log_made(log),
+            Done::Prepared => self.tell_prepared(true),
+            Done::Launched(up) => self.launched(*up),
+            Done::NotLaunched(cause) => self.not_launched(cause),
+            Done::Linked(up) => self.linked(up),
+            Done::Looked(standing) => self.looked(standing),
+            Done::SweepOver => self.swept(),
+            Done::StartTooLong => self.start_took_too_long(),
+            Done::Files(made) => self.files_made(made),
+            Done::Completed(answer) => self.completed(answer),
+            Done::ReportDue => self.report(),
+            Done::Reported => self.reporting = false,
+            Done::Nothing => {}
+        }
+    }
+
+    fn work(&self, work: impl Future<Output = Done> + Send + 'static) {
+        self.works.push(Box::pin(work));
+    }
+
+    fn show(&self, phase: WirePhase) {
+        self.shared.board.note_phase(self.id, phase);
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks { unix_us: self.shared.clock.wall().0, boot: self.shared.boot.now() }
+    }
+
+    fn launch(&self, deadline: BootTime) -> Launch {
+        Launch {
+            attempt: self.id,
+            environment: self.plan.environment.clone(),
+            resources: self.plan.resources.clone(),
+            control: self.places.control(),
+            workspace: self.places.workspace(),
+            mounts: self.mounts.clone(),
+            login: self.secrets.login(&self.plan),
+            deadline,
+        }
+    }
+
+    /// Returns how long until the guard is low, unless someone was asked to vouch already.
+    fn guard_low_in(&self) -> Option<Duration> {
+        let deadline = self.deadline.filter(|deadline| self.asked_for != Some(*deadline))?;
+        let left = deadline.0.saturating_sub(self.shared.boot.now().0);
+        Some(Duration::from_millis(left).saturating_sub(GUARD_LOW))
+    }
+}
+
+async fn heard(link: &mut Option<Link>) -> Result<super::link::Heard, LinkError> {
+    match link {
+        Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}

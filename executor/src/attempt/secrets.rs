@@ -1,0 +1,121 @@
+//! The secrets of one attempt: in the environment of the stage that names them, or as files of its
+//! owner alone in memory-backed storage; and never anywhere else on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ocelot_core::plan::{Runtime, SecretDelivery, SecretUse, TaskPlan, Work};
+
+use crate::mask::{MaskSet, Short};
+use crate::runtime::{Login, Mount};
+
+/// Values by name, which are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    values: BTreeMap<String, Bytes>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+/// Returns everything that a plan's task and stages use.
+fn uses(plan: &TaskPlan) -> impl Iterator<Item = &SecretUse> {
+    let stages = match &plan.work {
+        Work::Stages { stages, .. } => stages.as_slice(),
+        Work::Command(_) => &[],
+    };
+    let services = plan.environment.services.iter().flat_map(|service| &service.secrets);
+    plan.environment.secrets.iter().chain(stages.iter().flat_map(|stage| &stage.secrets)).chain(services)
+}
+
+/// Returns the names that the plan asks for, each once.
+pub fn names(plan: &TaskPlan) -> Vec<String> {
+    let pulls = plan.environment.services.iter().filter_map(|service| service.pull_secret.clone());
+    let names = uses(plan).map(|used| used.name.clone()).chain(pulls);
+    let names: BTreeSet<String> = names.chain(pull_secret(plan).map(str::to_owned)).collect();
+    names.into_iter().collect()
+}
+
+/// Returns the name of the registry login that the task's image needs.
+pub fn pull_secret(plan: &TaskPlan) -> Option<&str> {
+    match &plan.environment.runtime {
+        Runtime::Container { pull_secret, .. } => pull_secret.as_deref(),
+        Runtime::Process => None,
+    }
+}
+
+impl Secrets {
+    /// Takes what the controller gave, if that is all the plan needs and can be delivered.
+    pub fn take(plan: &TaskPlan, values: BTreeMap<String, Bytes>) -> Result<Self, String> {
+        if let Some(name) = names(plan).iter().find(|name| !values.contains_key(*name)) {
+            return Err(format!("there is no secret {name:?} for this task"));
+        }
+        for used in uses(plan) {
+            let needs_text = match &used.delivery {
+                SecretDelivery::Env(_) | SecretDelivery::Argument(_) => true,
+                SecretDelivery::File(_) => false,
+                SecretDelivery::Tool(_) => {
+                    return Err(format!("this executor cannot write the login file for {:?}", used.name));
+                }
+            };
+            let text = std::str::from_utf8(&values[&used.name]).is_ok_and(|text| !text.contains('\0'));
+            if needs_text && !text {
+                return Err(format!("the secret {:?} is no text, so no variable can hold it", used.name));
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// Adds the values to those that are masked.
+    pub fn mask(&self, masks: &mut MaskSet) -> Result<(), String> {
+        for (name, value) in &self.values {
+            let added = masks.add(value, Short::Refuse);
+            added.map_err(|refused| format!("the secret {name:?} cannot be masked: {refused}"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the registry login for the task's image: `name:password`.
+    pub fn login(&self, plan: &TaskPlan) -> Option<Login> {
+        let value = std::str::from_utf8(self.values.get(pull_secret(plan)?)?).ok()?;
+        let (user, password) = value.trim_end().split_once(':')?;
+        Some(Login { user: user.to_owned(), password: password.to_owned() })
+    }
+
+    /// Returns the variables for these uses.
+    pub fn variables<'a>(&'a self, uses: &'a [SecretUse]) -> impl Iterator<Item = (String, String)> + 'a {
+        uses.iter().filter_map(|used| {
+            let variable = match &used.delivery {
+                SecretDelivery::Env(variable) | SecretDelivery::Argument(variable) => variable,
+                SecretDelivery::File(_) | SecretDelivery::Tool(_) => return None,
+            };
+            let value = self.values.get(&used.name)?;
+            Some((variable.clone(), String::from_utf8_lossy(value).into_owned()))
+        })
+    }
+
+    /// Writes the files among the uses into `directory`, which must be in memory. A relative path is
+    /// below the task's directory. Blocks.
+    pub fn write(&self, plan: &TaskPlan, directory: &Path, inside: &Path) -> io::Result<Vec<Mount>> {
+        let mut mounts = Vec::new();
+        for used in uses(plan) {
+            let SecretDelivery::File(target) = &used.delivery else { continue };
+            let Some(value) = self.values.get(&used.name) else { continue };
+            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            let source: PathBuf = directory.join(mounts.len().to_string());
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&source)?;
+            file.write_all(value)?;
+            mounts.push(Mount { source, target: inside.join(target) });
+        }
+        Ok(mounts)
+    }
+}

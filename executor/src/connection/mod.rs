@@ -1,0 +1,198 @@
+//! The way to the controllers: several addresses, one channel at a time, and what an answer means.
+//!
+//! A call is made once and has a deadline; whoever makes it repeats it. A call without an answer may
+//! have happened, and turns the next ones to the next address.
+
+mod dial;
+mod proxy;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use ocelot_proto::wire::executor_service_client::ExecutorServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+
+pub use dial::{InvalidAddress, Route};
+pub use proxy::{Proxies, Proxy, ProxyError};
+pub use tls::{Fingerprint, Trust, TrustError};
+
+/// Between two signs of life that a silent connection is asked for.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Without one for so long, the connection is given up.
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(4);
+/// An answer is a list of offers with their plans.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Carries the word of an error, where two kinds share a code.
+const WORD_HEADER: &str = "x-error";
+
+pub type Client = ExecutorServiceClient<Channel>;
+
+/// Why a call brought no answer of its own.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// What is spoken for is not ours any more.
+    #[error("another one has taken its place")]
+    Fenced,
+    /// The credential does not count.
+    #[error("the controller does not accept the credential: {0}")]
+    Unauthenticated(String),
+    /// It did not happen, and will not by asking again.
+    #[error("the controller refused: {0}")]
+    Refused(String),
+    /// It may have happened.
+    #[error("no answer: {0}")]
+    Unknown(String),
+}
+
+/// The credential of the session, shared by all that speaks for it.
+#[derive(Debug, Clone, Default)]
+pub struct Credential(Arc<RwLock<Option<MetadataValue<Ascii>>>>);
+
+impl Credential {
+    /// Takes a session token for all later calls; false if it cannot be one.
+    pub fn set(&self, token: &str) -> bool {
+        let Ok(mut value) = MetadataValue::try_from(format!("Bearer {token}")) else { return false };
+        value.set_sensitive(true);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        true
+    }
+
+    /// Forgets it: nothing is to be heard under it any more.
+    pub fn clear(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn get(&self) -> Option<MetadataValue<Ascii>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One line to the controllers. It belongs to the runtime that made it.
+#[derive(Debug)]
+pub struct Line {
+    routes: Vec<Route>,
+    credential: Credential,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    at: usize,
+    client: Option<Client>,
+}
+
+impl Line {
+    /// # Panics
+    /// If there is no route.
+    pub fn new(routes: Vec<Route>, credential: Credential) -> Self {
+        assert!(!routes.is_empty(), "the settings hold at least one address");
+        Self { routes, credential, current: Mutex::new(Current { at: 0, client: None }) }
+    }
+
+    /// Returns a client for the address that counts now, and its place in the list.
+    pub fn client(&self) -> (Client, usize) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = current.at;
+        let client = current.client.get_or_insert_with(|| connect(&self.routes[at]));
+        (client.clone(), at)
+    }
+
+    /// Turns to the next address, unless somebody did already.
+    pub fn turn_from(&self, at: usize) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.at != at {
+            return;
+        }
+        current.at = (at + 1) % self.routes.len();
+        // With one address only, its channel connects anew by itself.
+        if current.at != at {
+            tracing::info!(address = %self.routes[current.at], "turning to another controller");
+            current.client = None;
+        }
+    }
+
+    /// Makes a request that carries the credential.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(credential) = self.credential.get() {
+            request.metadata_mut().insert("authorization", credential);
+        }
+        request
+    }
+
+    /// Makes one call, once.
+    pub async fn call<T, R, F, Fut>(&self, deadline: Duration, message: T, call: F) -> Result<R, CallError>
+    where
+        F: FnOnce(Client, Request<T>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
+        let (client, at) = self.client();
+        let spoken_with = self.credential.get();
+        let mut request = self.request(message);
+        request.set_timeout(deadline);
+        let answer = match tokio::time::timeout(deadline, call(client, request)).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) => judged(&status),
+            Err(_) => CallError::Unknown(format!("none within {deadline:?}")),
+        };
+        // What was said under an older credential says nothing about what is ours now.
+        let outdated = self.credential.get() != spoken_with;
+        if outdated && matches!(answer, CallError::Fenced | CallError::Unauthenticated(_)) {
+            return Err(CallError::Unknown("the session was opened anew meanwhile".to_owned()));
+        }
+        if let CallError::Unknown(why) = &answer {
+            tracing::debug!(address = %self.routes[at], why, "a call got no answer");
+            self.turn_from(at);
+        }
+        Err(answer)
+    }
+}
+
+fn connect(route: &Route) -> Client {
+    let endpoint = Endpoint::from(route.authority())
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_PATIENCE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .origin(route.origin());
+    let route = route.clone();
+    let connector = tower::service_fn(move |_| {
+        let route = route.clone();
+        async move { route.dial().await }
+    });
+    ExecutorServiceClient::new(endpoint.connect_with_connector_lazy(connector))
+        .max_decoding_message_size(ANSWER_BYTES_MAX)
+}
+
+/// Returns what a status means to its caller.
+pub fn judged(status: &Status) -> CallError {
+    let why = status.message().to_owned();
+    let fenced = status.metadata().get(WORD_HEADER).is_some_and(|word| word == "fenced");
+    match status.code() {
+        Code::Aborted if fenced => CallError::Fenced,
+        Code::Unauthenticated => CallError::Unauthenticated(why),
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented => CallError::Refused(why),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => CallError::Unknown(why),
+    }
+}

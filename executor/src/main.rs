@@ -1,0 +1,104 @@
+//! `ocelot-executor`: registers this machine, and runs what controllers offer it.
+//!
+//! Exit status: 0 it was asked to end and did, 1 it could not do what it was asked, 2 it was called or
+//! configured wrongly, 5 another process has taken its place, 6 it was removed.
+
+mod config;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use ocelot_executor::app::{self, Register, Settings};
+use ocelot_executor::session::Stopped;
+use ocelot_proto::kit::shutdown::{self, Shutdown};
+use ocelot_proto::kit::telemetry;
+
+use config::{Arguments, Command, ConfigError, Telemetry};
+
+const USAGE: u8 = 2;
+const FENCED: u8 = 5;
+const REMOVED: u8 = 6;
+/// Beside the grace of what is drained.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Register(arguments) => match arguments.read() {
+            Ok((settings, telemetry)) => ended(register(settings, &telemetry)),
+            Err(error) => misused(&error),
+        },
+        Command::Start(arguments) => match arguments.read() {
+            Ok((settings, telemetry)) => ended(start(settings, &telemetry)),
+            Err(error) => misused(&error),
+        },
+    }
+}
+
+fn misused(error: &ConfigError) -> ExitCode {
+    eprintln!("ocelot-executor: {}", telemetry::chain(error));
+    ExitCode::from(USAGE)
+}
+
+fn ended(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    ended.unwrap_or_else(|error| {
+        eprintln!("ocelot-executor: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn register(register: Register, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
+    telemetry::init(telemetry.format, &telemetry.filter)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let registered = runtime.block_on(app::register(register)).context("this machine is not registered")?;
+    let labels = match registered.labels.is_empty() {
+        true => String::new(),
+        false => format!(" with the labels {}", registered.labels.join(", ")),
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{} is registered as executor {}{labels}, {} slots",
+        registered.name, registered.executor, registered.slots
+    )?;
+    writeln!(out, "start it with: ocelot-executor start")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
+    telemetry::init(telemetry.format, &telemetry.filter)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let stopped = runtime.block_on(run(settings))?;
+    // What still writes has so long; a process that hangs is of no use to the next one.
+    runtime.shutdown_timeout(SHUTDOWN_MARGIN);
+    Ok(match stopped {
+        Some(Stopped::Drained | Stopped::Left { .. }) => ExitCode::SUCCESS,
+        Some(Stopped::Journal) | None => ExitCode::FAILURE,
+        Some(Stopped::Fenced) => ExitCode::from(FENCED),
+        Some(Stopped::Removed { .. }) => ExitCode::from(REMOVED),
+    })
+}
+
+async fn run(settings: Settings) -> anyhow::Result<Option<Stopped>> {
+    let shutdown = Shutdown::new(settings.drain_grace + SHUTDOWN_MARGIN);
+    let tasks = shutdown.tasks();
+    let requests = shutdown::signals(&tasks)?;
+    let started = app::start(settings, &tasks).await.context("the executor cannot start")?;
+    tracing::info!(executor.id = %started.executor, name = started.name, "executor {} is at work", started.name);
+    let watching = tasks.clone();
+    let stopped = async move {
+        let stopped = started.stopped.await.ok();
+        if let Some(stopped) = &stopped {
+            tracing::info!("the executor ends: {stopped}");
+        }
+        watching.begin_drain();
+        stopped
+    };
+    let (stopped, ended) = tokio::join!(stopped, shutdown.run(requests));
+    if let shutdown::Ended::TaskDied(name) = ended {
+        anyhow::bail!("its part {name:?} broke; the log says how");
+    }
+    Ok(stopped)
+}

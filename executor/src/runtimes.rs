@@ -1,0 +1,139 @@
+//! The runtimes that this executor may use, and whether each works just now.
+//!
+//! A runtime that failed is looked at again by itself, with growing waits; until it works, nothing
+//! that needs it is taken.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ocelot_core::plan::Runtime as Wanted;
+use ocelot_proto::kit::backoff::Policy;
+use ocelot_proto::kit::clock::Clock;
+use ocelot_proto::kit::telemetry::chain;
+use ocelot_proto::wire;
+use tokio::sync::Notify;
+
+use crate::runtime::{Runtime, Support};
+
+/// A check that takes longer has failed.
+const CHECK: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub struct Runtimes {
+    all: Vec<Kept>,
+    suspect: Notify,
+}
+
+#[derive(Debug)]
+struct Kept {
+    runtime: Arc<dyn Runtime>,
+    standing: Mutex<Result<Support, String>>,
+}
+
+impl Runtimes {
+    pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Self {
+        let unknown = || Mutex::new(Err("it was not looked at yet".to_owned()));
+        let all = runtimes.into_iter().map(|runtime| Kept { runtime, standing: unknown() });
+        Self { all: all.collect(), suspect: Notify::new() }
+    }
+
+    /// Returns the runtime for a task.
+    pub fn for_task(&self, wanted: &Wanted) -> Option<Arc<dyn Runtime>> {
+        self.kept(wanted).map(|kept| Arc::clone(&kept.runtime))
+    }
+
+    /// Returns why a task's runtime cannot be used now.
+    pub fn broken(&self, wanted: &Wanted) -> Option<String> {
+        match self.kept(wanted) {
+            None => Some(match wanted {
+                Wanted::Process => "this executor does not run processes without a container".to_owned(),
+                Wanted::Container { .. } => "this executor has no container engine".to_owned(),
+            }),
+            Some(kept) => kept.why(),
+        }
+    }
+
+    /// Returns why nothing at all can be run.
+    pub fn refusing(&self) -> Option<String> {
+        let why: Option<Vec<String>> = self
+            .all
+            .iter()
+            .map(|kept| kept.why().map(|why| format!("runtime {}: {why}", kept.runtime.name())))
+            .collect();
+        why.map(|why| if why.is_empty() { "it has no runtime".to_owned() } else { why.join("; ") })
+    }
+
+    /// Returns those that work.
+    pub fn support(&self) -> Vec<wire::RuntimeSupport> {
+        let working = self.all.iter().filter_map(|kept| {
+            let support = kept.standing.lock().unwrap_or_else(PoisonError::into_inner).clone().ok()?;
+            let name = kept.runtime.name().to_owned();
+            Some(wire::RuntimeSupport { name, version: support.version, whole_kill: support.whole_kill })
+        });
+        working.collect()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Runtime>> {
+        self.all.iter().map(|kept| &kept.runtime)
+    }
+
+    /// Something went wrong with one: looks again soon.
+    pub fn suspect(&self) {
+        self.suspect.notify_one();
+    }
+
+    /// Looks at every runtime once. Returns whether any standing changed between working and not.
+    pub async fn check(&self) -> bool {
+        let mut changed = false;
+        for kept in &self.all {
+            let checked = tokio::time::timeout(CHECK, kept.runtime.check()).await;
+            let standing = match checked {
+                Ok(Ok(support)) => Ok(support),
+                Ok(Err(error)) => Err(chain(&error).to_string()),
+                Err(_) => Err(format!("it did not answer within {CHECK:?}")),
+            };
+            let name = kept.runtime.name();
+            let mut known = kept.standing.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_ok() != standing.is_ok() {
+                changed = true;
+                match &standing {
+                    Ok(support) => {
+                        tracing::info!(runtime = name, version = support.version, "runtime {name} works")
+                    }
+                    Err(why) => tracing::error!(runtime = name, why, "runtime {name} does not work: {why}"),
+                }
+            }
+            *known = standing;
+        }
+        changed
+    }
+
+    /// Looks again whenever one is suspected, and until it works; calls `changed` after a change.
+    pub async fn watch(&self, clock: Arc<dyn Clock>, changed: impl Fn()) {
+        let pace = Policy::new(Duration::from_secs(1), Duration::from_secs(60), 0.2)
+            .expect("the pace is written down here");
+        let mut failures = 0;
+        loop {
+            let all_work = self.all.iter().all(|kept| kept.why().is_none());
+            failures = if all_work { 0 } else { failures + 1 };
+            tokio::select! {
+                () = self.suspect.notified() => {}
+                () = clock.sleep(pace.wait(failures, 0.5)), if !all_work => {}
+            }
+            if self.check().await {
+                changed();
+            }
+        }
+    }
+
+    fn kept(&self, wanted: &Wanted) -> Option<&Kept> {
+        let is_process = *wanted == Wanted::Process;
+        self.all.iter().find(|kept| (kept.runtime.name() == "process") == is_process)
+    }
+}
+
+impl Kept {
+    fn why(&self) -> Option<String> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone().err()
+    }
+}
