@@ -1,0 +1,67 @@
+//! Where an attempt's mask set is kept for the next process: never beside what leaves the machine, and
+//! in memory where the machine has room for that.
+//!
+//! It counts for one boot only. After another one the capture's last bytes may be missing, although
+//! they were seen and sent, so that nothing may be made of it any more.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::attempt::AttemptId;
+use crate::mask::MaskSet;
+
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The file of one attempt's mask set.
+#[derive(Debug)]
+pub(super) struct Kept {
+    path: PathBuf,
+}
+
+impl Kept {
+    /// `memory` is a directory that a reboot empties, if there is one.
+    pub(super) fn new(memory: Option<&Path>, directory: &Path, id: AttemptId) -> Self {
+        let AttemptId { task, number, epoch } = id;
+        Self {
+            path: match memory {
+                Some(memory) => memory.join(format!("masks-{}-{}-{number}-{epoch}", task.run, task.index)),
+                None => directory.join("masks"),
+            },
+        }
+    }
+
+    /// Writes the set as a whole, or not at all.
+    pub(super) fn write(&self, set: &MaskSet) -> io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(boot().as_bytes())?;
+        file.write_all(&set.to_bytes())?;
+        fs::rename(&new, &self.path)
+    }
+
+    /// Returns the set, or why there is none.
+    pub(super) fn read(&self) -> Result<MaskSet, String> {
+        let bytes = fs::read(&self.path).map(Zeroizing::new);
+        let bytes = bytes.map_err(|error| format!("what to mask is not known any more: {error}"))?;
+        let set = bytes.strip_prefix(boot().as_bytes());
+        let set = set.ok_or("the machine was started anew while the task ran")?;
+        MaskSet::from_bytes(set).map_err(|unreadable| unreadable.to_string())
+    }
+
+    /// Takes it away. Repeating it is harmless.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+/// Names this boot of the machine.
+fn boot() -> String {
+    fs::read_to_string(BOOT).unwrap_or_default()
+}
