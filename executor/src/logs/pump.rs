@@ -102,6 +102,8 @@ impl Pump {
             again: None,
             over: false,
         };
+        // What is made of one reading must fit into a spool of which a checkpoint can free the most.
+        let read_bytes = READ_BYTES.min((place.settings.limits.quota_bytes / 8) as usize);
         let shared = Arc::new(Shared::new(place.id, Arc::clone(&place.settings.clock), standing));
         let unsaid = Unsaid { first_byte: maker.first_byte, broken: maker.loss.clone(), ..Unsaid::default() };
         let raw = masker.as_ref().map(Masker::raw).unwrap_or_default();
@@ -109,7 +111,7 @@ impl Pump {
         Self {
             kept: place.kept(),
             shared,
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; read_bytes],
             masked: Vec::new(),
             lines: VecDeque::new(),
             lines_left_out: 0,
@@ -431,5 +433,11 @@ impl Pump {
             // Whoever asked may have given up.
             let _heard = answer.send(());
         }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Line {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     changed: bool,
+    /// Nobody carries them out any more.
+    gone: bool,
     pub(super) lines: VecDeque<Line>,
     pub(super) lines_left_out: u64,
     pub(super) follow: Option<PathBuf>,
@@ -89,12 +91,26 @@ impl Shared {
         let mut orders = lock(&self.orders);
         change(&mut orders);
         orders.changed = true;
+        if orders.gone {
+            *orders = Orders { gone: true, ..Orders::default() };
+        }
         self.ordered.notify_one();
     }
 
     /// Returns everything that was asked for since the last time.
     pub(super) fn take_orders(&self) -> Orders {
         std::mem::take(&mut *lock(&self.orders))
+    }
+
+    /// The thread is over: whoever waits for it, or asks from now on, is told so.
+    pub(super) fn close(&self) {
+        self.publish(|standing| standing.over = true);
+        *lock(&self.orders) = Orders { gone: true, ..Orders::default() };
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.orders).gone
     }
 
     /// Waits until something is asked for, or the time is over.

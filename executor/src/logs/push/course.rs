@@ -5,9 +5,9 @@ use ocelot_core::frame::Offset;
 use crate::attempt::LogDigest;
 
 /// The most bytes of one piece; the protocol allows four times as many.
-pub(super) const PIECE_BYTES: usize = 256 * 1024;
+pub(in crate::logs) const PIECE_BYTES: usize = 256 * 1024;
 /// The most bytes on their way.
-pub(super) const WINDOW_BYTES: u64 = 8 << 20;
+pub(in crate::logs) const WINDOW_BYTES: u64 = 8 << 20;
 
 /// How far a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! its way, so that one whose answers are slow holds up no other. An idle stream sends at once: a piece
 //! is what is there when the one before it is on its way.
 
-mod course;
+pub(super) mod course;
 
 use std::fmt;
 use std::future::pending;
