@@ -16,6 +16,9 @@ use crate::mask::MaskSet;
 
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
+/// Values that the task added while it ran, in its order.
+pub(super) type Added = Vec<Zeroizing<Vec<u8>>>;
+
 /// The file of one attempt's mask set.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -34,22 +37,26 @@ impl Kept {
         }
     }
 
-    /// Writes the set as a whole, or not at all.
-    pub(super) fn write(&self, set: &MaskSet) -> io::Result<()> {
+    /// Writes the set as a whole, or not at all. The task itself added what follows the first `given`
+    /// values.
+    pub(super) fn write(&self, set: &MaskSet, given: usize) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(boot().as_bytes())?;
+        file.write_all(&(given as u64).to_le_bytes())?;
         file.write_all(&set.to_bytes())?;
         fs::rename(&new, &self.path)
     }
 
-    /// Returns the set, or why there is none.
-    pub(super) fn read(&self) -> Result<MaskSet, String> {
+    /// Returns the set that was given and what the task added, or why there is none.
+    pub(super) fn read(&self) -> Result<(MaskSet, Added), String> {
         let bytes = fs::read(&self.path).map(Zeroizing::new);
         let bytes = bytes.map_err(|error| format!("what to mask is not known any more: {error}"))?;
-        let set = bytes.strip_prefix(boot().as_bytes());
-        let set = set.ok_or("the machine was started anew while the task ran")?;
-        MaskSet::from_bytes(set).map_err(|unreadable| unreadable.to_string())
+        let rest = bytes.strip_prefix(boot().as_bytes());
+        let rest = rest.ok_or("the machine was started anew while the task ran")?;
+        let (given, set) = rest.split_first_chunk().ok_or("the kept mask set is cut off")?;
+        let set = MaskSet::from_bytes(set).map_err(|unreadable| unreadable.to_string())?;
+        Ok(set.split(u64::from_le_bytes(*given) as usize))
     }
 
     /// Takes it away. Repeating it is harmless.

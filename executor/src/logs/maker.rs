@@ -13,8 +13,6 @@ pub(super) struct Maker {
     pub(super) version: u32,
     /// None once nothing more is made.
     pub(super) masker: Option<Checkpoint>,
-    /// Values of the mask set before the task added any.
-    pub(super) given: usize,
     /// When the first byte of output came.
     pub(super) first_byte: Option<u64>,
     /// The log is whole, or ends with its loss.
@@ -34,11 +32,10 @@ pub enum UnknownMaker {
 }
 
 impl Maker {
-    pub(super) fn new(given: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             version: VERSION,
             masker: None,
-            given,
             first_byte: None,
             sealed: false,
             loss: None,

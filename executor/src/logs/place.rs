@@ -11,6 +11,9 @@ use super::kept::Kept;
 use super::news::NewsSender;
 use crate::attempt::AttemptId;
 
+/// Holds where the capture is.
+const CAPTURE: &str = "capture";
+
 /// One attempt's log: how it is kept, and who hears of it.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -28,20 +31,17 @@ impl Place {
     pub(super) fn kept(&self) -> Kept {
         Kept::new(self.settings.memory.as_deref(), &self.directory, self.id)
     }
+}
 
-    /// Returns where the capture is, once it was said: the next process may not be told.
-    pub(super) fn followed(&self) -> Option<PathBuf> {
-        let path = fs::read(self.capture()).ok()?;
-        Some(PathBuf::from(OsStr::from_bytes(&path)))
-    }
+/// Returns where the capture of a log in this directory is, once it was said.
+pub(super) fn followed(directory: &Path) -> Option<PathBuf> {
+    let path = fs::read(directory.join(CAPTURE)).ok()?;
+    Some(PathBuf::from(OsStr::from_bytes(&path)))
+}
 
-    pub(super) fn note_followed(&self, control: &Path) -> io::Result<()> {
-        let new = self.directory.join("capture.new");
-        fs::write(&new, control.as_os_str().as_bytes())?;
-        fs::rename(new, self.capture())
-    }
-
-    fn capture(&self) -> PathBuf {
-        self.directory.join("capture")
-    }
+/// Notes where the capture is. The next process may not be told, and must not miss it.
+pub(super) fn note_followed(directory: &Path, control: &Path) -> io::Result<()> {
+    let new = directory.join("capture.new");
+    fs::write(&new, control.as_os_str().as_bytes())?;
+    fs::rename(new, directory.join(CAPTURE))
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::attempt_log::LogError;
 use super::kept::Kept;
 use super::maker::Maker;
 use super::news::Unsaid;
-use super::place::Place;
+use super::place::{Place, followed};
 use super::shared::{Line, Orders, Sealed, Shared, Standing};
 use super::spool::{Spool, SpoolError};
 use crate::attempt::{LogDigest, LogLoss};
@@ -69,13 +69,19 @@ pub(super) struct Pump {
     /// None once the log is over.
     masker: Option<Masker>,
     tail: Option<Tail>,
+    /// Bytes behind the last checkpoint may have been sent by another process: they are made again
+    /// before anything else comes into the log.
+    remaking: bool,
     buffer: Vec<u8>,
     /// Made, and not in the spool yet.
     masked: Vec<u8>,
     lines: VecDeque<Line>,
     lines_left_out: u64,
-    /// A line of ours is behind the last checkpoint.
+    /// Something is behind the last checkpoint that another process would not make again at the same
+    /// place: a line of ours, or the end.
     told: bool,
+    /// Values to mask that the task did not add itself.
+    given: usize,
     /// Raw bytes that were taken at the last checkpoint.
     checkpointed: Offset,
     /// When something came behind the last checkpoint.
@@ -97,7 +103,8 @@ impl Pump {
             end: end.length,
             fixed: end.length,
             sealed: maker.sealed.then_some(digest),
-            received: maker.received,
+            // More may have been freed than the last checkpoint knew to be received.
+            received: maker.received.max(spool.first()),
             durable: spool.first(),
             again: None,
             over: false,
@@ -106,8 +113,9 @@ impl Pump {
         let read_bytes = READ_BYTES.min((place.settings.limits.quota_bytes / 8) as usize);
         let shared = Arc::new(Shared::new(place.id, Arc::clone(&place.settings.clock), standing));
         let unsaid = Unsaid { first_byte: maker.first_byte, broken: maker.loss.clone(), ..Unsaid::default() };
+        let given = masker.as_ref().map_or(0, |masker| masker.set().len() - masker.added());
         let raw = masker.as_ref().map(Masker::raw).unwrap_or_default();
-        let tail = masker.is_some().then(|| place.followed()).flatten();
+        let tail = masker.is_some().then(|| followed(&place.directory)).flatten();
         Self {
             kept: place.kept(),
             shared,
@@ -116,6 +124,7 @@ impl Pump {
             lines: VecDeque::new(),
             lines_left_out: 0,
             told: false,
+            given,
             checkpointed: raw,
             dirty: None,
             captured: raw,
@@ -123,6 +132,7 @@ impl Pump {
             unsaid,
             sealing: Vec::new(),
             said_full: false,
+            remaking: tail.is_some(),
             tail: tail.map(|control| Tail::at(&control, raw)),
             place,
             spool,
@@ -133,6 +143,10 @@ impl Pump {
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    pub(super) fn directory(&self) -> PathBuf {
+        self.place.directory.clone()
     }
 
     pub(super) fn run(mut self) {
@@ -164,7 +178,7 @@ impl Pump {
         self.lines_left_out += orders.lines_left_out;
         self.sealing.extend(orders.seal);
         if let Some(control) = orders.follow.filter(|_| self.tail.is_none()) {
-            self.follow(control);
+            self.follow(&control);
         }
         if orders.fenced {
             self.unsaid.fenced = true;
@@ -176,13 +190,9 @@ impl Pump {
         self.free();
     }
 
-    fn follow(&mut self, control: PathBuf) {
+    fn follow(&mut self, control: &Path) {
         let Some(masker) = &self.masker else { return };
-        if let Err(error) = self.place.note_followed(&control) {
-            // A next process is told by its owner, if there still is a container.
-            tracing::warn!(attempt = %self.place.id, %error, "the place of a capture could not be noted");
-        }
-        self.tail = Some(Tail::at(&control, masker.raw()));
+        self.tail = Some(Tail::at(control, masker.raw()));
     }
 
     /// Takes away what is durable elsewhere, and says so.
@@ -216,23 +226,35 @@ impl Pump {
         if self.told || self.is_due() {
             return self.checkpoint();
         }
-        let Some(masker) = &mut self.masker else { return Ok(self.discard()) };
-        if let Some(line) = self.lines.pop_front() {
-            masker.tell(line.unix_us, &line.text, &mut self.masked);
-            self.told = true;
-            return Ok(Turn::Moved);
+        if self.masker.is_none() {
+            return Ok(self.discard());
         }
-        if self.lines_left_out > 0 {
-            let text = format!("{} more lines of the executor's were left out", self.lines_left_out);
-            self.lines_left_out = 0;
-            masker.tell(self.shared.clock.wall().0, &text, &mut self.masked);
-            self.told = true;
+        if !self.remaking && self.tell_line() {
             return Ok(Turn::Moved);
         }
         if self.read()? {
             return Ok(Turn::Moved);
         }
+        if std::mem::take(&mut self.remaking) {
+            return Ok(Turn::Moved);
+        }
         if self.sealing.is_empty() { Ok(Turn::Idle) } else { self.seal() }
+    }
+
+    /// Makes the next line of the executor's own, and returns whether there was one.
+    fn tell_line(&mut self) -> bool {
+        let Some(masker) = &mut self.masker else { return false };
+        if let Some(line) = self.lines.pop_front() {
+            masker.tell(line.unix_us, &line.text, &mut self.masked);
+        } else if self.lines_left_out > 0 {
+            let text = format!("{} more lines of the executor's were left out", self.lines_left_out);
+            self.lines_left_out = 0;
+            masker.tell(self.shared.clock.wall().0, &text, &mut self.masked);
+        } else {
+            return false;
+        }
+        self.told = true;
+        true
     }
 
     /// Reads what the capture has, and returns whether it had anything.
@@ -246,7 +268,7 @@ impl Pump {
         let taken = masker.push(&self.buffer[..count], &mut self.masked);
         if masker.set().len() != values {
             // Before the capture that has them may be deleted.
-            self.kept.write(masker.set()).map_err(Failure::Kept)?;
+            self.kept.write(masker.set(), self.given).map_err(Failure::Kept)?;
         }
         if self.dirty.is_none() {
             self.dirty = Some(self.shared.clock.monotonic());
@@ -340,6 +362,7 @@ impl Pump {
     fn seal(&mut self) -> Result<Turn, Failure> {
         if let Some(masker) = &mut self.masker {
             masker.finish(&mut self.masked);
+            self.told = true;
         }
         if !self.masked.is_empty() && self.append()? == Turn::Full {
             return Ok(Turn::Full);

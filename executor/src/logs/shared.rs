@@ -64,6 +64,13 @@ pub(super) struct Standing {
     pub(super) over: bool,
 }
 
+impl Standing {
+    /// Returns the first byte that can be sent.
+    pub(super) fn first(&self) -> Offset {
+        self.view.first().unwrap_or(self.end)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) id: AttemptId,
@@ -174,9 +181,11 @@ impl Shared {
         }
     }
 
-    /// Asks for the log from here on again.
+    /// Asks for the log from here on again. What is freed was durable, so a controller that asks for
+    /// it may have said so before it was; the stream finds out.
     pub(super) fn send_from(&self, from: Offset) {
         self.publish(|standing| {
+            let from = from.max(standing.first());
             standing.received = standing.received.min(from);
             standing.again = Some(standing.again.map_or(from, |again| again.min(from)));
         });

@@ -152,6 +152,11 @@ impl Masker {
         &self.state.set
     }
 
+    /// Returns how many of these the capture added.
+    pub fn added(&self) -> usize {
+        self.state.added.len()
+    }
+
     /// Returns the place of the first raw byte that was not taken.
     pub fn raw(&self) -> Offset {
         self.decoder.offset()

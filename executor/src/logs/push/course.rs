@@ -12,6 +12,8 @@ pub(in crate::logs) const WINDOW_BYTES: u64 = 8 << 20;
 /// How far a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stands {
+    /// Bytes before it are freed.
+    pub(super) first: Offset,
     /// Bytes before it may be sent.
     pub(super) fixed: Offset,
     pub(super) sealed: Option<LogDigest>,
@@ -40,7 +42,7 @@ pub(super) struct Course {
 impl Course {
     /// Begins on a new stream.
     pub(super) fn begin(stands: &Stands) -> Self {
-        let from = stands.again.unwrap_or(stands.received);
+        let from = stands.again.unwrap_or(stands.received).max(stands.first);
         Self { sent: from, end_sent: false, probing: None }
     }
 
@@ -52,6 +54,7 @@ impl Course {
     pub(super) fn next(&self, stands: &Stands) -> Option<Next> {
         // What another word of the controller told to be received need not be sent.
         let from = if self.probing.is_some() { self.sent } else { self.sent.max(stands.received) };
+        let from = from.max(stands.first);
         if from < stands.fixed {
             let on_its_way = from.0.saturating_sub(stands.received.0);
             let waits = self.probing.is_some_and(|probe| from > probe);

@@ -24,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::attempt_log::AttemptLog;
-use super::shared::Shared;
+use super::shared::{Shared, Standing};
 use super::spool::{Chunk, SpoolError};
 use crate::attempt::{AttemptId, LogDigest};
 use course::{Course, Next, Stands};
@@ -79,6 +79,17 @@ struct Lane {
     id: wire::AttemptId,
     log: Arc<Shared>,
     course: Course,
+    doubt: Doubt,
+}
+
+/// Whether a controller asked for bytes that are freed because one called them durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    No,
+    /// It may have said so before they were durable there.
+    Once,
+    /// A stream was opened since. Another such answer is the truth.
+    Asked,
 }
 
 /// Why a stream is over.
@@ -92,6 +103,8 @@ enum Cut {
     Closed,
     #[error("nothing came back for {ANSWER:?}")]
     Silent,
+    #[error("the controller asked for bytes that were durable")]
+    Doubted,
 }
 
 impl Pusher {
@@ -113,7 +126,7 @@ impl Pusher {
         let course = Course::begin(&stands(&log));
         let mut lanes = self.inner.lanes();
         lanes.lanes.retain(|lane| lane.id != id);
-        lanes.lanes.push(Lane { id, log, course });
+        lanes.lanes.push(Lane { id, log, course, doubt: Doubt::No });
         drop(lanes);
         self.inner.bell.notify_one();
     }
@@ -227,7 +240,11 @@ impl Inner {
             };
             waited = false;
             match answer {
-                Ok(Some(wire::PushLogResponse { answer: Some(answer) })) => self.lanes().take(answer),
+                Ok(Some(wire::PushLogResponse { answer: Some(answer) })) => {
+                    if let Err(cut) = self.lanes().take(answer) {
+                        return cut;
+                    }
+                }
                 Ok(Some(wire::PushLogResponse { answer: None })) => {}
                 Ok(None) => return Cut::Closed,
                 Err(status) => return status.into(),
@@ -250,6 +267,9 @@ impl Lanes {
     fn begin(&mut self) {
         for lane in &mut self.lanes {
             lane.course = Course::begin(&stands(&lane.log));
+            if lane.doubt == Doubt::Once {
+                lane.doubt = Doubt::Asked;
+            }
         }
     }
 
@@ -289,19 +309,20 @@ impl Lanes {
         self.lanes.iter().any(|lane| lane.course.is_ahead(&stands(&lane.log)))
     }
 
-    fn take(&mut self, answer: Answer) {
+    fn take(&mut self, answer: Answer) -> Result<(), Cut> {
         match answer {
             Answer::Offsets(offsets) => {
-                let Some(lane) = self.of(offsets.attempt.as_ref()) else { return };
+                let Some(lane) = self.of(offsets.attempt.as_ref()) else { return Ok(()) };
+                lane.doubt = Doubt::No;
                 lane.course.received(Offset(offsets.received));
                 lane.log.safe(Offset(offsets.received), Offset(offsets.durable));
             }
             Answer::Gap(gap) => {
-                let Some(lane) = self.of(gap.attempt.as_ref()) else { return };
-                lane.log.send_from(Offset(gap.expected));
+                let Some(lane) = self.of(gap.attempt.as_ref()) else { return Ok(()) };
+                return lane.go_back(Offset(gap.expected));
             }
             Answer::Diverged(diverged) => {
-                let Some(lane) = self.of(diverged.attempt.as_ref()) else { return };
+                let Some(lane) = self.of(diverged.attempt.as_ref()) else { return Ok(()) };
                 lane.log.broken(Offset(diverged.at), "the controller has other bytes from here on");
             }
             Answer::Fenced(attempt) => {
@@ -310,6 +331,7 @@ impl Lanes {
                 }
             }
         }
+        Ok(())
     }
 
     fn of(&mut self, id: Option<&wire::AttemptId>) -> Option<&mut Lane> {
@@ -317,8 +339,25 @@ impl Lanes {
     }
 }
 
+impl Lane {
+    fn go_back(&mut self, expected: Offset) -> Result<(), Cut> {
+        let freed = expected < self.log.look(Standing::first);
+        if freed && self.doubt == Doubt::Asked {
+            self.log.broken(expected, "the controller asks for bytes that were called durable before");
+            return Ok(());
+        }
+        self.log.send_from(expected);
+        if !freed {
+            return Ok(());
+        }
+        self.doubt = Doubt::Once;
+        Err(Cut::Doubted)
+    }
+}
+
 fn stands(log: &Shared) -> Stands {
     log.look(|standing| Stands {
+        first: standing.first(),
         fixed: standing.fixed,
         sealed: standing.sealed,
         received: standing.received,
@@ -326,14 +365,13 @@ fn stands(log: &Shared) -> Stands {
     })
 }
 
-/// Reads a piece on a thread that may wait for the disk. One that is gone breaks its log.
+/// Reads a piece on a thread that may wait for the disk. None where it was freed meanwhile, or cannot
+/// be read, which breaks the log.
 async fn read(log: &Arc<Shared>, offset: Offset, most: usize) -> Option<Chunk> {
     let (view, fixed) = log.look(|standing| (standing.view.clone(), standing.fixed));
     let why = match tokio::task::spawn_blocking(move || view.read(offset, most, fixed)).await {
         Ok(Ok(chunk)) => return Some(chunk),
-        Ok(Err(SpoolError::Freed { .. })) => {
-            "the controller asks for bytes that it called durable before".to_owned()
-        }
+        Ok(Err(SpoolError::Freed { .. })) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(died) => died.to_string(),
     };

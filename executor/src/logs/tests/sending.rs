@@ -142,9 +142,10 @@ async fn bytes_that_are_asked_for_after_they_were_durable_are_a_loss() {
     let (digest, _) = sent.log.seal().await.unwrap();
     let durable = LogNews::Durable(digest.length);
     heard(&mut sent.news, "durable", |news| *news == durable).await;
+    bench.controller.kept(|kept| kept.logs.get_mut(&0).unwrap().truncate(10));
     sent.log.send_from(Offset(10));
     let broken = heard(&mut sent.news, "broken", |news| matches!(news, LogNews::Broken(_))).await;
-    let why = "the controller asks for bytes that it called durable before".to_owned();
+    let why = "the controller asks for bytes that were called durable before".to_owned();
     assert_eq!(broken, LogNews::Broken(crate::attempt::LogLoss { at: Offset(10), why }));
 }
 

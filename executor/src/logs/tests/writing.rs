@@ -1,6 +1,6 @@
 //! From the capture to the spool, without any controller.
 
-use ocelot_core::frame::{Mark, encode, Frame};
+use ocelot_core::frame::{Frame, Mark, encode};
 use sha2::{Digest as _, Sha256};
 
 use super::capture::Capture;
@@ -232,8 +232,8 @@ async fn a_full_disk_makes_the_log_wait_and_loses_nothing() {
     disk.fill(true);
     let end = bench.capture.out("waits\n");
     log.captured(end);
-    log.line("waits too");
     heard(&mut bench.news, "output", |_| true).await;
+    log.line("waits too");
     assert_eq!(log.end(), Offset(0));
     disk.fill(false);
     let (digest, loss) = log.seal().await.unwrap();
@@ -285,7 +285,8 @@ async fn a_dropped_log_leaves_nothing_behind() {
     log.drop_spool().await;
     log.drop_spool().await;
     assert!(matches!(log.seal().await, Err(LogError::Over)));
-    let left: Vec<_> = std::fs::read_dir(bench.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(bench.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, [bench.directory().join("capture")], "it names a directory, nothing more");
 }
 
