@@ -1,5 +1,6 @@
 //! The executor as one piece that a program starts: `ocelot-executor` and `ocelot up` alike.
 
+mod logs;
 mod parts;
 mod register;
 mod registration;
@@ -135,17 +136,30 @@ pub enum StartError {
 
 /// Starts an executor that was registered. What it does goes on in `tasks`.
 pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartError> {
-    let parts = parts::standard(&settings)?;
-    start_with(settings, parts, tasks).await
+    let journal = Journal::open(&own_directory(&settings.data)?, Arc::new(MachineDisk))?;
+    let identity = journal.state().identity;
+    let not_registered = || StartError::NotRegistered { data: settings.data.clone() };
+    let executor = identity.ok_or_else(not_registered)?.executor;
+    let parts = parts::standard(&settings, executor)?;
+    start_on(journal, settings, parts, tasks).await
 }
 
 /// Starts an executor of these parts.
 pub async fn start_with(settings: Settings, parts: Parts, tasks: &Tasks) -> Result<Started, StartError> {
+    let journal = Journal::open(&own_directory(&settings.data)?, Arc::new(MachineDisk))?;
+    start_on(journal, settings, parts, tasks).await
+}
+
+async fn start_on(
+    journal: Journal,
+    settings: Settings,
+    parts: Parts,
+    tasks: &Tasks,
+) -> Result<Started, StartError> {
     let data = own_directory(&settings.data)?;
     let attempts = own_directory(&data.join("attempts"))?;
     let registration =
         Registration::read(&data)?.ok_or_else(|| StartError::NotRegistered { data: data.clone() })?;
-    let journal = Journal::open(&data, Arc::new(MachineDisk))?;
     let identity = journal.state().identity;
     let identity = identity.ok_or_else(|| StartError::NotRegistered { data: data.clone() })?;
     let key = Key::open(&data.join(&identity.key_file))?;

@@ -6,26 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ocelot_core::frame::Offset;
-use tokio::sync::mpsc;
 
 use super::{AttemptId, LogDigest, LogLoss};
+pub use crate::logs::{LogNews, NewsSender};
 use crate::mask::MaskSet;
 use crate::runtime::Tell;
-
-/// What has happened to a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogNews {
-    /// Its first byte of output was captured at this moment.
-    FirstByte { unix_us: u64 },
-    /// The capture before this place is in the spool.
-    Taken(Offset),
-    /// The log before this place is safe in the home of bytes.
-    Durable(Offset),
-    /// Bytes differ, or are gone.
-    Broken(LogLoss),
-    /// The attempt is not ours any more.
-    Fenced,
-}
 
 /// A log cannot be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +20,6 @@ pub struct LogFailed {
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
-
-pub type NewsSender = mpsc::Sender<(AttemptId, LogNews)>;
 
 /// Makes logs, and sends what is in them to the controller.
 #[async_trait]

@@ -137,6 +137,31 @@ impl Masker {
         taken
     }
 
+    /// Appends a line that is not in the capture, as a frame of the platform's. What is undecided in the
+    /// capture stays so.
+    pub fn tell(&mut self, unix_us: u64, text: &str, log: &mut Vec<u8>) {
+        let before = log.len();
+        let mut line = self.state.text(text);
+        line.push('\n');
+        encode(&Frame { unix_us, stage: None, body: Body::Platform(line.as_bytes()) }, log);
+        self.state.masked = self.state.masked.advance(log.len() - before);
+    }
+
+    /// Returns everything that is masked now, in the order in which it was added.
+    pub fn set(&self) -> &MaskSet {
+        &self.state.set
+    }
+
+    /// Returns how many of these the capture added.
+    pub fn added(&self) -> usize {
+        self.state.added.len()
+    }
+
+    /// Returns the place of the first raw byte that was not taken.
+    pub fn raw(&self) -> Offset {
+        self.decoder.offset()
+    }
+
     /// Decides what is left: the capture is at its end, and no more comes. Repeating adds nothing.
     pub fn finish(&mut self, log: &mut Vec<u8>) {
         let before = log.len();

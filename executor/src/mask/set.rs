@@ -89,6 +89,21 @@ impl MaskSet {
         Ok(true)
     }
 
+    /// Returns how many values it has.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Takes apart the first `count` values, as a set, and those that were added later.
+    pub fn split(mut self, count: usize) -> (Self, Vec<Zeroizing<Vec<u8>>>) {
+        let later = self.values.split_off(count.min(self.values.len()));
+        (self, later)
+    }
+
     /// Takes the last added value back.
     pub(super) fn remove_last(&mut self) {
         self.values.pop();

@@ -21,6 +21,7 @@ pub const POINTS: &[&str] = &[
     "stage.ordered",
     "report.committed",
     "log.spooled",
+    "log.checkpointed",
     "log.appended",
     "log.synced",
     "log.shipped",

@@ -164,6 +164,8 @@ impl Driver {
     }
 
     /// The log is on its way since it was made. One that is gone cannot be.
+    /// The log is sent all the while, from where its controller has it; only what cannot be sent
+    /// needs a word.
     pub(super) fn push_log(&mut self) {
         if let LogPlace::Failed(why) = &self.log {
             let loss = LogLoss { at: Offset(0), why: why.clone() };

@@ -13,12 +13,13 @@ mod recover;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::disk::{Disk, DiskError};
 pub use error::SpoolError;
 pub use recover::{Recovered, Tail};
 use slot::Slots;
+pub use view::View;
 
 /// How much a spool may hold, and in what pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,8 @@ pub struct Spool {
     slots: Slots,
     /// A segment was made or taken away since the directory was last synced.
     directory_changed: bool,
+    /// Holds the directory's own name, which is not synced yet.
+    parent: Option<PathBuf>,
     bad: bool,
 }
 
@@ -82,18 +86,16 @@ pub struct Spool {
 struct Segment {
     start: Offset,
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     synced: bool,
 }
 
 impl Spool {
-    /// Makes the spool of a new attempt in a directory that is not there yet.
+    /// Makes the spool of a new attempt in a directory that is not there yet. Nothing is synced
+    /// before the first byte is: an attempt must not wait for a disk before it starts.
     pub fn create(directory: &Path, limits: Limits, disk: Arc<dyn Disk>) -> Result<Self, SpoolError> {
         let doing = |source| SpoolError::io("make", directory, source);
         DirBuilder::new().mode(0o700).create(directory).map_err(doing)?;
-        if let Some(parent) = directory.parent() {
-            disk.sync_directory(parent).map_err(doing)?;
-        }
         let slots = Slots::open(directory)?.0;
         Ok(Self::empty(directory, limits, disk, slots))
     }
@@ -109,6 +111,7 @@ impl Spool {
             digest: Sha256::new(),
             slots,
             directory_changed: true,
+            parent: directory.parent().map(Path::to_owned),
             bad: false,
         }
     }
@@ -164,6 +167,11 @@ impl Spool {
             synced.map_err(|source| SpoolError::io("sync", &self.directory, source))?;
             self.directory_changed = false;
         }
+        if let Some(parent) = &self.parent {
+            let synced = self.disk.sync_directory(parent);
+            synced.map_err(|source| SpoolError::io("sync", parent, source))?;
+            self.parent = None;
+        }
         Ok(())
     }
 
@@ -195,26 +203,28 @@ impl Spool {
 
     /// Returns at most `most` bytes of the log from `offset` on, as many as one segment holds.
     pub fn read(&self, offset: Offset, most: usize) -> Result<Chunk, SpoolError> {
-        if offset < self.first() {
-            return Err(SpoolError::Freed { first: self.first() });
-        }
-        if offset > self.end {
-            return Err(SpoolError::Beyond { end: self.end });
-        }
-        let mut bytes = Vec::new();
-        let next = self.segments.partition_point(|segment| segment.start <= offset);
-        if let Some(segment) = next.checked_sub(1).and_then(|place| self.segments.get(place)) {
-            let end = self.segments.get(next).map_or(self.end, |next| next.start);
-            bytes = vec![0; usize::try_from(end.0 - offset.0).unwrap_or(most).min(most)];
-            let read = segment.file.read_exact_at(&mut bytes, offset.0 - segment.start.0);
-            read.map_err(|source| SpoolError::io("read", &segment.path, source))?;
-        }
-        Ok(Chunk { offset, crc32c: crc32c::crc32c(&bytes), bytes })
+        self.view().read(offset, most, self.end)
+    }
+
+    /// Returns what reads the segments that are there now, also while this spool is written or synced.
+    pub fn view(&self) -> View {
+        let segments = self.segments.iter();
+        View::new(segments.map(|one| (one.start, Arc::clone(&one.file))).collect(), &self.directory)
+    }
+
+    /// Returns what changes when a view is outdated: where the first and the last segment begin.
+    pub(super) fn shape(&self) -> Option<(Offset, Offset)> {
+        Some((self.segments.front()?.start, self.segments.back()?.start))
     }
 
     /// Returns the length of the log and the digest of all of it, freed bytes included.
     pub fn log_end(&self) -> LogEnd {
         LogEnd { length: self.end, sha256: self.digest.clone().finalize().into() }
+    }
+
+    /// Returns the length of the log.
+    pub fn end(&self) -> Offset {
+        self.end
     }
 
     /// Returns the first byte that is still here.
@@ -244,7 +254,7 @@ impl Segment {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = file.map_err(|source| SpoolError::io("make", &path, source))?;
-        Ok(Self { start, path, file, synced: false })
+        Ok(Self { start, path, file: Arc::new(file), synced: false })
     }
 }
 

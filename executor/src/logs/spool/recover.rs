@@ -115,7 +115,7 @@ fn contiguous(directory: &Path) -> Result<(VecDeque<Segment>, Offset), SpoolErro
         let file = opened.map_err(|source| SpoolError::io("open", &path, source))?;
         let length = file.metadata().map_err(|source| SpoolError::io("read", &path, source))?.len();
         end = Some(Offset(start.0 + length));
-        segments.push_back(Segment { start, path, file, synced: false });
+        segments.push_back(Segment { start, path, file: Arc::new(file), synced: false });
     }
     Ok((segments, end.unwrap_or_default()))
 }

@@ -138,11 +138,13 @@ fn a_checkpoint_is_written_only_after_its_bytes_are_synced() {
     faulty.take_calls();
     spool.checkpoint("x").unwrap();
     let segment = "00000000000000000000.log".to_owned();
+    let parent = directory.parent().and_then(Path::file_name).unwrap().to_string_lossy().into_owned();
     assert_eq!(
         faulty.take_calls(),
         [
             Call::Sync(segment.clone()),
             Call::Sync("spool".into()),
+            Call::Sync(parent),
             Call::Write("checkpoint.1".into()),
             Call::Sync("checkpoint.1".into()),
         ]

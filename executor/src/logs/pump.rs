@@ -1,0 +1,466 @@
+//! The thread of one attempt's log: from the capture, through the masker, into the spool.
+//!
+//! The log's bytes are fixed by the capture and the mask set, so they may be sent before they are
+//! synced: after a crash the same ones are made again. A line of the executor's own is in no capture,
+//! so it is sent only behind a checkpoint. `Taken` is said only of what a checkpoint holds, since the
+//! capture may be deleted then. While the spool or the disk is full nothing is read, and the capture
+//! makes the task wait.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelot_core::frame::{Body, Corrupt, Decoder, Offset};
+use ocelot_proto::kit::chaos;
+use ocelot_supervisor::tail::Tail;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::attempt_log::LogError;
+use super::kept::Kept;
+use super::maker::Maker;
+use super::news::Unsaid;
+use super::place::{Place, followed};
+use super::shared::{Line, Orders, Sealed, Shared, Standing};
+use super::spool::{Spool, SpoolError};
+use crate::attempt::{LogDigest, LogLoss};
+use crate::disk::DiskError;
+use crate::mask::Masker;
+
+/// Bytes of the capture that are read at once.
+const READ_BYTES: usize = 256 * 1024;
+/// A full disk is tried again after so long.
+const FULL_PATIENCE: Duration = Duration::from_millis(500);
+/// News are told again to a busy listener after so long.
+const NEWS_PATIENCE: Duration = Duration::from_millis(10);
+
+/// Why a log ends before its capture does.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("the capture cannot be read: {0}")]
+    Capture(io::Error),
+    #[error("the capture is damaged: {0}")]
+    Corrupt(#[from] Corrupt),
+    #[error("a value that the task added cannot be kept: {0}")]
+    Kept(io::Error),
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There may be more to do.
+    Moved,
+    /// Nothing can be done before something is asked for, or a checkpoint is due.
+    Idle,
+    /// There is no room.
+    Full,
+}
+
+pub(super) struct Pump {
+    place: Place,
+    shared: Arc<Shared>,
+    kept: Kept,
+    spool: Spool,
+    maker: Maker,
+    /// None once the log is over.
+    masker: Option<Masker>,
+    tail: Option<Tail>,
+    /// Bytes behind the last checkpoint may have been sent by another process: they are made again
+    /// before anything else comes into the log.
+    remaking: bool,
+    buffer: Vec<u8>,
+    /// Made, and not in the spool yet.
+    masked: Vec<u8>,
+    lines: VecDeque<Line>,
+    lines_left_out: u64,
+    /// Something is behind the last checkpoint that another process would not make again at the same
+    /// place: a line of ours, or the end.
+    told: bool,
+    /// Values to mask that the task did not add itself.
+    given: usize,
+    /// Raw bytes that were taken at the last checkpoint.
+    checkpointed: Offset,
+    /// When something came behind the last checkpoint.
+    dirty: Option<Instant>,
+    /// How far the supervisor said that the capture is.
+    captured: Offset,
+    freed: Offset,
+    unsaid: Unsaid,
+    sealing: Vec<oneshot::Sender<Result<Sealed, LogError>>>,
+    said_full: bool,
+}
+
+impl Pump {
+    pub(super) fn new(place: Place, spool: Spool, maker: Maker, masker: Option<Masker>) -> Self {
+        let end = spool.log_end();
+        let digest = LogDigest { length: end.length, sha256: end.sha256 };
+        let standing = Standing {
+            view: spool.view(),
+            end: end.length,
+            fixed: end.length,
+            sealed: maker.sealed.then_some(digest),
+            // More may have been freed than the last checkpoint knew to be received.
+            received: maker.received.max(spool.first()),
+            durable: spool.first(),
+            again: None,
+            over: false,
+        };
+        // What is made of one reading must fit into a spool of which a checkpoint can free the most.
+        let read_bytes = READ_BYTES.min((place.settings.limits.quota_bytes / 8) as usize);
+        let shared = Arc::new(Shared::new(place.id, Arc::clone(&place.settings.clock), standing));
+        let unsaid = Unsaid { first_byte: maker.first_byte, broken: maker.loss.clone(), ..Unsaid::default() };
+        let given = masker.as_ref().map_or(0, |masker| masker.set().len() - masker.added());
+        let raw = masker.as_ref().map(Masker::raw).unwrap_or_default();
+        let tail = masker.is_some().then(|| followed(&place.directory)).flatten();
+        Self {
+            kept: place.kept(),
+            shared,
+            buffer: vec![0; read_bytes],
+            masked: Vec::new(),
+            lines: VecDeque::new(),
+            lines_left_out: 0,
+            told: false,
+            given,
+            checkpointed: raw,
+            dirty: None,
+            captured: raw,
+            freed: spool.first(),
+            unsaid,
+            sealing: Vec::new(),
+            said_full: false,
+            remaking: tail.is_some(),
+            tail: tail.map(|control| Tail::at(&control, raw)),
+            place,
+            spool,
+            maker,
+            masker,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    pub(super) fn directory(&self) -> PathBuf {
+        self.place.directory.clone()
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let mut orders = self.shared.take_orders();
+            let dropped = std::mem::take(&mut orders.drop);
+            if !dropped.is_empty() {
+                return self.wipe(dropped);
+            }
+            if orders.left {
+                return self.leave();
+            }
+            self.obey(orders);
+            let turn = self.turn().unwrap_or_else(|failure| {
+                self.break_off(self.spool.end(), failure.to_string());
+                Turn::Moved
+            });
+            self.note_full(turn == Turn::Full);
+            let heard = self.unsaid.say(self.place.id, &self.place.news);
+            if turn != Turn::Moved {
+                self.shared.wait(self.patience(turn, heard));
+            }
+        }
+    }
+
+    fn obey(&mut self, orders: Orders) {
+        self.captured = self.captured.max(orders.captured);
+        self.lines.extend(orders.lines);
+        self.lines_left_out += orders.lines_left_out;
+        self.sealing.extend(orders.seal);
+        if let Some(control) = orders.follow.filter(|_| self.tail.is_none()) {
+            self.follow(&control);
+        }
+        if orders.fenced {
+            self.unsaid.fenced = true;
+            self.masker = None;
+        }
+        if let Some(loss) = orders.broken.filter(|_| self.maker.loss.is_none()) {
+            self.break_off(loss.at, loss.why);
+        }
+        self.free();
+    }
+
+    fn follow(&mut self, control: &Path) {
+        let Some(masker) = &self.masker else { return };
+        self.tail = Some(Tail::at(control, masker.raw()));
+    }
+
+    /// Takes away what is durable elsewhere, and says so.
+    fn free(&mut self) {
+        let durable = self.shared.look(|standing| standing.durable);
+        if durable <= self.freed {
+            return;
+        }
+        self.freed = durable;
+        self.unsaid.durable = Some(durable);
+        self.free_segments();
+    }
+
+    /// Only what is behind a checkpoint can be freed, so this may come after the word that it is safe.
+    fn free_segments(&mut self) {
+        let shape = self.spool.shape();
+        if let Err(error) = self.spool.free(self.freed) {
+            tracing::warn!(attempt = %self.place.id, %error, "a part of a log could not be freed");
+        }
+        if self.spool.shape() != shape {
+            let view = self.spool.view();
+            self.shared.publish(|standing| standing.view = view);
+        }
+    }
+
+    /// Does the next thing there is to do.
+    fn turn(&mut self) -> Result<Turn, Failure> {
+        if !self.masked.is_empty() {
+            return self.append();
+        }
+        if self.told || self.is_due() {
+            return self.checkpoint();
+        }
+        if self.masker.is_none() {
+            return Ok(self.discard());
+        }
+        if !self.remaking && self.tell_line() {
+            return Ok(Turn::Moved);
+        }
+        if self.read()? {
+            return Ok(Turn::Moved);
+        }
+        if std::mem::take(&mut self.remaking) {
+            return Ok(Turn::Moved);
+        }
+        if self.sealing.is_empty() { Ok(Turn::Idle) } else { self.seal() }
+    }
+
+    /// Makes the next line of the executor's own, and returns whether there was one.
+    fn tell_line(&mut self) -> bool {
+        let Some(masker) = &mut self.masker else { return false };
+        if let Some(line) = self.lines.pop_front() {
+            masker.tell(line.unix_us, &line.text, &mut self.masked);
+        } else if self.lines_left_out > 0 {
+            let text = format!("{} more lines of the executor's were left out", self.lines_left_out);
+            self.lines_left_out = 0;
+            masker.tell(self.shared.clock.wall().0, &text, &mut self.masked);
+        } else {
+            return false;
+        }
+        self.told = true;
+        true
+    }
+
+    /// Reads what the capture has, and returns whether it had anything.
+    fn read(&mut self) -> Result<bool, Failure> {
+        let (Some(tail), Some(masker)) = (&mut self.tail, &mut self.masker) else { return Ok(false) };
+        let count = tail.read(&mut self.buffer).map_err(Failure::Capture)?;
+        if count == 0 {
+            return Ok(false);
+        }
+        let values = masker.set().len();
+        let taken = masker.push(&self.buffer[..count], &mut self.masked);
+        if masker.set().len() != values {
+            // Before the capture that has them may be deleted.
+            self.kept.write(masker.set(), self.given).map_err(Failure::Kept)?;
+        }
+        if self.dirty.is_none() {
+            self.dirty = Some(self.shared.clock.monotonic());
+        }
+        self.note_first_byte();
+        match taken {
+            Ok(()) => Ok(true),
+            Err(corrupt) => {
+                // What came before it is whole.
+                self.append()?;
+                Err(corrupt.into())
+            }
+        }
+    }
+
+    fn note_first_byte(&mut self) {
+        if self.maker.first_byte.is_some() {
+            return;
+        }
+        let mut frames = Decoder::default();
+        frames.push(&self.masked);
+        while let Ok(Some(frame)) = frames.next_frame() {
+            if matches!(frame.body, Body::Stdout(_) | Body::Stderr(_)) {
+                self.maker.first_byte = Some(frame.unix_us);
+                self.unsaid.first_byte = Some(frame.unix_us);
+                return;
+            }
+        }
+    }
+
+    /// Puts what was made into the spool.
+    fn append(&mut self) -> Result<Turn, Failure> {
+        let shape = self.spool.shape();
+        match self.spool.append(&self.masked) {
+            Ok(()) => {}
+            Err(SpoolError::Full { .. } | SpoolError::Disk(DiskError::NoSpace { .. })) => {
+                return Ok(Turn::Full);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.masked.clear();
+        chaos::point("log.spooled");
+        let end = self.spool.end();
+        let view = (self.spool.shape() != shape).then(|| self.spool.view());
+        let told = self.told;
+        self.shared.publish(|standing| {
+            standing.end = end;
+            if let Some(view) = view {
+                standing.view = view;
+            }
+            if !told {
+                standing.fixed = end;
+            }
+        });
+        Ok(Turn::Moved)
+    }
+
+    fn is_due(&self) -> bool {
+        let (Some(masker), Some(since)) = (&self.masker, self.dirty) else { return false };
+        let settings = &self.place.settings;
+        let bytes = settings.checkpoint_bytes.min(settings.limits.quota_bytes / 4);
+        masker.raw().0 - self.checkpointed.0 >= bytes
+            || self.shared.clock.monotonic() - since >= settings.checkpoint_every
+    }
+
+    /// Makes what is in the spool what a crash goes back to.
+    fn checkpoint(&mut self) -> Result<Turn, Failure> {
+        self.maker.masker = self.masker.as_ref().map(Masker::checkpoint);
+        self.maker.received = self.shared.received();
+        match self.spool.checkpoint(&self.maker.write()) {
+            Ok(()) => {}
+            Err(SpoolError::Disk(DiskError::NoSpace { .. })) => return Ok(Turn::Full),
+            Err(error) => return Err(error.into()),
+        }
+        chaos::point("log.checkpointed");
+        self.free_segments();
+        self.told = false;
+        self.dirty = None;
+        if let Some(masker) = &self.masker {
+            let raw = masker.raw();
+            if raw > self.checkpointed {
+                self.unsaid.taken = Some(raw);
+            }
+            self.checkpointed = raw;
+        }
+        self.shared.publish(|standing| standing.fixed = standing.end);
+        Ok(Turn::Moved)
+    }
+
+    /// The capture is at its end: decides what is left, and answers with the whole.
+    fn seal(&mut self) -> Result<Turn, Failure> {
+        if let Some(masker) = &mut self.masker {
+            masker.finish(&mut self.masked);
+            self.told = true;
+        }
+        if !self.masked.is_empty() && self.append()? == Turn::Full {
+            return Ok(Turn::Full);
+        }
+        self.maker.sealed = true;
+        if self.checkpoint()? == Turn::Full {
+            self.maker.sealed = false;
+            return Ok(Turn::Full);
+        }
+        self.masker = None;
+        let digest = self.digest();
+        self.shared.publish(|standing| standing.sealed = Some(digest));
+        Ok(Turn::Moved)
+    }
+
+    /// Of a log that is over: answers, and lets the capture go.
+    fn discard(&mut self) -> Turn {
+        self.lines.clear();
+        self.lines_left_out = 0;
+        let sealed = (self.digest(), self.maker.loss.clone());
+        for answer in self.sealing.drain(..) {
+            // Whoever asked may have given up.
+            let _heard = answer.send(Ok(sealed.clone()));
+        }
+        if self.captured > self.checkpointed {
+            self.checkpointed = self.captured;
+            self.unsaid.taken = Some(self.captured);
+        }
+        Turn::Idle
+    }
+
+    /// Ends the log where it is, with a loss.
+    fn break_off(&mut self, at: Offset, why: String) {
+        let id = self.place.id;
+        tracing::error!(attempt = %id, %at, "the log of {id} is broken: {why}");
+        self.masker = None;
+        self.masked.clear();
+        let loss = LogLoss { at, why };
+        self.maker.loss = Some(loss.clone());
+        self.unsaid.broken = Some(loss);
+        self.told = false;
+        self.dirty = None;
+        if let Err(error) = self.checkpoint() {
+            tracing::error!(attempt = %id, %error, "the loss could not be noted; the next process finds it again");
+        }
+    }
+
+    fn digest(&self) -> LogDigest {
+        let end = self.spool.log_end();
+        LogDigest { length: end.length, sha256: end.sha256 }
+    }
+
+    fn note_full(&mut self, full: bool) {
+        if full && !std::mem::replace(&mut self.said_full, true) {
+            let id = self.place.id;
+            tracing::warn!(attempt = %id, "the log of {id} waits: its spool or its disk is full");
+        }
+        self.said_full &= full || !self.masked.is_empty();
+    }
+
+    fn patience(&self, turn: Turn, heard: bool) -> Option<Duration> {
+        let due = self.dirty.map(|since| {
+            let left = self.place.settings.checkpoint_every;
+            left.saturating_sub(self.shared.clock.monotonic() - since)
+        });
+        let room = (turn == Turn::Full).then_some(FULL_PATIENCE);
+        let news = (!heard).then_some(NEWS_PATIENCE);
+        // A full disk is not asked again just because a checkpoint is due.
+        let due = due.filter(|_| turn != Turn::Full);
+        [due, room, news].into_iter().flatten().min()
+    }
+
+    /// Leaves the log to the next process.
+    fn leave(mut self) {
+        let open = self.masker.is_some() && self.masked.is_empty();
+        if open
+            && self.dirty.is_some()
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::warn!(attempt = %self.place.id, %error, "a log was left without its last checkpoint");
+        }
+    }
+
+    fn wipe(self, dropped: Vec<oneshot::Sender<()>>) {
+        let removed = Spool::remove(&self.place.spool()).map_err(|error| error.to_string());
+        let removed = removed.and(self.kept.remove().map_err(|error| error.to_string()));
+        if let Err(error) = removed {
+            tracing::error!(attempt = %self.place.id, error, "a log could not be taken away");
+        }
+        for answer in dropped {
+            // Whoever asked may have given up.
+            let _heard = answer.send(());
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}

@@ -1,0 +1,401 @@
+//! Sends what the spools have: one stream to a controller for all attempts of this executor.
+//!
+//! Each attempt goes on from where its controller has it; what is not acknowledged may be sent again,
+//! since the bytes are fixed. Attempts take turns, piece by piece, and none has more than a window on
+//! its way, so that one whose answers are slow holds up no other. An idle stream sends at once: a piece
+//! is what is there when the one before it is on its way.
+
+pub(super) mod course;
+
+use std::fmt;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ocelot_core::frame::Offset;
+use ocelot_proto::kit::backoff::Policy;
+use ocelot_proto::kit::clock::Clock;
+use ocelot_proto::kit::shutdown::Tasks;
+use ocelot_proto::wire;
+use ocelot_proto::wire::push_log_response::Answer;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::attempt_log::AttemptLog;
+use super::shared::{Shared, Standing};
+use super::spool::{Chunk, SpoolError};
+use crate::attempt::{AttemptId, LogDigest};
+use course::{Course, Next, Stands};
+
+/// Pieces that are ready while the network is busy.
+const READY_PIECES: usize = 2;
+/// How long a stream may take to open.
+const OPEN: Duration = Duration::from_secs(10);
+/// While bytes are on their way, a stream without any answer for so long is given up.
+const ANSWER: Duration = Duration::from_secs(20);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Opens streams for logs.
+#[async_trait]
+pub trait Link: fmt::Debug + Send + Sync {
+    /// Opens one with the credential and to the controller that count now. The pieces begin to come
+    /// while it is being opened.
+    async fn open(
+        &self,
+        pieces: ReceiverStream<wire::PushLogRequest>,
+    ) -> Result<Streaming<wire::PushLogResponse>, Status>;
+}
+
+/// Sends the logs of all attempts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pusher {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    link: Arc<dyn Link>,
+    clock: Arc<dyn Clock>,
+    waits: Policy,
+    tasks: Tasks,
+    lanes: Mutex<Lanes>,
+    bell: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    lanes: Vec<Lane>,
+    /// Whose turn it is.
+    turn: usize,
+    stopped: bool,
+}
+
+/// One attempt on the stream.
+#[derive(Debug)]
+struct Lane {
+    id: wire::AttemptId,
+    log: Arc<Shared>,
+    course: Course,
+    doubt: Doubt,
+}
+
+/// Whether a controller asked for bytes that are freed because one called them durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    No,
+    /// It may have said so before they were durable there.
+    Once,
+    /// A stream was opened since. Another such answer is the truth.
+    Asked,
+}
+
+/// Why a stream is over.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("{0}")]
+    Status(#[from] Status),
+    #[error("the controller did not open it in time")]
+    NotOpened,
+    #[error("the controller closed it")]
+    Closed,
+    #[error("nothing came back for {ANSWER:?}")]
+    Silent,
+    #[error("the controller asked for bytes that were durable")]
+    Doubted,
+}
+
+impl Pusher {
+    /// Starts to send, until [`Pusher::stop`] or the end of the program.
+    pub fn start(link: Arc<dyn Link>, clock: Arc<dyn Clock>, tasks: &Tasks) -> Self {
+        let waits = Policy::new(FIRST_WAIT, LONGEST_WAIT, 0.5).expect("the first wait is the shorter one");
+        let (lanes, bell) = (Mutex::default(), Arc::new(Notify::new()));
+        let inner = Arc::new(Inner { link, clock, waits, tasks: tasks.clone(), lanes, bell });
+        let pusher = Self { inner: Arc::clone(&inner) };
+        tasks.spawn("logs", async move { inner.run().await });
+        pusher
+    }
+
+    /// Sends this log too, until nothing more of it is to be sent.
+    pub fn add(&self, log: &AttemptLog) {
+        let log = Arc::clone(log.shared());
+        let id = to_wire(log.id);
+        log.ring(Arc::clone(&self.inner.bell));
+        let course = Course::begin(&stands(&log));
+        let mut lanes = self.inner.lanes();
+        lanes.lanes.retain(|lane| lane.id != id);
+        lanes.lanes.push(Lane { id, log, course, doubt: Doubt::No });
+        drop(lanes);
+        self.inner.bell.notify_one();
+    }
+
+    /// Ends the sending. Logs that are not whole at the controller are left to the next process.
+    pub fn stop(&self) {
+        self.inner.lanes().stopped = true;
+        self.inner.bell.notify_one();
+    }
+}
+
+impl Inner {
+    async fn run(&self) {
+        let mut failures = 0;
+        while !self.is_over() {
+            if !self.lanes().have_something() {
+                self.rung().await;
+                continue;
+            }
+            let before = self.received();
+            let Err(cut) = self.stream().await else { break };
+            failures = if self.received() > before { 1 } else { failures + 1 };
+            tracing::debug!(%cut, failures, "a stream of logs is over: {cut}");
+            // Many executors lose their controller in the same moment.
+            let random = (self.clock.wall().0 % 1_000) as f64 / 1_000.0;
+            self.clock.sleep(self.waits.wait(failures, random)).await;
+        }
+        self.lanes().lanes.clear();
+    }
+
+    /// Waits until something may have changed.
+    async fn rung(&self) {
+        tokio::select! {
+            () = self.bell.notified() => {}
+            () = self.tasks.draining(), if !self.tasks.is_draining() => {}
+        }
+    }
+
+    /// Whether nobody needs anything sent any more: the program ends, and no log is held.
+    fn is_over(&self) -> bool {
+        let mut lanes = self.lanes();
+        lanes.forget_what_is_over();
+        lanes.stopped || (self.tasks.is_draining() && lanes.lanes.is_empty())
+    }
+
+    /// Opens a stream and sends until it breaks. Returns once there is nothing to do any more.
+    async fn stream(&self) -> Result<(), Cut> {
+        self.lanes().begin();
+        let (pieces, sent) = mpsc::channel(READY_PIECES);
+        tokio::select! {
+            () = self.feed(pieces) => Ok(()),
+            cut = self.listen(ReceiverStream::new(sent)) => Err(cut),
+        }
+    }
+
+    /// Sends piece by piece until told to stop.
+    async fn feed(&self, pieces: mpsc::Sender<wire::PushLogRequest>) {
+        loop {
+            let Ok(room) = pieces.reserve().await else {
+                // The other side of the stream says why.
+                return pending().await;
+            };
+            // Not before there is room: what came meanwhile goes in the same piece.
+            let (log, next) = loop {
+                if self.is_over() {
+                    return;
+                }
+                let next = self.lanes().next();
+                match next {
+                    Some(next) => break next,
+                    None => self.rung().await,
+                }
+            };
+            let id = to_wire(log.id);
+            let (request, sent) = match next {
+                Next::Piece { offset, most } => {
+                    let Some(chunk) = read(&log, offset, most).await else { continue };
+                    let sent = Next::Piece { offset, most: chunk.bytes.len() };
+                    (piece(id, chunk), sent)
+                }
+                Next::End(digest) => (end(id, digest), next),
+            };
+            self.lanes().sent(&log, &sent);
+            room.send(request);
+        }
+    }
+
+    /// Obeys what comes back, until the stream is over.
+    async fn listen(&self, pieces: ReceiverStream<wire::PushLogRequest>) -> Cut {
+        let opened = tokio::select! {
+            opened = self.link.open(pieces) => opened,
+            () = self.clock.sleep(OPEN) => return Cut::NotOpened,
+        };
+        let mut answers = match opened {
+            Ok(answers) => answers,
+            Err(status) => return status.into(),
+        };
+        let mut waited = false;
+        loop {
+            let answer = tokio::select! {
+                answer = answers.message() => answer,
+                () = self.clock.sleep(ANSWER) => {
+                    // Bytes that were sent just before the time was over get another one.
+                    let waits = self.lanes().wait_for_answers();
+                    if waits && waited {
+                        return Cut::Silent;
+                    }
+                    waited = waits;
+                    continue;
+                }
+            };
+            waited = false;
+            match answer {
+                Ok(Some(wire::PushLogResponse { answer: Some(answer) })) => {
+                    if let Err(cut) = self.lanes().take(answer) {
+                        return cut;
+                    }
+                }
+                Ok(Some(wire::PushLogResponse { answer: None })) => {}
+                Ok(None) => return Cut::Closed,
+                Err(status) => return status.into(),
+            }
+        }
+    }
+
+    /// Returns how much of all logs was received, to tell whether a stream was of any use.
+    fn received(&self) -> u64 {
+        self.lanes().lanes.iter().map(|lane| lane.log.received().0).sum()
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lanes {
+    /// On a new stream each log goes on from what is known to be received.
+    fn begin(&mut self) {
+        for lane in &mut self.lanes {
+            lane.course = Course::begin(&stands(&lane.log));
+            if lane.doubt == Doubt::Once {
+                lane.doubt = Doubt::Asked;
+            }
+        }
+    }
+
+    fn have_something(&mut self) -> bool {
+        self.forget_what_is_over();
+        self.lanes.iter().any(|lane| Course::is_wanted(&stands(&lane.log)))
+    }
+
+    /// Returns the next piece, of the next attempt that has one.
+    fn next(&mut self) -> Option<(Arc<Shared>, Next)> {
+        for _ in 0..self.lanes.len() {
+            self.turn = (self.turn + 1) % self.lanes.len();
+            let lane = &mut self.lanes[self.turn];
+            let stands = stands(&lane.log);
+            if let Some(from) = stands.again {
+                lane.course.go_back(from);
+                lane.log.sending_again();
+            }
+            if let Some(next) = lane.course.next(&stands) {
+                return Some((Arc::clone(&lane.log), next));
+            }
+        }
+        None
+    }
+
+    fn sent(&mut self, log: &Arc<Shared>, sent: &Next) {
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.log, log)) {
+            lane.course.sent(sent);
+        }
+    }
+
+    fn forget_what_is_over(&mut self) {
+        self.lanes.retain(|lane| !lane.log.is_over());
+    }
+
+    fn wait_for_answers(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.course.is_ahead(&stands(&lane.log)))
+    }
+
+    fn take(&mut self, answer: Answer) -> Result<(), Cut> {
+        match answer {
+            Answer::Offsets(offsets) => {
+                let Some(lane) = self.of(offsets.attempt.as_ref()) else { return Ok(()) };
+                lane.doubt = Doubt::No;
+                lane.course.received(Offset(offsets.received));
+                lane.log.safe(Offset(offsets.received), Offset(offsets.durable));
+            }
+            Answer::Gap(gap) => {
+                let Some(lane) = self.of(gap.attempt.as_ref()) else { return Ok(()) };
+                return lane.go_back(Offset(gap.expected));
+            }
+            Answer::Diverged(diverged) => {
+                let Some(lane) = self.of(diverged.attempt.as_ref()) else { return Ok(()) };
+                lane.log.broken(Offset(diverged.at), "the controller has other bytes from here on");
+            }
+            Answer::Fenced(attempt) => {
+                if let Some(lane) = self.of(Some(&attempt)) {
+                    lane.log.fenced();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&mut self, id: Option<&wire::AttemptId>) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| Some(&lane.id) == id)
+    }
+}
+
+impl Lane {
+    fn go_back(&mut self, expected: Offset) -> Result<(), Cut> {
+        let freed = expected < self.log.look(Standing::first);
+        if freed && self.doubt == Doubt::Asked {
+            self.log.broken(expected, "the controller asks for bytes that were called durable before");
+            return Ok(());
+        }
+        self.log.send_from(expected);
+        if !freed {
+            return Ok(());
+        }
+        self.doubt = Doubt::Once;
+        Err(Cut::Doubted)
+    }
+}
+
+fn stands(log: &Shared) -> Stands {
+    log.look(|standing| Stands {
+        first: standing.first(),
+        fixed: standing.fixed,
+        sealed: standing.sealed,
+        received: standing.received,
+        again: standing.again,
+    })
+}
+
+/// Reads a piece on a thread that may wait for the disk. None where it was freed meanwhile, or cannot
+/// be read, which breaks the log.
+async fn read(log: &Arc<Shared>, offset: Offset, most: usize) -> Option<Chunk> {
+    let (view, fixed) = log.look(|standing| (standing.view.clone(), standing.fixed));
+    let why = match tokio::task::spawn_blocking(move || view.read(offset, most, fixed)).await {
+        Ok(Ok(chunk)) => return Some(chunk),
+        Ok(Err(SpoolError::Freed { .. })) => return None,
+        Ok(Err(error)) => error.to_string(),
+        Err(died) => died.to_string(),
+    };
+    log.broken(offset, &why);
+    None
+}
+
+fn piece(id: wire::AttemptId, chunk: Chunk) -> wire::PushLogRequest {
+    let Chunk { offset, bytes, crc32c } = chunk;
+    wire::PushLogRequest { attempt: Some(id), offset: offset.0, bytes: bytes.into(), crc32c, end: None }
+}
+
+fn end(id: wire::AttemptId, digest: LogDigest) -> wire::PushLogRequest {
+    let end = wire::LogEnd { length: digest.length.0, sha256: digest.sha256.to_vec().into() };
+    wire::PushLogRequest {
+        attempt: Some(id),
+        offset: digest.length.0,
+        bytes: Default::default(),
+        crc32c: crc32c::crc32c(&[]),
+        end: Some(end),
+    }
+}
+
+fn to_wire(id: AttemptId) -> wire::AttemptId {
+    let task = wire::TaskId { run: id.task.run.as_bytes().to_vec().into(), index: id.task.index };
+    wire::AttemptId { task: Some(task), number: id.number.number(), epoch: id.epoch.0 }
+}
