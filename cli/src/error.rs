@@ -43,6 +43,10 @@ pub(crate) enum Error {
 pub(crate) enum Whose {
     /// What was asked for is impossible as things stand.
     State,
+    /// What was named is not there.
+    Missing,
+    /// What was named is there already.
+    Taken,
     /// The request itself.
     Request,
     /// The project: a bug.
@@ -57,11 +61,11 @@ impl Error {
         Self::Usage { what: what.into(), hint: Some(hint.into()) }
     }
 
-    /// Says what to type next where nothing said so yet.
+    /// Says what to type next for a name that is not there, or is there already.
     #[must_use]
     pub(crate) fn with_hint(self, next: impl Into<String>) -> Self {
         match self {
-            Self::Refused { what, hint: None, whose } => {
+            Self::Refused { what, hint: None, whose: whose @ (Whose::Missing | Whose::Taken) } => {
                 Self::Refused { what, hint: Some(next.into()), whose }
             }
             other => other,
@@ -75,7 +79,7 @@ impl Error {
             Self::ReaderGone => 0,
             Self::Output(_) | Self::Unwritable { .. } | Self::Stopped => 1,
             Self::Refused { whose, .. } => match whose {
-                Whose::State => 1,
+                Whose::State | Whose::Missing | Whose::Taken => 1,
                 Whose::Request => 2,
                 Whose::Ours => 70,
             },

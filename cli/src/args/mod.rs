@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, env = "OCELOT_OUTPUT")]
     pub(crate) output: Format,
 
-    /// When to use colours
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, env = "OCELOT_COLOR")]
     pub(crate) color: Color,
 
@@ -48,7 +48,6 @@ pub(crate) enum Format {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
     Always,
     Never,
@@ -116,11 +115,4 @@ pub(crate) struct RunName {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_arguments_fit_together() {
-        super::Args::command().debug_assert();
-    }
-}
+mod tests;

@@ -40,8 +40,9 @@ pub(crate) fn refused(doing: &str, status: &Status, target: &Target) -> Error {
         Code::PermissionDenied => {
             state(Some("somebody with more rights can do it, or give you a token that may".to_owned()))
         }
-        Code::NotFound | Code::FailedPrecondition => state(None),
-        Code::AlreadyExists => state(None),
+        Code::NotFound => Error::Refused { what, hint: None, whose: Whose::Missing },
+        Code::AlreadyExists => Error::Refused { what, hint: None, whose: Whose::Taken },
+        Code::FailedPrecondition => state(None),
         Code::ResourceExhausted => state(Some("try again in a while".to_owned())),
         Code::Aborted => {
             state(Some("somebody else changed it at the same time; look at it and try again".to_owned()))

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::find::by_text;
 use crate::shape;
 use crate::show::plain;
-use crate::words;
+use crate::words::{self, OutcomeWord};
 
 pub(crate) async fn run(cancel: &Cancel, session: &Session) -> Result<()> {
     let client = session.client()?;
@@ -25,6 +25,9 @@ pub(crate) async fn run(cancel: &Cancel, session: &Session) -> Result<()> {
     let run = answer.run.unwrap_or_default();
     let name = plain(&words::run_name(&run));
     let text = match words::run_outcome(&run) {
+        Some(outcome) if words::outcome_word(outcome) != OutcomeWord::Cancelled => {
+            format!("{name} was over already: {}\n", plain(&words::outcome(outcome)))
+        }
         Some(outcome) => format!("{name} {}\n", plain(&words::outcome(outcome))),
         None => format!("{name} is being cancelled\n"),
     };

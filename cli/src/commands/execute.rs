@@ -93,7 +93,8 @@ pub(crate) async fn to_its_end(
 }
 
 async fn send(client: &Client, id: RunId, request: wire::ExecuteRequest) -> Result<wire::RunSummary> {
-    let doing = format!("execute {}", plain(&request.job));
+    let job = plain(&request.job);
+    let doing = format!("execute {job}");
     let call = async |api: Api, request| api.runs().execute(request).await;
     match client.call(&doing, Repeat::Safe, request, call).await {
         Ok(answer) => Ok(answer.run.unwrap_or_default()),
@@ -103,6 +104,10 @@ async fn send(client: &Client, id: RunId, request: wire::ExecuteRequest) -> Resu
                 what: format!("{what}; it may have been accepted all the same"),
                 hint: format!("look before you do it again: ocelot status {id}; {hint}"),
             })
+        }
+        Err(Error::Refused { what, hint: None, whose: Whose::Request }) => {
+            let hint = Some(format!("see what it takes: ocelot describe {job}"));
+            Err(Error::Refused { what, hint, whose: Whose::Request })
         }
         Err(error) => Err(error.with_hint("see what there is: ocelot list")),
     }

@@ -25,9 +25,7 @@ pub(crate) async fn run(retry: &Retry, session: &Session) -> Result<()> {
         failed_only: retry.failed,
     };
     let call = async |api: Api, request| api.runs().retry_run(request).await;
-    let answer = client.call(&format!("retry {name}"), Repeat::Safe, request, call).await;
-    let answer =
-        answer.map_err(|error| error.with_hint(format!("see how it ended: ocelot status {name}")))?;
+    let answer = client.call(&format!("retry {name}"), Repeat::Safe, request, call).await?;
     let run = answer.run.unwrap_or_default();
     session.remember(&client, &run);
     let output = &session.output;

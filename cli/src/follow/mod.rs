@@ -298,7 +298,7 @@ impl Follow<'_> {
         let name = words::run_name(&self.run);
         drop(self.end_line());
         self.output.note(format_args!(
-            "\nstopped following; {name} goes on\n  see it again: ocelot getlogs -f '{name}'\n  end it:       ocelot cancel '{name}'"
+            "\nstopped following; {name} goes on\n  see it again: ocelot getlogs -f {name}\n  end it:       ocelot cancel {name}"
         ));
         Error::Stopped
     }

@@ -14,12 +14,13 @@ const CONTROLLER: &[&[&str]] = &[
     &["store", "history", "bytes", "config"],
 ];
 
-/// A vendor's crate, and the only place that may name it.
-const VENDORS: &[(&str, &str)] = &[
-    ("etcd_client", "controller/src/store/etcd"),
-    ("rusqlite", "controller/src/store/embedded"),
-    ("bollard", "executor/src/runtime/docker"),
-    ("serde_yaml", "proto/spec/src/"),
+/// A vendor's crate, and the only places that may name it.
+const VENDORS: &[(&str, &[&str])] = &[
+    ("etcd_client", &["controller/src/store/etcd"]),
+    ("rusqlite", &["controller/src/store/embedded"]),
+    ("bollard", &["executor/src/runtime/docker"]),
+    // Definitions are read by `spec`; the command reads its own configuration and values of arguments.
+    ("serde_yaml", &["proto/spec/src/", "cli/src/config/file.rs", "cli/src/commands/execute.rs"]),
 ];
 
 /// Benchmarks measure a vendor's crate bare, and the integration program asks the real part itself.
@@ -52,10 +53,10 @@ fn a_lower_module_never_names_a_higher_one() {
 fn a_vendors_crate_is_named_in_one_place() {
     let mut wrong = Vec::new();
     for source in files(".rs") {
-        for (vendor, home) in VENDORS {
+        for (vendor, homes) in VENDORS {
             let names = source.code().any(|(_, line)| line.contains(&format!("{vendor}::")));
-            if names && !source.path.starts_with(home) && !source.path.starts_with(BARE) {
-                wrong.push(format!("{}: {vendor} belongs to {home}", source.path));
+            if names && !homes.iter().any(|home| source.path.starts_with(home)) && !source.path.starts_with(BARE) {
+                wrong.push(format!("{}: {vendor} belongs to {homes:?}", source.path));
             }
         }
     }
