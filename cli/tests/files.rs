@@ -169,39 +169,12 @@ fn help_fits_one_screen() {
       version   Show the versions of this command and of the controllers
 
     Options:
-      -o, --output <OUTPUT>
-              How results are written; json is a contract for scripts
-              
-              [env: OCELOT_OUTPUT=]
-              [default: text]
-              [possible values: text, json]
-
-          --color <COLOR>
-              When to use colours
-
-              Possible values:
-              - auto:   On a terminal, unless NO_COLOR is set
-              - always
-              - never
-              
-              [env: OCELOT_COLOR=]
-              [default: auto]
-
-          --server <URL>
-              The controller to talk to; several addresses of one fleet with commas
-              
-              [env: OCELOT_SERVER=]
-
-          --context <NAME>
-              The context of the configuration to use; `up` is the one that runs here
-              
-              [env: OCELOT_CONTEXT=]
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-      -V, --version
-              Print version
+      -o, --output <OUTPUT>  How results are written; json is a contract for scripts [env: OCELOT_OUTPUT=] [default: text] [possible values: text, json]
+          --color <COLOR>    When to use colours; auto: on a terminal, unless NO_COLOR is set [env: OCELOT_COLOR=] [default: auto] [possible values: auto, always, never]
+          --server <URL>     The controller to talk to; several addresses of one fleet with commas [env: OCELOT_SERVER=]
+          --context <NAME>   The context of the configuration to use; `up` is the one that runs here [env: OCELOT_CONTEXT=]
+      -h, --help             Print help
+      -V, --version          Print version
     exit 0
     ");
 }

@@ -110,7 +110,7 @@ pub(crate) async fn follow(
         // Before anything is known of its attempts, so that its first byte waits for nothing.
         follow.open(id, only.unwrap_or(0), Choice { attempt: 0, offset: 0, live: true });
     }
-    follow.to_the_end(id).await?;
+    follow.until_over(id).await?;
     Ok(Followed { run: std::mem::take(&mut follow.run), tasks: std::mem::take(&mut follow.tasks) })
 }
 
@@ -124,7 +124,7 @@ fn run_id(run: &wire::RunSummary) -> Result<RunId> {
 }
 
 impl Follow<'_> {
-    async fn to_the_end(&mut self, id: RunId) -> Result<()> {
+    async fn until_over(&mut self, id: RunId) -> Result<()> {
         let mut watch = watch(self.client.clone(), id).boxed();
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let mut watching = true;

@@ -104,7 +104,7 @@ impl Pen {
             self.settle(task, &mut page, into);
             if let Some(loss) = &piece.loss {
                 let at = format!("the log is not whole: {}", loss.reason);
-                self.remark(task, &page, Tone::Warn, "!", &at, into);
+                self.remark(&page, Tone::Warn, "!", &at, into);
             }
         }
         self.tasks.insert(task, page);
@@ -163,12 +163,12 @@ impl Pen {
                 let text = String::from_utf8_lossy(bytes);
                 self.settle(task, page, into);
                 for line in text.lines() {
-                    self.remark(task, page, Tone::Dim, "·", line, into);
+                    self.remark(page, Tone::Dim, "·", line, into);
                 }
             }
             Body::Begin(name) => {
                 self.settle(task, page, into);
-                self.remark(task, page, Tone::Strong, "▸", name, into);
+                self.remark(page, Tone::Strong, "▸", name, into);
             }
             Body::End(exit) => {
                 self.settle(task, page, into);
@@ -181,7 +181,7 @@ impl Pen {
                     frame.stage.and_then(|stage| page.stages.get(&stage)).cloned().unwrap_or_default();
                 let took = i64::try_from(frame.unix_us.saturating_sub(began)).unwrap_or(0);
                 let text = format!("{name} {says} after {}", duration(took));
-                self.remark(task, page, Tone::Bad, "▸", &text, into);
+                self.remark(page, Tone::Bad, "▸", &text, into);
             }
             Body::AddMask(_) => {}
             Body::Mark(mark, why) => {
@@ -191,7 +191,7 @@ impl Pen {
                     Mark::Cut => "the log was cut here",
                     Mark::Lost => "the attempt was lost here",
                 };
-                self.remark(task, page, Tone::Warn, "!", &format!("{what}: {why}"), into);
+                self.remark(page, Tone::Warn, "!", &format!("{what}: {why}"), into);
             }
         }
     }
@@ -230,7 +230,7 @@ impl Pen {
     }
 
     /// Appends a line of ours.
-    fn remark(&mut self, _task: u32, page: &Page, tone: Tone, sign: &str, text: &str, into: &mut Vec<u8>) {
+    fn remark(&mut self, page: &Page, tone: Tone, sign: &str, text: &str, into: &mut Vec<u8>) {
         if !matches!(self.kind, PenKind::Lines { .. }) {
             return;
         }

@@ -1,5 +1,7 @@
 //! Where commands go, and whom they trust.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::process::{Command, Stdio};
 
 use crate::fleet::{Fleet, Script, fed, job, ocelot, scrubbed, seen};
