@@ -39,7 +39,7 @@ pub(crate) struct ConfigAdd {
     pub(crate) system_roots: bool,
 
     /// The API token to call with; otherwise it is asked for. Other users of this machine can see
-    /// what is typed here: better say OCELOT_TOKEN, or pipe it in
+    /// what is typed here: better say OCELOT_TOKEN
     #[arg(long, value_name = "TOKEN", env = "OCELOT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 }

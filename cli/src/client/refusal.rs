@@ -10,7 +10,7 @@ use crate::show::plain;
 /// Tells whether a call may or may not have happened: its answer never came, or nobody could give one.
 pub(crate) fn is_lost(status: &Status) -> bool {
     let ours = std::error::Error::source(status).is_some();
-    ours || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+    ours || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
 }
 
 /// Turns a controller's refusal into what a person is told.
@@ -47,7 +47,6 @@ pub(crate) fn refused(doing: &str, status: &Status, target: &Target) -> Error {
         Code::Aborted => {
             state(Some("somebody else changed it at the same time; look at it and try again".to_owned()))
         }
-        Code::Cancelled => state(Some("try again".to_owned())),
         Code::Unimplemented => Error::Refused {
             what: format!("cannot {doing}: this controller does not know that call"),
             hint: Some("compare the versions: ocelot version".to_owned()),
@@ -58,7 +57,9 @@ pub(crate) fn refused(doing: &str, status: &Status, target: &Target) -> Error {
             let id = id.map(|id| format!(" (request {})", plain(id))).unwrap_or_default();
             Error::Refused { what: format!("{what}{id}"), hint: Some(REPORT.to_owned()), whose: Whose::Ours }
         }
-        Code::Unavailable | Code::DeadlineExceeded => unreachable!("such an answer is a lost one"),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
+            unreachable!("such an answer is a lost one")
+        }
     }
 }
 

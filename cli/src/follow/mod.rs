@@ -149,7 +149,9 @@ impl Follow<'_> {
                     }
                 },
                 Some((task, event)) = self.streams.next(), if !self.streams.is_empty() => {
-                    silent_since = SystemClock.monotonic();
+                    if matches!(event, LogEvent::Piece(_)) {
+                        silent_since = SystemClock.monotonic();
+                    }
                     self.log(id, task, event)?;
                 }
                 answer = async { asking.as_mut().expect("polled only if there is one").await },
@@ -180,7 +182,7 @@ impl Follow<'_> {
             self.line.say("the controller does not answer; going on as soon as one does");
         } else if !self.spoke && words::run_outcome(&self.run).is_none() {
             let elapsed = SystemClock.monotonic() - begun;
-            self.line.say(&progress::where_it_is(&self.run, &self.tasks, &self.why, elapsed));
+            self.line.say_since(&progress::where_it_is(&self.run, &self.tasks, &self.why), elapsed);
         }
     }
 
@@ -243,6 +245,12 @@ impl Follow<'_> {
 
     fn log(&mut self, id: RunId, task: u32, event: LogEvent) -> Result<()> {
         let asked_too_early = matches!(event, LogEvent::NotYet);
+        // Who asked too early asks again when the run says more, or a second later.
+        let at_its_end = match &event {
+            LogEvent::Piece(piece) => piece.complete,
+            LogEvent::Over => true,
+            LogEvent::NotYet | LogEvent::Broken | LogEvent::Failed(_) => false,
+        };
         match event {
             LogEvent::Piece(piece) => {
                 self.broken = false;
@@ -264,7 +272,7 @@ impl Follow<'_> {
             LogEvent::Broken => self.broken = true,
             LogEvent::Failed(error) => return Err(*error),
         }
-        if words::run_outcome(&self.run).is_some() || !asked_too_early {
+        if at_its_end {
             self.choose(id)?;
         }
         Ok(())

@@ -1,12 +1,10 @@
 //! Where a run is, in one line for people who wait for it.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use ocelot_proto::wire;
 use ocelot_proto::wire::task_state::State;
 
-use crate::show::duration;
 use crate::words;
 
 /// Says where a run is. `why` holds a sentence for tasks that wait.
@@ -14,7 +12,6 @@ pub(super) fn where_it_is(
     run: &wire::RunSummary,
     tasks: &[wire::Task],
     why: &HashMap<String, String>,
-    elapsed: Duration,
 ) -> String {
     let name = words::run_name(run);
     let open: Vec<&wire::Task> = tasks.iter().filter(|task| words::task_outcome(task).is_none()).collect();
@@ -24,13 +21,7 @@ pub(super) fn where_it_is(
         [task] => of_task(task, why),
         _ => of_several(&open, tasks.len()),
     };
-    // Seconds only: a line that changes all the time is not read.
-    let seconds = i64::try_from(elapsed.as_secs()).unwrap_or(0);
-    if seconds < 2 {
-        format!("{name} {what}")
-    } else {
-        format!("{name} {what} ({})", duration(seconds * 1_000_000).replace(".0s", "s"))
-    }
+    format!("{name} {what}")
 }
 
 fn of_several(open: &[&wire::Task], total: usize) -> String {
@@ -107,27 +98,26 @@ mod tests {
             ..wire::RunSummary::default()
         };
         let why = HashMap::from([("b".to_owned(), "needs label gpu: 0 of 14 have it".to_owned())]);
-        let say =
-            |tasks: &[wire::Task], seconds| where_it_is(&run, tasks, &why, Duration::from_secs(seconds));
+        let say = |tasks: &[wire::Task]| where_it_is(&run, tasks, &why);
         let queued = || State::Queued(wire::task_state::Queued { delay_ms: 0 });
         let running = || State::Running(wire::task_state::Running { attempt: 1, ..Default::default() });
         let offered = State::Offered(wire::task_state::Offered { attempt: 1, ..Default::default() });
         let waiting = State::Waiting(wire::task_state::Waiting { needs: vec!["a".into()], approval: false });
         let lines = [
-            say(&[], 0),
-            say(&[task("a", queued())], 0),
-            say(&[task("b", queued())], 7),
-            say(&[task("a", offered)], 0),
-            say(&[task("a", running())], 75),
-            say(&[task("a", running()), task("b", queued()), task("c", waiting)], 2),
+            say(&[]),
+            say(&[task("a", queued())]),
+            say(&[task("b", queued())]),
+            say(&[task("a", offered)]),
+            say(&[task("a", running())]),
+            say(&[task("a", running()), task("b", queued()), task("c", waiting)]),
         ];
         insta::assert_snapshot!(lines.join("\n"), @r"
         hello#3 accepted
         hello#3 is queued
-        hello#3 is queued: needs label gpu: 0 of 14 have it (7s)
+        hello#3 is queued: needs label gpu: 0 of 14 have it
         hello#3 is offered to box-1
-        hello#3 on box-1: pulling busybox:1, 4 of 9 MiB (1m15s)
-        hello#3 0 of 3 tasks are done; running: a; queued: b; waiting: c (2s)
+        hello#3 on box-1: pulling busybox:1, 4 of 9 MiB
+        hello#3 0 of 3 tasks are done; running: a; queued: b; waiting: c
         ");
     }
 }

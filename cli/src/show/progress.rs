@@ -4,6 +4,7 @@
 //! change is a line of its own.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use super::output::write_all;
 use super::table::cut;
@@ -42,6 +43,15 @@ impl StatusLine {
         } else if self.last != text {
             self.write(&format!("{text}\n"));
             self.last = text;
+        }
+    }
+
+    /// Says what is waited for and, where it can be drawn over, for how long already.
+    pub(crate) fn say_since(&mut self, text: &str, elapsed: Duration) {
+        // Seconds only: a line that changes all the time is not read.
+        match elapsed.as_secs() {
+            seconds @ 2.. if self.terminal => self.say(&format!("{text} ({seconds}s)")),
+            _ => self.say(text),
         }
     }
 
