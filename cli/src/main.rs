@@ -2,27 +2,119 @@
 
 mod args;
 mod checkout;
+mod client;
 mod commands;
+mod config;
 mod error;
-mod output;
+mod find;
+mod follow;
+mod predecessors;
+mod prompt;
+mod shape;
+mod show;
+#[cfg_attr(not(test), expect(dead_code, reason = "the command that starts everything comes next"))]
+mod up;
+mod up_file;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use ocelot_proto::kit::clock::{Clock, SystemClock};
 
-use crate::args::{Args, Command};
-use crate::output::Output;
+use crate::args::{Args, Color, Command, Format};
+use crate::commands::Session;
+use crate::config::{Environment, Wanted};
+use crate::error::{Error, REPORT, Result};
+use crate::show::{Output, Times};
+
+/// A bug of ours.
+const EXIT_BUG: u8 = 70;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let output = Output::new(args.output);
-    let ended = match args.command {
-        Command::Validate(validate) => commands::validate::run(&validate, &output),
-        Command::Explain(explain) => commands::explain::run(&explain, &output),
-        Command::Version => commands::version::run(&output),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output.fail(&error),
+    let environment = Environment::read();
+    std::panic::set_hook(Box::new(tell_bug));
+    match std::panic::catch_unwind(|| command(environment)) {
+        Ok(code) => code,
+        Err(_) => ExitCode::from(EXIT_BUG),
     }
+}
+
+fn command(environment: Environment) -> ExitCode {
+    let now_us = i64::try_from(SystemClock.wall().0).unwrap_or(i64::MAX);
+    let times = Times { now_us };
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            return refuse(&error, &Output::new(Format::Text, Color::Auto, &environment.around, times));
+        }
+    };
+    let output = Output::new(args.output, args.color, &environment.around, times);
+    let wanted = Wanted { server: args.server, context: args.context };
+    let session = Session { output, environment, wanted };
+    match run(&args.command, &session) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => session.output.fail(&error),
+    }
+}
+
+fn run(command: &Command, session: &Session) -> Result<()> {
+    // What talks to nobody needs no runtime.
+    match command {
+        Command::Validate(validate) => return commands::validate::run(validate, &session.output),
+        Command::Explain(explain) => return commands::explain::run(explain, &session.output),
+        _ => {}
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Output)?;
+    let ended = runtime.block_on(remote(command, session));
+    // A name that is still being looked up would hold the end.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn remote(command: &Command, session: &Session) -> Result<()> {
+    match command {
+        Command::Create(create) => commands::create::run(create, session).await,
+        Command::Update(update) => commands::update::run(update, session).await,
+        Command::Delete(delete) => commands::delete::run(delete, session).await,
+        Command::List(list) => commands::list::run(list, session).await,
+        Command::Describe(describe) => commands::describe::run(describe, session).await,
+        Command::Execute(execute) => Box::pin(commands::execute::run(execute, session)).await,
+        Command::Getlogs(getlogs) => Box::pin(commands::getlogs::run(getlogs, session)).await,
+        Command::Status(status) => commands::status::run(status, session).await,
+        Command::Runs(runs) => commands::runs::run(runs, session).await,
+        Command::Cancel(cancel) => commands::cancel::run(cancel, session).await,
+        Command::Retry(retry) => Box::pin(commands::retry::run(retry, session)).await,
+        Command::Why(why) => commands::why::run(why, session).await,
+        Command::Executor(executor) => Box::pin(commands::executor::run(executor, session)).await,
+        Command::Token(token) => Box::pin(commands::token::run(token, session)).await,
+        Command::Config(config) => commands::config::run(config, session).await,
+        Command::Version(version) => commands::version::run(version, session).await,
+        Command::Validate(validate) => commands::validate::run(validate, &session.output),
+        Command::Explain(explain) => commands::explain::run(explain, &session.output),
+    }
+}
+
+/// Answers what was typed and is not understood; help and version come this way too.
+fn refuse(error: &clap::Error, output: &Output) -> ExitCode {
+    if let Some(ours) = predecessors::ours(error) {
+        return output.fail(&ours);
+    }
+    // Nobody is left to tell if the terminal is gone.
+    drop(error.print());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Tells what a person can do about a bug of ours, instead of a trace.
+fn tell_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    let place =
+        panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
+    let text = panic.payload_as_str().unwrap_or("no reason given");
+    let version = env!("CARGO_PKG_VERSION");
+    // Nobody is left to tell if standard error is gone.
+    drop(std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("error: ocelot {version} broke at {place}: {text}\nhint: {REPORT}\n").as_bytes(),
+    ));
 }

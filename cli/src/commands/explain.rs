@@ -8,7 +8,7 @@ use ocelot_spec::{Context, Event, Explanation, Fact, FileKind, Pipeline, TaskExp
 use crate::args::{EventKind, Explain};
 use crate::checkout::Checkout;
 use crate::error::Error;
-use crate::output::Output;
+use crate::show::Output;
 
 use super::read;
 

@@ -1,8 +1,23 @@
-//! One file per verb.
+//! One file per verb, or per noun.
 
+pub(crate) mod cancel;
+pub(crate) mod config;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod execute;
+pub(crate) mod executor;
 pub(crate) mod explain;
+pub(crate) mod getlogs;
+pub(crate) mod list;
+pub(crate) mod retry;
+pub(crate) mod runs;
+pub(crate) mod status;
+pub(crate) mod token;
+pub(crate) mod update;
 pub(crate) mod validate;
 pub(crate) mod version;
+pub(crate) mod why;
 
 use std::fs::File;
 use std::io::Read;
@@ -10,13 +25,39 @@ use std::path::Path;
 
 use ocelot_spec::FILE_BYTES_MAX;
 
-use crate::error::Error;
+use crate::client::Client;
+use crate::config::{Environment, Wanted, resolve};
+use crate::error::{Error, Result};
+use crate::show::Output;
+
+/// What every command that talks to a fleet is given.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) environment: Environment,
+    pub(crate) wanted: Wanted,
+}
+
+impl Session {
+    /// Returns the fleet that this command is for; nothing is sent yet.
+    pub(crate) fn client(&self) -> Result<Client> {
+        Client::new(resolve(&self.wanted, &self.environment)?, self.output.notes)
+    }
+}
 
 /// Reads a definition, and no more of it than is enough to refuse it for its length.
-fn read(file: &Path) -> Result<Vec<u8>, Error> {
+fn read(file: &Path) -> Result<Vec<u8>> {
+    read_up_to(file, FILE_BYTES_MAX as u64 + 1)
+}
+
+/// Reads a file, or standard input for `-`, and no more of it than `most` bytes.
+fn read_up_to(file: &Path, most: u64) -> Result<Vec<u8>> {
     let unreadable = |source| Error::Unreadable { file: file.to_owned(), source };
     let mut bytes = Vec::new();
-    let most = FILE_BYTES_MAX as u64 + 1;
-    File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if file == Path::new("-") {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes)).map_err(unreadable)?;
+    }
     Ok(bytes)
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::Validate;
 use crate::error::Error;
-use crate::output::Output;
+use crate::show::Output;
 
 use super::read;
 

@@ -10,9 +10,10 @@ use ocelot_core::frame::Offset;
 use ocelot_proto::kit::clock::Clock;
 use tokio::sync::oneshot;
 
+use super::kept::Added;
 use super::maker::{Maker, UnknownMaker};
 use super::news::NewsSender;
-use super::place::Place;
+use super::place::{Place, followed, note_followed};
 use super::pump::Pump;
 use super::shared::{Sealed, Shared};
 use super::spool::{Limits, Spool, SpoolError, Tail};
@@ -72,12 +73,15 @@ pub struct AttemptLog {
     held: Arc<Held>,
 }
 
-struct Held(Arc<Shared>);
+struct Held {
+    shared: Arc<Shared>,
+    directory: PathBuf,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.publish(|standing| standing.over = true);
-        self.0.order(|orders| orders.left = true);
+        self.shared.publish(|standing| standing.over = true);
+        self.shared.order(|orders| orders.left = true);
     }
 }
 
@@ -114,7 +118,7 @@ impl AttemptLog {
             let left = Spool::open(&spool, limits, disk, Tail::Cut)?;
             let maker = left.maker.as_deref().map(Maker::read).transpose()?;
             let begun = |maker: &Maker| maker.masker.as_ref().is_none_or(|masker| masker.raw > Offset(0));
-            if maker.is_some_and(|maker| begun(&maker)) || place.followed().is_some() {
+            if maker.is_some_and(|maker| begun(&maker)) || followed(&place.directory).is_some() {
                 return Err(LogError::Begun);
             }
             left.spool
@@ -122,10 +126,10 @@ impl AttemptLog {
             Spool::create(&spool, limits, disk)?
         };
         let kept = place.kept();
-        kept.write(&masks).map_err(|source| LogError::Io { doing: "keep what is to be masked", source })?;
-        let maker = Maker::new(masks.len());
+        let written = kept.write(&masks, masks.len());
+        written.map_err(|source| LogError::Io { doing: "keep what is to be masked", source })?;
         let masker = Masker::new(masks)?;
-        Self::start(Pump::new(place, spool, maker, Some(masker)))
+        Self::start(Pump::new(place, spool, Maker::new(), Some(masker)))
     }
 
     fn recover_now(place: Place) -> Result<Self, LogError> {
@@ -143,7 +147,7 @@ impl AttemptLog {
                 let why = damaged.to_string();
                 tracing::error!(attempt = %place.id, "the log of {} is lost: {why}", place.id);
                 Spool::remove(&spool)?;
-                let lost = Maker { loss: Some(LogLoss { at: Offset(0), why }), ..Maker::new(0) };
+                let lost = Maker { loss: Some(LogLoss { at: Offset(0), why }), ..Maker::new() };
                 (Spool::create(&spool, limits, disk)?, Some(lost))
             }
             Err(error) => return Err(error.into()),
@@ -153,11 +157,11 @@ impl AttemptLog {
     }
 
     fn start(pump: Pump) -> Result<Self, LogError> {
-        let shared = pump.shared();
+        let (shared, directory) = (pump.shared(), pump.directory());
         let thread = std::thread::Builder::new().name("log".to_owned());
         let started = thread.spawn(move || pump.run());
         started.map_err(|source| LogError::Io { doing: "start a thread", source })?;
-        Ok(Self { held: Arc::new(Held(shared)) })
+        Ok(Self { held: Arc::new(Held { shared, directory }) })
     }
 
     pub fn id(&self) -> AttemptId {
@@ -165,7 +169,14 @@ impl AttemptLog {
     }
 
     /// Begins to read the capture in this control directory. Another process goes on there by itself.
+    ///
+    /// Writes one small file before it returns: a capture that is known here is known to the next
+    /// process.
     pub fn follow(&self, control: &Path) {
+        if let Err(error) = note_followed(&self.held.directory, control) {
+            // The next process is told by its owner, if the container still runs.
+            tracing::warn!(attempt = %self.id(), %error, "the place of a capture could not be noted");
+        }
         self.shared().order(|orders| orders.follow = Some(control.to_owned()));
     }
 
@@ -206,7 +217,7 @@ impl AttemptLog {
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.held.0
+        &self.held.shared
     }
 }
 
@@ -226,17 +237,16 @@ impl fmt::Debug for AttemptLog {
 fn resumed(
     id: AttemptId,
     maker: Option<Maker>,
-    masks: Result<MaskSet, String>,
+    masks: Result<(MaskSet, Added), String>,
     end: Offset,
 ) -> (Maker, Option<Masker>) {
-    let given = masks.as_ref().map_or(0, MaskSet::len);
-    let mut maker = maker.unwrap_or_else(|| Maker::new(given));
+    let mut maker = maker.unwrap_or_else(Maker::new);
     if maker.sealed || maker.loss.is_some() {
         return (maker, None);
     }
-    let masker = masks.and_then(|masks| {
-        let (set, mut added) = masks.split(maker.given);
+    let masker = masks.and_then(|(set, mut added)| {
         let Some(checkpoint) = &maker.masker else { return Masker::new(set).map_err(|why| why.to_string()) };
+        // What was added behind the checkpoint is found in the capture again.
         added.truncate(checkpoint.added.len());
         Masker::restore(set, &added, checkpoint).map_err(|why| why.to_string())
     });

@@ -19,7 +19,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("etcd_client", &["controller/src/store/etcd"]),
     ("rusqlite", &["controller/src/store/embedded"]),
     ("bollard", &["executor/src/runtime/docker"]),
-    ("serde_yaml", &["proto/spec/src/", "controller/src/config/", "executor/src/config.rs"]),
+    ("serde_yaml", &["proto/spec/src/", "controller/src/config/", "executor/src/config.rs", "cli/src/"]),
 ];
 
 /// Benchmarks measure a vendor's crate bare, and the integration program asks the real part itself.

@@ -1,36 +1,8 @@
-//! Every argument of every command; the doc comments are the help.
+//! Arguments of what reads definitions and talks to nobody.
 
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-
-/// Run builds and operational jobs on machines that nobody can open a port to
-#[derive(Debug, Parser)]
-#[command(name = "ocelot", version, disable_help_subcommand = true)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-
-    /// How results are written; json is a contract for scripts
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, env = "OCELOT_OUTPUT")]
-    pub(crate) output: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Check ocelot.yml or job files, and show every mistake with what would be right
-    Validate(Validate),
-    /// Tell which tasks and stages of an ocelot.yml an event would run, and why
-    Explain(Explain),
-    /// Show the version
-    Version,
-}
+use clap::{Args as Group, ValueEnum};
 
 #[derive(Debug, Group)]
 pub(crate) struct Validate {
@@ -88,15 +60,5 @@ impl Explain {
             (None, None, Some(_)) => EventKind::Tag,
             (None, None, None) => EventKind::Push,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_arguments_fit_together() {
-        super::Args::command().debug_assert();
     }
 }

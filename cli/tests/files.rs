@@ -149,12 +149,30 @@ fn help_fits_one_screen() {
     Usage: ocelot [OPTIONS] <COMMAND>
 
     Commands:
+      create    Create jobs from files [alias: add]
+      update    Change jobs that exist
+      delete    Delete a job; its runs and their logs stay
+      list      List jobs [alias: ls]
+      describe  Show a job: its arguments, how to execute it, its history
+      execute   Execute a job [alias: exec]
+      getlogs   Show the log of a run [alias: logs]
+      status    Show where a run is, and when it came to each phase
+      runs      List runs, newest first
+      cancel    End a run [alias: kill]
+      retry     Run the same again, as a new run
+      why       Tell why a run is where it is, executor by executor
+      executor  Look after the machines that run jobs
+      token     Look after the tokens that people and scripts call with
+      config    Say which controllers this command talks to
       validate  Check ocelot.yml or job files, and show every mistake with what would be right
       explain   Tell which tasks and stages of an ocelot.yml an event would run, and why
-      version   Show the version
+      version   Show the versions of this command and of the controllers
 
     Options:
       -o, --output <OUTPUT>  How results are written; json is a contract for scripts [env: OCELOT_OUTPUT=] [default: text] [possible values: text, json]
+          --color <COLOR>    When to use colours; auto: on a terminal, unless NO_COLOR is set [env: OCELOT_COLOR=] [default: auto] [possible values: auto, always, never]
+          --server <URL>     The controller to talk to; several addresses of one fleet with commas [env: OCELOT_SERVER=]
+          --context <NAME>   The context of the configuration to use; `up` is the one that runs here [env: OCELOT_CONTEXT=]
       -h, --help             Print help
       -V, --version          Print version
     exit 0

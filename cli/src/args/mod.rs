@@ -1,0 +1,118 @@
+//! Every argument of every command; the doc comments are the help and the reference page.
+//!
+//! Nothing is decided here: what an argument means is its command's business.
+
+mod fleet;
+mod jobs;
+mod runs;
+mod settings;
+mod specs;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use fleet::*;
+pub(crate) use jobs::*;
+pub(crate) use runs::*;
+pub(crate) use settings::*;
+pub(crate) use specs::*;
+
+/// Run builds and operational jobs on machines that nobody can open a port to
+#[derive(Debug, Parser)]
+#[command(name = "ocelot", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// How results are written; json is a contract for scripts
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, env = "OCELOT_OUTPUT")]
+    pub(crate) output: Format,
+
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, env = "OCELOT_COLOR")]
+    pub(crate) color: Color,
+
+    /// The controller to talk to; several addresses of one fleet with commas
+    #[arg(long, global = true, value_name = "URL", env = "OCELOT_SERVER")]
+    pub(crate) server: Option<String>,
+
+    /// The context of the configuration to use; `up` is the one that runs here
+    #[arg(long, global = true, value_name = "NAME", env = "OCELOT_CONTEXT")]
+    pub(crate) context: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create jobs from files
+    #[command(visible_alias = "add")]
+    Create(Create),
+    /// Change jobs that exist
+    Update(Update),
+    /// Delete a job; its runs and their logs stay
+    #[command(alias = "rm")]
+    Delete(Delete),
+    /// List jobs
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show a job: its arguments, how to execute it, its history
+    Describe(Describe),
+    /// Execute a job
+    #[command(visible_alias = "exec", alias = "run")]
+    Execute(Execute),
+    /// Show the log of a run
+    #[command(visible_alias = "logs", alias = "log")]
+    Getlogs(Getlogs),
+    /// Show where a run is, and when it came to each phase
+    #[command(alias = "show")]
+    Status(Status),
+    /// List runs, newest first
+    #[command(alias = "history")]
+    Runs(Runs),
+    /// End a run
+    #[command(visible_alias = "kill", alias = "stop")]
+    Cancel(Cancel),
+    /// Run the same again, as a new run
+    #[command(alias = "rerun")]
+    Retry(Retry),
+    /// Tell why a run is where it is, executor by executor
+    Why(Why),
+    /// Look after the machines that run jobs
+    #[command(alias = "executors", subcommand)]
+    Executor(Executor),
+    /// Look after the tokens that people and scripts call with
+    #[command(alias = "tokens", subcommand)]
+    Token(Token),
+    /// Say which controllers this command talks to
+    #[command(subcommand)]
+    Config(Config),
+    /// Check ocelot.yml or job files, and show every mistake with what would be right
+    Validate(Validate),
+    /// Tell which tasks and stages of an ocelot.yml an event would run, and why
+    Explain(Explain),
+    /// Show the versions of this command and of the controllers
+    Version(Version),
+}
+
+/// How a run is named; the same everywhere.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunName {
+    /// `name#42`, a job's name for its last run, or any unique part of an id; nothing: the last one
+    /// that was executed from here
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! Arguments of what concerns this command itself.
+
+use clap::{Args as Group, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Add a controller under a name, and use it from now on
+    Add(ConfigAdd),
+    /// Use this context from now on
+    Use(ContextName),
+    /// List the contexts
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show where commands go, and what says so
+    Show,
+    /// Forget a context
+    #[command(alias = "rm")]
+    Remove(ContextName),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ConfigAdd {
+    /// What to call it
+    pub(crate) name: String,
+
+    /// Its address, as in https://ci.example.com:7070; several addresses of one fleet with commas
+    pub(crate) url: String,
+
+    /// The fingerprint of its certificate, as the controller printed it; otherwise it is shown and asked for
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) fingerprint: Option<String>,
+
+    /// Trust certificates that this file's authorities signed, and ask for no fingerprint
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    pub(crate) ca: Option<std::path::PathBuf>,
+
+    /// Trust the authorities that this machine trusts, and ask for no fingerprint
+    #[arg(long, conflicts_with_all = ["fingerprint", "ca"])]
+    pub(crate) system_roots: bool,
+
+    /// The API token to call with; otherwise it is asked for. Other users of this machine can see
+    /// what is typed here: better say OCELOT_TOKEN
+    #[arg(long, value_name = "TOKEN", env = "OCELOT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ContextName {
+    /// Name of the context
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Version {
+    /// Only of this command; ask no controller
+    #[arg(long)]
+    pub(crate) client: bool,
+}

@@ -1,0 +1,54 @@
+//! The environment, read here and nowhere else.
+
+use std::path::PathBuf;
+
+use crate::show::Surroundings;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) config_home: Option<PathBuf>,
+    pub(crate) state_home: Option<PathBuf>,
+    pub(crate) token: Option<String>,
+    /// Authorities to trust in place of the machine's.
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) around: Surroundings,
+}
+
+impl Environment {
+    pub(crate) fn read() -> Self {
+        let text = |name| variable(name).filter(|value| !value.is_empty());
+        let path = |name| text(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            home: path("HOME"),
+            config_home: path("XDG_CONFIG_HOME"),
+            state_home: path("XDG_STATE_HOME"),
+            token: text("OCELOT_TOKEN"),
+            ca: path("OCELOT_CA_FILE"),
+            around: Surroundings {
+                no_color: text("NO_COLOR").is_some(),
+                columns: text("COLUMNS")
+                    .and_then(|columns| columns.parse().ok())
+                    .filter(|columns| *columns > 0),
+                dumb: text("TERM").is_some_and(|term| term == "dumb"),
+            },
+        }
+    }
+
+    /// Where contexts are kept.
+    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+        let base = self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        Some(base.join("ocelot/config.yaml"))
+    }
+
+    /// Where this command and `up` remember things of this user.
+    pub(crate) fn state_folder(&self) -> Option<PathBuf> {
+        let base = self.state_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/state")))?;
+        Some(base.join("ocelot"))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

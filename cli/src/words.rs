@@ -1,0 +1,383 @@
+//! The words for states and ends: one place, so that a table, a sentence and a script say the same.
+
+use ocelot_proto::wire;
+use ocelot_proto::wire::outcome::failed::Failure;
+use ocelot_proto::wire::outcome::timed_out::Limit;
+use ocelot_proto::wire::outcome::{Failed, Outcome as End};
+use ocelot_proto::wire::task_state::State;
+use ocelot_proto::wire::trigger::Kind;
+use serde::Serialize;
+
+use crate::show::Tone;
+
+/// Where a run or a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StateWord {
+    Expanding,
+    Waiting,
+    Queued,
+    Offered,
+    Running,
+    Cancelling,
+    Finished,
+    /// A newer controller knows more states than this command.
+    Unknown,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OutcomeWord {
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+    Skipped,
+    Rejected,
+    Lost,
+    Unknown,
+}
+
+/// Whether an executor takes work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExecutorWord {
+    Online,
+    Offline,
+    Draining,
+    Quarantined,
+    Refusing,
+    Unknown,
+}
+
+impl StateWord {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Expanding => "expanding",
+            Self::Waiting => "waiting",
+            Self::Queued => "queued",
+            Self::Offered => "offered",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Finished => "finished",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl OutcomeWord {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::Rejected => "rejected",
+            Self::Lost => "lost",
+            Self::Unknown => "ended",
+        }
+    }
+
+    pub(crate) fn tone(self) -> Tone {
+        match self {
+            Self::Succeeded => Tone::Good,
+            Self::Failed | Self::TimedOut | Self::Rejected | Self::Lost => Tone::Bad,
+            Self::Cancelled => Tone::Warn,
+            Self::Skipped | Self::Unknown => Tone::Dim,
+        }
+    }
+}
+
+impl ExecutorWord {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Draining => "draining",
+            Self::Quarantined => "quarantined",
+            Self::Refusing => "refusing",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) fn tone(self) -> Tone {
+        match self {
+            Self::Online => Tone::Good,
+            Self::Offline | Self::Unknown => Tone::Dim,
+            Self::Draining | Self::Refusing => Tone::Warn,
+            Self::Quarantined => Tone::Bad,
+        }
+    }
+}
+
+/// What a run is of: a job's or a project's name.
+pub(crate) fn run_of(run: &wire::RunSummary) -> &str {
+    match &run.of {
+        Some(wire::run_summary::Of::Job(name) | wire::run_summary::Of::Project(name)) => name,
+        None => "",
+    }
+}
+
+/// `name#number`: how people name a run.
+pub(crate) fn run_name(run: &wire::RunSummary) -> String {
+    format!("{}#{}", run_of(run), run.number)
+}
+
+pub(crate) fn run_state(run: &wire::RunSummary) -> StateWord {
+    match run.state.as_ref().and_then(|state| state.state.as_ref()) {
+        Some(wire::run_state::State::Expanding(_)) => StateWord::Expanding,
+        Some(wire::run_state::State::Active(active)) if active.cancelling => StateWord::Cancelling,
+        Some(wire::run_state::State::Active(_)) if run.started_unix_us == 0 => StateWord::Queued,
+        Some(wire::run_state::State::Active(_)) => StateWord::Running,
+        Some(wire::run_state::State::Finished(_)) => StateWord::Finished,
+        None => StateWord::Unknown,
+    }
+}
+
+/// How the run ended; nothing before.
+pub(crate) fn run_outcome(run: &wire::RunSummary) -> Option<&wire::Outcome> {
+    match run.state.as_ref()?.state.as_ref()? {
+        wire::run_state::State::Finished(outcome) => Some(outcome),
+        wire::run_state::State::Expanding(_) | wire::run_state::State::Active(_) => None,
+    }
+}
+
+/// One word for a run and its tone: its end, or where it is.
+pub(crate) fn run_word(run: &wire::RunSummary) -> (Tone, &'static str) {
+    match run_outcome(run).map(outcome_word) {
+        Some(word) => (word.tone(), word.word()),
+        None => (Tone::Busy, run_state(run).word()),
+    }
+}
+
+pub(crate) fn task_state(task: &wire::Task) -> StateWord {
+    match task.state.as_ref().and_then(|state| state.state.as_ref()) {
+        Some(State::Waiting(_)) => StateWord::Waiting,
+        Some(State::Queued(_)) => StateWord::Queued,
+        Some(State::Offered(_)) => StateWord::Offered,
+        Some(State::Running(_)) => StateWord::Running,
+        Some(State::Cancelling(_)) => StateWord::Cancelling,
+        Some(State::Finished(_)) => StateWord::Finished,
+        None => StateWord::Unknown,
+    }
+}
+
+pub(crate) fn task_outcome(task: &wire::Task) -> Option<&wire::Outcome> {
+    match task.state.as_ref()?.state.as_ref()? {
+        State::Finished(outcome) => Some(outcome),
+        State::Waiting(_)
+        | State::Queued(_)
+        | State::Offered(_)
+        | State::Running(_)
+        | State::Cancelling(_) => None,
+    }
+}
+
+/// One word for a task and its tone: its end, or where it is.
+pub(crate) fn task_word(task: &wire::Task) -> (Tone, &'static str) {
+    match task_outcome(task).map(outcome_word) {
+        Some(word) => (word.tone(), word.word()),
+        None => (Tone::Busy, task_state(task).word()),
+    }
+}
+
+pub(crate) fn outcome_word(outcome: &wire::Outcome) -> OutcomeWord {
+    match &outcome.outcome {
+        Some(End::Succeeded(_)) => OutcomeWord::Succeeded,
+        Some(End::Failed(_)) => OutcomeWord::Failed,
+        Some(End::TimedOut(_)) => OutcomeWord::TimedOut,
+        Some(End::Cancelled(_)) => OutcomeWord::Cancelled,
+        Some(End::Skipped(_)) => OutcomeWord::Skipped,
+        Some(End::Rejected(_)) => OutcomeWord::Rejected,
+        Some(End::Lost(_)) => OutcomeWord::Lost,
+        None => OutcomeWord::Unknown,
+    }
+}
+
+/// An end as a sentence without its subject: `failed: stage test exited with 1`.
+pub(crate) fn outcome(outcome: &wire::Outcome) -> String {
+    let word = outcome_word(outcome).word();
+    match &outcome.outcome {
+        Some(End::Succeeded(_)) | None => word.to_owned(),
+        Some(End::Failed(failed)) => format!("{word}: {}", failure(failed)),
+        Some(End::TimedOut(timed_out)) => match &timed_out.limit {
+            Some(Limit::Queue(_)) => format!("{word}: no executor took it in time"),
+            Some(Limit::Run(_)) => format!("{word}: it ran longer than it may"),
+            Some(Limit::Stage(stage)) => format!("{word}: stage {stage} ran longer than it may"),
+            Some(Limit::Quiet(_)) => format!("{word}: it wrote nothing for longer than it may"),
+            None => word.to_owned(),
+        },
+        Some(End::Cancelled(cancelled)) if cancelled.by.is_empty() => word.to_owned(),
+        Some(End::Cancelled(cancelled)) => format!("{word} by {}", cancelled.by),
+        Some(End::Skipped(skipped)) => because(word, &skipped.why),
+        Some(End::Rejected(rejected)) => because(word, &rejected.why),
+        Some(End::Lost(lost)) => because(word, &lost.why),
+    }
+}
+
+fn because(word: &str, why: &str) -> String {
+    if why.is_empty() { word.to_owned() } else { format!("{word}: {why}") }
+}
+
+fn failure(failed: &Failed) -> String {
+    let of = if failed.stage.is_empty() { "it".to_owned() } else { format!("stage {}", failed.stage) };
+    match &failed.failure {
+        Some(Failure::Exit(code)) => format!("{of} exited with {code}"),
+        Some(Failure::Signal(signal)) => format!("{of} was ended by {}", self::signal(*signal)),
+        Some(Failure::OutOfMemory(memory)) => match memory.limit_bytes {
+            0 => format!("{of} ran out of the machine's memory"),
+            limit => format!("{of} ran out of memory: its limit is {}", bytes(limit)),
+        },
+        Some(Failure::Image(why)) => format!("its image could not be had: {why}"),
+        Some(Failure::Disk(why)) => format!("the disk did not do: {why}"),
+        Some(Failure::Policy(rule)) => format!("it is not allowed: {rule}"),
+        None => format!("{of} failed"),
+    }
+}
+
+fn signal(number: i32) -> String {
+    let name = match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return format!("signal {number}"),
+    };
+    format!("{name} (signal {number})")
+}
+
+/// Bytes as people read them.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut scaled = count as f64;
+    let mut unit = 0;
+    while scaled >= 1024.0 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 || scaled >= 100.0 || scaled.fract() < 0.05 {
+        format!("{scaled:.0} {}", UNITS[unit])
+    } else {
+        format!("{scaled:.1} {}", UNITS[unit])
+    }
+}
+
+/// What an end is known by, for scripts.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    pub(crate) stage: Option<String>,
+    pub(crate) exit: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) cause: Option<&'static str>,
+    pub(crate) by: Option<String>,
+}
+
+pub(crate) fn evidence(outcome: &wire::Outcome) -> Evidence {
+    match &outcome.outcome {
+        Some(End::Failed(failed)) => {
+            let stage = (!failed.stage.is_empty()).then(|| failed.stage.clone());
+            let evidence = Evidence { stage, ..Evidence::default() };
+            match &failed.failure {
+                Some(Failure::Exit(code)) => Evidence { exit: Some(*code), cause: Some("exit"), ..evidence },
+                Some(Failure::Signal(signal)) => {
+                    Evidence { signal: Some(*signal), cause: Some("signal"), ..evidence }
+                }
+                Some(Failure::OutOfMemory(_)) => Evidence { cause: Some("out_of_memory"), ..evidence },
+                Some(Failure::Image(_)) => Evidence { cause: Some("image"), ..evidence },
+                Some(Failure::Disk(_)) => Evidence { cause: Some("disk"), ..evidence },
+                Some(Failure::Policy(_)) => Evidence { cause: Some("policy"), ..evidence },
+                None => evidence,
+            }
+        }
+        Some(End::TimedOut(timed_out)) => {
+            let (cause, stage) = match &timed_out.limit {
+                Some(Limit::Queue(_)) => (Some("queue"), None),
+                Some(Limit::Run(_)) => (Some("run"), None),
+                Some(Limit::Stage(stage)) => (Some("stage"), Some(stage.clone())),
+                Some(Limit::Quiet(_)) => (Some("quiet"), None),
+                None => (None, None),
+            };
+            Evidence { cause, stage, ..Evidence::default() }
+        }
+        Some(End::Cancelled(cancelled)) => {
+            Evidence { by: Some(cancelled.by.clone()).filter(|by| !by.is_empty()), ..Evidence::default() }
+        }
+        Some(End::Succeeded(_) | End::Skipped(_) | End::Rejected(_) | End::Lost(_)) | None => {
+            Evidence::default()
+        }
+    }
+}
+
+pub(crate) fn trigger(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Unspecified => "unknown",
+        Kind::CommandLine => "command_line",
+        Kind::Rest => "rest",
+        Kind::Webhook => "webhook",
+        Kind::Poller => "poller",
+        Kind::Schedule => "schedule",
+        Kind::Retry => "retry",
+        Kind::Upstream => "upstream",
+    }
+}
+
+/// Whether an executor takes work, and if not, why.
+pub(crate) fn executor_state(executor: &wire::Executor) -> (ExecutorWord, Option<String>) {
+    use wire::executor_state::State;
+    let why = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    match executor.state.as_ref().and_then(|state| state.state.as_ref()) {
+        Some(State::Online(_)) => (ExecutorWord::Online, None),
+        Some(State::Offline(_)) => (ExecutorWord::Offline, None),
+        Some(State::Draining(draining)) => {
+            let by = if draining.by.is_empty() { None } else { Some(format!("by {}", draining.by)) };
+            let parts: Vec<String> = why(&draining.reason).into_iter().chain(by).collect();
+            (ExecutorWord::Draining, why(&parts.join(", ")))
+        }
+        Some(State::Quarantined(quarantined)) => (ExecutorWord::Quarantined, why(&quarantined.reason)),
+        Some(State::Refusing(refusing)) => (ExecutorWord::Refusing, why(&refusing.reason)),
+        None => (ExecutorWord::Unknown, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(stage: &str, failure: Failure) -> wire::Outcome {
+        let failed = Failed { stage: stage.into(), failure: Some(failure) };
+        wire::Outcome { outcome: Some(End::Failed(failed)) }
+    }
+
+    #[test]
+    fn an_end_is_a_sentence_with_its_evidence() {
+        let memory = wire::OutOfMemory { limit_bytes: 512 * 1024 * 1024 };
+        let said = [
+            failed("test", Failure::Exit(1)),
+            failed("", Failure::Signal(9)),
+            failed("build", Failure::OutOfMemory(memory)),
+            failed("", Failure::Image("no such tag".into())),
+        ]
+        .map(|end| outcome(&end));
+        insta::assert_snapshot!(said.join("\n"), @r"
+        failed: stage test exited with 1
+        failed: it was ended by SIGKILL (signal 9)
+        failed: stage build ran out of memory: its limit is 512 MiB
+        failed: its image could not be had: no such tag
+        ");
+    }
+
+    #[test]
+    fn bytes_are_read_by_people() {
+        let shown = [0, 1_023, 1_024, 1_536, 2 * 1_048_576, 150_000_000_000].map(bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1 KiB", "1.5 KiB", "2 MiB", "140 GiB"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The command against a fleet that does what a test says: whole transcripts.
+
+mod configuration;
+mod documents;
+mod fleet;
+mod following;
+mod verbs;
