@@ -8,11 +8,11 @@ mod config;
 mod error;
 mod find;
 mod follow;
+mod local;
 mod predecessors;
 mod prompt;
 mod shape;
 mod show;
-#[cfg_attr(not(test), expect(dead_code, reason = "the command that starts everything comes next"))]
 mod up;
 mod up_file;
 mod words;
@@ -65,8 +65,12 @@ fn run(command: &Command, session: &Session) -> Result<()> {
         Command::Explain(explain) => return commands::explain::run(explain, &session.output),
         _ => {}
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Output)?;
+    // A whole fleet works on all processors; a client is quicker without threads.
+    let mut builder = match command {
+        Command::Up(_) | Command::Demo => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build().map_err(Error::Output)?;
     let ended = runtime.block_on(remote(command, session));
     // A name that is still being looked up would hold the end.
     runtime.shutdown_background();
@@ -75,6 +79,8 @@ fn run(command: &Command, session: &Session) -> Result<()> {
 
 async fn remote(command: &Command, session: &Session) -> Result<()> {
     match command {
+        Command::Up(up) => Box::pin(commands::up::run(up, session)).await,
+        Command::Demo => Box::pin(commands::demo::run(session)).await,
         Command::Create(create) => commands::create::run(create, session).await,
         Command::Update(update) => commands::update::run(update, session).await,
         Command::Delete(delete) => commands::delete::run(delete, session).await,

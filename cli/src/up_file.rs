@@ -39,7 +39,6 @@ pub(crate) fn path(state: &Path) -> PathBuf {
     state.join("up.json")
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the command that starts everything comes next"))]
 impl UpFile {
     /// Puts the file in its place, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {

@@ -55,6 +55,10 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run everything on this machine: a controller, its store and one executor
+    Up(Up),
+    /// See all of it once: start, create a job, run it, follow its log
+    Demo,
     /// Create jobs from files
     #[command(visible_alias = "add")]
     Create(Create),

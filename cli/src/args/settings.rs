@@ -56,3 +56,14 @@ pub(crate) struct Version {
     #[arg(long)]
     pub(crate) client: bool,
 }
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    /// Where everything is kept; otherwise in this user's folder for such things
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data: Option<std::path::PathBuf>,
+
+    /// Where it listens; beyond loopback it speaks TLS and other machines can join
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    pub(crate) listen: std::net::SocketAddr,
+}

@@ -9,6 +9,7 @@ pub(crate) struct Environment {
     pub(crate) home: Option<PathBuf>,
     pub(crate) config_home: Option<PathBuf>,
     pub(crate) state_home: Option<PathBuf>,
+    pub(crate) data_home: Option<PathBuf>,
     pub(crate) token: Option<String>,
     /// Authorities to trust in place of the machine's.
     pub(crate) ca: Option<PathBuf>,
@@ -23,6 +24,7 @@ impl Environment {
             home: path("HOME"),
             config_home: path("XDG_CONFIG_HOME"),
             state_home: path("XDG_STATE_HOME"),
+            data_home: path("XDG_DATA_HOME"),
             token: text("OCELOT_TOKEN"),
             ca: path("OCELOT_CA_FILE"),
             around: Surroundings {
@@ -39,6 +41,12 @@ impl Environment {
     pub(crate) fn config_file(&self) -> Option<PathBuf> {
         let base = self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
         Some(base.join("ocelot/config.yaml"))
+    }
+
+    /// Where `up` keeps everything, if it is not told otherwise.
+    pub(crate) fn data_folder(&self) -> Option<PathBuf> {
+        let base = self.data_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/share")))?;
+        Some(base.join("ocelot"))
     }
 
     /// Where this command and `up` remember things of this user.

@@ -15,7 +15,7 @@ use super::{Style, Times, Tone};
 use crate::args::{Color, Format};
 use crate::error::Error;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Output {
     format: Format,
     /// How standard output is coloured.

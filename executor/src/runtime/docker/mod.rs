@@ -12,6 +12,7 @@ mod failure;
 mod image;
 mod network;
 mod probe;
+mod small;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,8 @@ use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell}
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
+pub use small::small_image;
+
 use failure::{Answer, answer};
 use image::{Image, Pulls};
 use network::Networks;
