@@ -149,6 +149,8 @@ fn help_fits_one_screen() {
     Usage: ocelot [OPTIONS] <COMMAND>
 
     Commands:
+      up        Run everything on this machine: a controller, its store and one executor
+      demo      See all of it once: start, create a job, run it, follow its log
       create    Create jobs from files [alias: add]
       update    Change jobs that exist
       delete    Delete a job; its runs and their logs stay

@@ -35,7 +35,7 @@ impl Own {
             name: self.name.clone(),
             life,
             address: self.url.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: ocelot_proto::kit::version::VERSION.to_owned(),
             started_at: service.timestamp(),
             certificate: self.certificate.as_ref().map(|certificate| certificate.fingerprint().0),
             token: self.token.digest(),

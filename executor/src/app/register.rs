@@ -89,7 +89,7 @@ pub async fn register(register: Register) -> Result<Registered, RegisterError> {
         name: name.clone(),
         labels: register.labels.clone(),
         slots,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: ocelot_proto::kit::version::VERSION.to_owned(),
         // Its runtimes are looked at when it starts, and told with each session.
         machine: Some(machine(&data, vec![])),
     };

@@ -73,7 +73,7 @@ impl Speech {
             challenge,
             incarnation: incarnation.0,
             held: self.shared.board.held(&self.shared.journal.state()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: ocelot_proto::kit::version::VERSION.to_owned(),
             machine: Some(crate::identity::machine(&self.data, self.shared.runtimes.support())),
         };
         let called = line.call(OPEN, request, async |mut client, request| client.open_session(request).await);

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod invitation;
 pub mod shutdown;
 pub mod telemetry;
+pub mod version;

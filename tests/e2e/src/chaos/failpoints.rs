@@ -32,6 +32,7 @@ const POINTS: &[(&str, Side)] = &[
     ("stage.ordered", Executor),
     ("report.committed", Controller),
     ("log.spooled", Executor),
+    ("log.checkpointed", Executor),
     ("log.appended", Controller),
     ("log.synced", Controller),
     ("end.journalled", Executor),
@@ -47,7 +48,7 @@ const POINTS: &[(&str, Side)] = &[
     ("run.ended", Controller),
     ("session.before_commit", Controller),
     ("session.committed", Controller),
-    ("session.attached", Executor),
+    ("session.attached", Controller),
 ];
 
 pub(super) fn trials() -> Vec<Trial> {

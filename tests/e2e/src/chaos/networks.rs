@@ -91,7 +91,7 @@ async fn all_come_back() -> Result<()> {
     }
     let returned = within("all to be back", back.join_all()).await?;
     returned.into_iter().collect::<Result<Vec<()>>>().with_context(|| fleet.last_words())?;
-    fleet.add_executor("real", 1, &["--label", "real"]).await?;
+    fleet.add_executor("real", 1, &[]).await?;
     caller.online(COUNT + 1).await
 }
 

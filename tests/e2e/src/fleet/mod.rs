@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::wire;
 use tempfile::TempDir;
 
@@ -205,13 +206,10 @@ impl Fleet {
         more: &[&str],
     ) -> Result<usize> {
         let data = self.path(name).display().to_string();
-        let token = self.registration(&[]).await?;
+        let invitation: Invitation = self.registration(&[]).await?.parse()?;
+        let token = Invitation { addresses: urls.to_vec(), ..invitation }.to_string();
         let slots = slots.to_string();
-        let mut register =
-            vec!["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
-        for url in urls {
-            register.extend(["--controller", url]);
-        }
+        let register = ["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
         let output = self.run("ocelot-executor", &register)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
         let mut arguments: Vec<String> =
