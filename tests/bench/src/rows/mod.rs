@@ -1,5 +1,6 @@
 //! The list of rows. A new file adds its rows to [`all`].
 
+mod executor_log;
 mod store_embedded;
 mod store_etcd;
 
@@ -20,5 +21,5 @@ pub(crate) struct Row {
 
 /// Returns every row, in the order in which they are measured.
 pub(crate) fn all() -> Vec<Row> {
-    [store_embedded::ROWS, store_etcd::ROWS].concat()
+    [executor_log::ROWS, store_embedded::ROWS, store_etcd::ROWS].concat()
 }
