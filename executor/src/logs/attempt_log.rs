@@ -202,9 +202,11 @@ impl AttemptLog {
         self.shared().safe(received, durable);
     }
 
-    /// Sends the log again from here on, because a controller says that it has no more.
-    pub fn send_from(&self, from: Offset) {
-        self.shared().send_from(from);
+    /// Notes that a controller misses the log from here on. What it never said to have is on its way.
+    pub fn missing(&self, from: Offset) {
+        if from < self.shared().received() {
+            self.shared().send_from(from);
+        }
     }
 
     /// Takes away everything that is kept of the log. Nothing more is sent.

@@ -3,6 +3,7 @@
 //! A row measures its baseline in the same run, in turns with ours, because figures of two runs or
 //! two machines cannot be compared.
 
+mod counting;
 mod measure;
 mod rows;
 mod workload;

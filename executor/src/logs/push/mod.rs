@@ -6,6 +6,7 @@
 //! is what is there when the one before it is on its way.
 
 pub(super) mod course;
+mod lanes;
 
 use std::fmt;
 use std::future::pending;
@@ -18,16 +19,16 @@ use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::wire;
-use ocelot_proto::wire::push_log_response::Answer;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::attempt_log::AttemptLog;
-use super::shared::{Shared, Standing};
+use super::shared::Shared;
 use super::spool::{Chunk, SpoolError};
 use crate::attempt::{AttemptId, LogDigest};
-use course::{Course, Next, Stands};
+use course::Next;
+use lanes::Lanes;
 
 /// Pieces that are ready while the network is busy.
 const READY_PIECES: usize = 2;
@@ -65,33 +66,6 @@ struct Inner {
     bell: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
-struct Lanes {
-    lanes: Vec<Lane>,
-    /// Whose turn it is.
-    turn: usize,
-    stopped: bool,
-}
-
-/// One attempt on the stream.
-#[derive(Debug)]
-struct Lane {
-    id: wire::AttemptId,
-    log: Arc<Shared>,
-    course: Course,
-    doubt: Doubt,
-}
-
-/// Whether a controller asked for bytes that are freed because one called them durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doubt {
-    No,
-    /// It may have said so before they were durable there.
-    Once,
-    /// A stream was opened since. Another such answer is the truth.
-    Asked,
-}
-
 /// Why a stream is over.
 #[derive(Debug, thiserror::Error)]
 enum Cut {
@@ -123,11 +97,7 @@ impl Pusher {
         let log = Arc::clone(log.shared());
         let id = to_wire(log.id);
         log.ring(Arc::clone(&self.inner.bell));
-        let course = Course::begin(&stands(&log));
-        let mut lanes = self.inner.lanes();
-        lanes.lanes.retain(|lane| lane.id != id);
-        lanes.lanes.push(Lane { id, log, course, doubt: Doubt::No });
-        drop(lanes);
+        self.inner.lanes().add(id, log);
         self.inner.bell.notify_one();
     }
 
@@ -146,15 +116,15 @@ impl Inner {
                 self.rung().await;
                 continue;
             }
-            let before = self.received();
+            let before = self.lanes().received();
             let Err(cut) = self.stream().await else { break };
-            failures = if self.received() > before { 1 } else { failures + 1 };
+            failures = if self.lanes().received() > before { 1 } else { failures + 1 };
             tracing::debug!(%cut, failures, "a stream of logs is over: {cut}");
             // Many executors lose their controller in the same moment.
             let random = (self.clock.wall().0 % 1_000) as f64 / 1_000.0;
             self.clock.sleep(self.waits.wait(failures, random)).await;
         }
-        self.lanes().lanes.clear();
+        self.lanes().clear();
     }
 
     /// Waits until something may have changed.
@@ -169,7 +139,7 @@ impl Inner {
     fn is_over(&self) -> bool {
         let mut lanes = self.lanes();
         lanes.forget_what_is_over();
-        lanes.stopped || (self.tasks.is_draining() && lanes.lanes.is_empty())
+        lanes.stopped || (self.tasks.is_draining() && lanes.is_empty())
     }
 
     /// Opens a stream and sends until it breaks. Returns once there is nothing to do any more.
@@ -207,6 +177,7 @@ impl Inner {
                     let sent = Next::Piece { offset, most: chunk.bytes.len() };
                     (piece(id, chunk), sent)
                 }
+                Next::Ask { offset } => (piece(id, Chunk { offset, bytes: Vec::new(), crc32c: 0 }), next),
                 Next::End(digest) => (end(id, digest), next),
             };
             self.lanes().sent(&log, &sent);
@@ -252,117 +223,9 @@ impl Inner {
         }
     }
 
-    /// Returns how much of all logs was received, to tell whether a stream was of any use.
-    fn received(&self) -> u64 {
-        self.lanes().lanes.iter().map(|lane| lane.log.received().0).sum()
-    }
-
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Lanes {
-    /// On a new stream each log goes on from what is known to be received.
-    fn begin(&mut self) {
-        for lane in &mut self.lanes {
-            lane.course = Course::begin(&stands(&lane.log));
-            if lane.doubt == Doubt::Once {
-                lane.doubt = Doubt::Asked;
-            }
-        }
-    }
-
-    fn have_something(&mut self) -> bool {
-        self.forget_what_is_over();
-        self.lanes.iter().any(|lane| Course::is_wanted(&stands(&lane.log)))
-    }
-
-    /// Returns the next piece, of the next attempt that has one.
-    fn next(&mut self) -> Option<(Arc<Shared>, Next)> {
-        for _ in 0..self.lanes.len() {
-            self.turn = (self.turn + 1) % self.lanes.len();
-            let lane = &mut self.lanes[self.turn];
-            let stands = stands(&lane.log);
-            if let Some(from) = stands.again {
-                lane.course.go_back(from);
-                lane.log.sending_again();
-            }
-            if let Some(next) = lane.course.next(&stands) {
-                return Some((Arc::clone(&lane.log), next));
-            }
-        }
-        None
-    }
-
-    fn sent(&mut self, log: &Arc<Shared>, sent: &Next) {
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.log, log)) {
-            lane.course.sent(sent);
-        }
-    }
-
-    fn forget_what_is_over(&mut self) {
-        self.lanes.retain(|lane| !lane.log.is_over());
-    }
-
-    fn wait_for_answers(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.course.is_ahead(&stands(&lane.log)))
-    }
-
-    fn take(&mut self, answer: Answer) -> Result<(), Cut> {
-        match answer {
-            Answer::Offsets(offsets) => {
-                let Some(lane) = self.of(offsets.attempt.as_ref()) else { return Ok(()) };
-                lane.doubt = Doubt::No;
-                lane.course.received(Offset(offsets.received));
-                lane.log.safe(Offset(offsets.received), Offset(offsets.durable));
-            }
-            Answer::Gap(gap) => {
-                let Some(lane) = self.of(gap.attempt.as_ref()) else { return Ok(()) };
-                return lane.go_back(Offset(gap.expected));
-            }
-            Answer::Diverged(diverged) => {
-                let Some(lane) = self.of(diverged.attempt.as_ref()) else { return Ok(()) };
-                lane.log.broken(Offset(diverged.at), "the controller has other bytes from here on");
-            }
-            Answer::Fenced(attempt) => {
-                if let Some(lane) = self.of(Some(&attempt)) {
-                    lane.log.fenced();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn of(&mut self, id: Option<&wire::AttemptId>) -> Option<&mut Lane> {
-        self.lanes.iter_mut().find(|lane| Some(&lane.id) == id)
-    }
-}
-
-impl Lane {
-    fn go_back(&mut self, expected: Offset) -> Result<(), Cut> {
-        let freed = expected < self.log.look(Standing::first);
-        if freed && self.doubt == Doubt::Asked {
-            self.log.broken(expected, "the controller asks for bytes that were called durable before");
-            return Ok(());
-        }
-        self.log.send_from(expected);
-        if !freed {
-            return Ok(());
-        }
-        self.doubt = Doubt::Once;
-        Err(Cut::Doubted)
-    }
-}
-
-fn stands(log: &Shared) -> Stands {
-    log.look(|standing| Stands {
-        first: standing.first(),
-        fixed: standing.fixed,
-        sealed: standing.sealed,
-        received: standing.received,
-        again: standing.again,
-    })
 }
 
 /// Reads a piece on a thread that may wait for the disk. None where it was freed meanwhile, or cannot

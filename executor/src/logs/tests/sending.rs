@@ -128,8 +128,31 @@ async fn a_controller_that_asks_for_the_rest_of_a_whole_log_gets_it() {
     let (digest, _) = sent.log.seal().await.unwrap();
     bench.controller.until("whole", has(0, digest.length)).await;
     bench.controller.kept(|kept| kept.logs.clear());
-    sent.log.send_from(Offset(0));
+    sent.log.missing(Offset(0));
     bench.controller.until("whole again", has(0, digest.length)).await;
+}
+
+#[tokio::test]
+async fn another_controller_gets_the_rest_of_a_whole_log_without_being_asked_to_complete_it() {
+    let bench = Bench::new().await;
+    bench.controller.kept(|kept| kept.faults.never_durable = true);
+    let mut sent = bench.attempt(0).await;
+    sent.out(&"a line of output\n".repeat(100));
+    let (digest, _) = sent.log.seal().await.unwrap();
+    bench.controller.until("whole", |kept| kept.ends.contains_key(&0)).await;
+    until("it is received", || sent.log.shared().received() == digest.length).await;
+    // The controller dies with its disk, and its stream breaks.
+    bench.controller.kept(|kept| {
+        kept.logs.clear();
+        kept.ends.clear();
+        kept.faults.cut_after = Some(0);
+    });
+    let mut other = bench.attempt(1).await;
+    other.out("the stream breaks with this\n");
+    bench.controller.until("whole again", |kept| kept.ends.contains_key(&0)).await;
+    assert!(bench.controller.kept(|kept| kept.streams > 1));
+    let expected = masked_whole(masks(), &sent.capture.raw);
+    assert_eq!(bench.controller.kept(|kept| kept.log(0).to_vec()), expected);
 }
 
 #[tokio::test]
@@ -143,7 +166,7 @@ async fn bytes_that_are_asked_for_after_they_were_durable_are_a_loss() {
     let durable = LogNews::Durable(digest.length);
     heard(&mut sent.news, "durable", |news| *news == durable).await;
     bench.controller.kept(|kept| kept.logs.get_mut(&0).unwrap().truncate(10));
-    sent.log.send_from(Offset(10));
+    sent.log.missing(Offset(10));
     let broken = heard(&mut sent.news, "broken", |news| matches!(news, LogNews::Broken(_))).await;
     let why = "the controller asks for bytes that were called durable before".to_owned();
     assert_eq!(broken, LogNews::Broken(crate::attempt::LogLoss { at: Offset(10), why }));

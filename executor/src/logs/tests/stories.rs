@@ -97,15 +97,16 @@ impl Story {
 
     /// Writes a piece of output: ordinary text, secrets in pieces, starts of secrets.
     fn write(&mut self) -> Offset {
-        let stage = Some(self.dice.roll(2) as u16);
+        let index = self.dice.roll(2) as u16;
+        let stage = Some(index);
         let words =
             ["word ", "line\n", SECRET, &SECRET[..9], &SECRET[9..], OTHER_SECRET, ADDED, "hunter2-", "x"];
         let mut text = String::new();
         for _ in 0..=self.dice.roll(4) {
             text.push_str(words[self.dice.roll(words.len())]);
         }
-        if !self.unended.contains(&stage.unwrap_or_default()) {
-            self.unended.extend(stage);
+        if !self.unended.contains(&index) {
+            self.unended.push(index);
         }
         match self.dice.roll(12) {
             0 => self.capture.frame(stage, Body::AddMask(ADDED.as_bytes())),

@@ -1,5 +1,6 @@
 //! The list of rows. A new file adds its rows to [`all`].
 
+mod executor_log;
 mod fleet;
 mod fleet_log;
 mod store_embedded;
@@ -22,5 +23,6 @@ pub(crate) struct Row {
 
 /// Returns every row, in the order in which they are measured.
 pub(crate) fn all() -> Vec<Row> {
-    [fleet::ROWS, fleet_log::ROWS, store_embedded::ROWS, store_etcd::ROWS].concat()
+    let rows = [executor_log::ROWS, fleet::ROWS, fleet_log::ROWS, store_embedded::ROWS, store_etcd::ROWS];
+    rows.concat()
 }

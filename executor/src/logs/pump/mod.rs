@@ -6,6 +6,8 @@
 //! capture may be deleted then. While the spool or the disk is full nothing is read, and the capture
 //! makes the task wait.
 
+mod ending;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,15 +20,15 @@ use ocelot_supervisor::tail::Tail;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::attempt_log::LogError;
-use super::kept::Kept;
-use super::maker::Maker;
-use super::news::Unsaid;
-use super::place::{Place, followed};
-use super::shared::{Line, Orders, Sealed, Shared, Standing};
-use super::spool::{Spool, SpoolError};
-use crate::attempt::{LogDigest, LogLoss};
+use crate::attempt::LogDigest;
 use crate::disk::DiskError;
+use crate::logs::attempt_log::LogError;
+use crate::logs::kept::Kept;
+use crate::logs::maker::Maker;
+use crate::logs::news::Unsaid;
+use crate::logs::place::{Place, followed};
+use crate::logs::shared::{Line, Orders, Sealed, Shared, Standing};
+use crate::logs::spool::{Spool, SpoolError};
 use crate::mask::Masker;
 
 /// Bytes of the capture that are read at once.
@@ -60,7 +62,7 @@ enum Turn {
     Full,
 }
 
-pub(super) struct Pump {
+pub(in crate::logs) struct Pump {
     place: Place,
     shared: Arc<Shared>,
     kept: Kept,
@@ -95,7 +97,7 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    pub(super) fn new(place: Place, spool: Spool, maker: Maker, masker: Option<Masker>) -> Self {
+    pub(in crate::logs) fn new(place: Place, spool: Spool, maker: Maker, masker: Option<Masker>) -> Self {
         let end = spool.log_end();
         let digest = LogDigest { length: end.length, sha256: end.sha256 };
         let standing = Standing {
@@ -141,15 +143,15 @@ impl Pump {
         }
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(in crate::logs) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    pub(super) fn directory(&self) -> PathBuf {
+    pub(in crate::logs) fn directory(&self) -> PathBuf {
         self.place.directory.clone()
     }
 
-    pub(super) fn run(mut self) {
+    pub(in crate::logs) fn run(mut self) {
         loop {
             let mut orders = self.shared.take_orders();
             let dropped = std::mem::take(&mut orders.drop);
@@ -182,7 +184,7 @@ impl Pump {
         }
         if orders.fenced {
             self.unsaid.fenced = true;
-            self.masker = None;
+            self.stop();
         }
         if let Some(loss) = orders.broken.filter(|_| self.maker.loss.is_none()) {
             self.break_off(loss.at, loss.why);
@@ -358,69 +360,12 @@ impl Pump {
         Ok(Turn::Moved)
     }
 
-    /// The capture is at its end: decides what is left, and answers with the whole.
-    fn seal(&mut self) -> Result<Turn, Failure> {
-        if let Some(masker) = &mut self.masker {
-            masker.finish(&mut self.masked);
-            self.told = true;
-        }
-        if !self.masked.is_empty() && self.append()? == Turn::Full {
-            return Ok(Turn::Full);
-        }
-        self.maker.sealed = true;
-        if self.checkpoint()? == Turn::Full {
-            self.maker.sealed = false;
-            return Ok(Turn::Full);
-        }
-        self.masker = None;
-        let digest = self.digest();
-        self.shared.publish(|standing| standing.sealed = Some(digest));
-        Ok(Turn::Moved)
-    }
-
-    /// Of a log that is over: answers, and lets the capture go.
-    fn discard(&mut self) -> Turn {
-        self.lines.clear();
-        self.lines_left_out = 0;
-        let sealed = (self.digest(), self.maker.loss.clone());
-        for answer in self.sealing.drain(..) {
-            // Whoever asked may have given up.
-            let _heard = answer.send(Ok(sealed.clone()));
-        }
-        if self.captured > self.checkpointed {
-            self.checkpointed = self.captured;
-            self.unsaid.taken = Some(self.captured);
-        }
-        Turn::Idle
-    }
-
-    /// Ends the log where it is, with a loss.
-    fn break_off(&mut self, at: Offset, why: String) {
-        let id = self.place.id;
-        tracing::error!(attempt = %id, %at, "the log of {id} is broken: {why}");
-        self.masker = None;
-        self.masked.clear();
-        let loss = LogLoss { at, why };
-        self.maker.loss = Some(loss.clone());
-        self.unsaid.broken = Some(loss);
-        self.told = false;
-        self.dirty = None;
-        if let Err(error) = self.checkpoint() {
-            tracing::error!(attempt = %id, %error, "the loss could not be noted; the next process finds it again");
-        }
-    }
-
-    fn digest(&self) -> LogDigest {
-        let end = self.spool.log_end();
-        LogDigest { length: end.length, sha256: end.sha256 }
-    }
-
+    /// Says once that the log waits.
     fn note_full(&mut self, full: bool) {
         if full && !std::mem::replace(&mut self.said_full, true) {
             let id = self.place.id;
             tracing::warn!(attempt = %id, "the log of {id} waits: its spool or its disk is full");
         }
-        self.said_full &= full || !self.masked.is_empty();
     }
 
     fn patience(&self, turn: Turn, heard: bool) -> Option<Duration> {
@@ -433,29 +378,6 @@ impl Pump {
         // A full disk is not asked again just because a checkpoint is due.
         let due = due.filter(|_| turn != Turn::Full);
         [due, room, news].into_iter().flatten().min()
-    }
-
-    /// Leaves the log to the next process.
-    fn leave(mut self) {
-        let open = self.masker.is_some() && self.masked.is_empty();
-        if open
-            && self.dirty.is_some()
-            && let Err(error) = self.checkpoint()
-        {
-            tracing::warn!(attempt = %self.place.id, %error, "a log was left without its last checkpoint");
-        }
-    }
-
-    fn wipe(self, dropped: Vec<oneshot::Sender<()>>) {
-        let removed = Spool::remove(&self.place.spool()).map_err(|error| error.to_string());
-        let removed = removed.and(self.kept.remove().map_err(|error| error.to_string()));
-        if let Err(error) = removed {
-            tracing::error!(attempt = %self.place.id, error, "a log could not be taken away");
-        }
-        for answer in dropped {
-            // Whoever asked may have given up.
-            let _heard = answer.send(());
-        }
     }
 }
 
