@@ -74,7 +74,8 @@ struct Parts {
 impl Local {
     /// Starts everything in `data`, which may hold what an earlier start left.
     pub(crate) async fn start(data: &Path, listen: SocketAddr) -> Result<Self> {
-        telemetry::init(Format::Text, "error").map_err(|error| broken("the log cannot be written", &error))?;
+        telemetry::init(Format::Text, "error")
+            .map_err(|error| broken("the log cannot be written", &error))?;
         let parts = Parts { executor: Shutdown::new(GRACE), controller: Shutdown::new(GRACE) };
         let settings =
             controller::Settings { listen, ..controller::Settings::local(data.join("controller")) };

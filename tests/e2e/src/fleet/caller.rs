@@ -157,7 +157,7 @@ impl Caller {
     }
 
     pub async fn executors(&self) -> Result<Vec<wire::Executor>> {
-        let request = wire::ListExecutorsRequest::default();
+        let request = wire::ListExecutorsRequest { page_size: 500, ..wire::ListExecutorsRequest::default() };
         Ok(self.admin().list_executors(request).await?.into_inner().executors)
     }
 

@@ -46,7 +46,7 @@ impl Light {
             public_key: key.public_key().as_ref().to_vec().into(),
             name: name.to_owned(),
             slots,
-            version: "light".to_owned(),
+            version: "0.1.0+light".to_owned(),
             machine: Some(machine()),
             ..wire::RegisterRequest::default()
         };
@@ -82,7 +82,7 @@ impl Light {
             signature: signature.as_ref().to_vec().into(),
             incarnation,
             held: Vec::new(),
-            version: "light".to_owned(),
+            version: "0.1.0+light".to_owned(),
             machine: Some(machine()),
         };
         let opened = client.open_session(request).await?.into_inner();
