@@ -90,6 +90,10 @@ async fn killed_at(point: &'static str, side: Side) -> Result<()> {
     };
     program.kill()?;
     program.start_with(Build::Chaos, &planted)?;
+    if point.starts_with("session.") {
+        // A session outlives its controller; a new process opens a new one.
+        fleet.executors[0].kill_and_start()?;
+    }
 
     let mut accepted = Accepted::default();
     let work = async {
