@@ -27,7 +27,7 @@ use ocelot_supervisor::{clock, control};
 
 use super::listening::{Arrival, watched};
 use super::{
-    Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, available, embedded,
+    Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, embedded,
 };
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
@@ -157,7 +157,7 @@ impl Process {
 #[async_trait]
 impl Runtime for Process {
     fn name(&self) -> &'static str {
-        available::PROCESS
+        super::PROCESS
     }
 
     async fn check(&self) -> Result<Support, RuntimeError> {
