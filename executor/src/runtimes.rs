@@ -148,7 +148,12 @@ mod tests {
     use crate::runtime::process::Process;
 
     fn container() -> Wanted {
-        Wanted::Container { image: "alpine:3".to_owned(), pull: Pull::Never, pull_secret: None, engine: false }
+        Wanted::Container {
+            image: "alpine:3".to_owned(),
+            pull: Pull::Never,
+            pull_secret: None,
+            engine: false,
+        }
     }
 
     #[tokio::test]
@@ -166,8 +171,7 @@ mod tests {
         // A socket without anybody behind it.
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         let docker: Arc<dyn Runtime> = Arc::new(Docker::connect(settings).unwrap());
-        let process: Arc<dyn Runtime> =
-            Arc::new(Process::new(data.path(), supervisor, Resources::default()));
+        let process: Arc<dyn Runtime> = Arc::new(Process::new(data.path(), supervisor, Resources::default()));
         let runtimes = Runtimes::new(vec![Arc::clone(&docker), process]);
         assert!(runtimes.check().await);
         assert_eq!(runtimes.refusing(), None);
