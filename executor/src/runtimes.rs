@@ -13,7 +13,7 @@ use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
 use tokio::sync::Notify;
 
-use crate::runtime::{Runtime, Support};
+use crate::runtime::{PROCESS, Runtime, Support};
 
 /// A check that takes longer has failed.
 const CHECK: Duration = Duration::from_secs(20);
@@ -128,12 +128,63 @@ impl Runtimes {
 
     fn kept(&self, wanted: &Wanted) -> Option<&Kept> {
         let is_process = *wanted == Wanted::Process;
-        self.all.iter().find(|kept| (kept.runtime.name() == "process") == is_process)
+        self.all.iter().find(|kept| (kept.runtime.name() == PROCESS) == is_process)
     }
 }
 
 impl Kept {
     fn why(&self) -> Option<String> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone().err()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use ocelot_core::plan::{Pull, Resources};
+
+    use super::*;
+    use crate::runtime::docker::{Docker, Settings};
+    use crate::runtime::install;
+    use crate::runtime::process::Process;
+
+    fn container() -> Wanted {
+        Wanted::Container {
+            image: "alpine:3".to_owned(),
+            pull: Pull::Never,
+            pull_secret: None,
+            engine: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_an_engine_still_runs_processes_and_says_why_no_containers() {
+        let data = tempfile::tempdir().unwrap();
+        let supervisor = install(data.path()).unwrap();
+        let socket = data.path().join("no-engine.sock");
+        let settings = Settings {
+            engine: Some(format!("unix://{}", socket.display())),
+            executor: "e".to_owned(),
+            data: data.path().to_owned(),
+            supervisor: supervisor.clone(),
+            defaults: Resources::default(),
+        };
+        // A socket without anybody behind it.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let docker: Arc<dyn Runtime> = Arc::new(Docker::connect(settings).unwrap());
+        let process: Arc<dyn Runtime> = Arc::new(Process::new(data.path(), supervisor, Resources::default()));
+        let runtimes = Runtimes::new(vec![Arc::clone(&docker), process]);
+        assert!(runtimes.check().await);
+        assert_eq!(runtimes.refusing(), None);
+        assert_eq!(runtimes.broken(&Wanted::Process), None);
+        let why = runtimes.broken(&container()).unwrap();
+        assert!(why.starts_with("the engine could not be reached: ") && why.contains("refused"), "{why}");
+        let alone = Runtimes::new(vec![docker]);
+        assert!(!alone.check().await);
+        let why = alone.refusing().unwrap();
+        assert!(why.starts_with("runtime docker: the engine could not be reached: "), "{why}");
+        assert_eq!(
+            alone.broken(&Wanted::Process).unwrap(),
+            "this executor does not run processes without a container"
+        );
     }
 }

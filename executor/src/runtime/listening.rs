@@ -1,7 +1,8 @@
 //! Waiting for a supervisor to listen, without sleeping.
 //!
-//! The watch begins before anything is started, so the socket's arrival cannot be missed. Where a
-//! file system gives no sign (one of a virtual machine), looking again does.
+//! The watch begins before anything is started, so the socket's arrival cannot be missed. The socket
+//! gets its name when somebody listens behind it. Where a file system gives no sign (one of a virtual
+//! machine), looking again does.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,8 +14,6 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// The name comes a moment before the queue behind it.
-const LOOK_SOON: Duration = Duration::from_millis(1);
 
 /// A watch on a control directory.
 #[derive(Debug)]
@@ -26,21 +25,19 @@ pub(super) struct Arrival {
 impl Arrival {
     pub(super) fn watch(control: &Path) -> io::Result<Self> {
         let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&watch, control, WatchFlags::CREATE)?;
+        inotify::add_watch(&watch, control, WatchFlags::MOVED_TO)?;
         Ok(Self { control: control.to_owned(), watch: watched(watch)? })
     }
 
     /// Returns when somebody listens there. Cancel-safe.
     pub(super) async fn listening(&self) {
-        let mut patience = LOOK_AGAIN;
         while control::connect(&self.control).is_err() {
-            let sign = tokio::time::timeout(patience, self.watch.readable());
+            let sign = tokio::time::timeout(LOOK_AGAIN, self.watch.readable());
             if let Ok(Ok(mut sign)) = sign.await {
                 let mut names = [std::mem::MaybeUninit::uninit(); 1024];
                 let mut reader = inotify::Reader::new(self.watch.get_ref(), &mut names);
                 while reader.next().is_ok() {}
                 sign.clear_ready();
-                patience = LOOK_SOON;
             }
         }
     }

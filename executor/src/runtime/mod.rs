@@ -3,7 +3,6 @@
 //! A runtime starts, ends, removes and lists; it decides nothing about a task. Every call can be
 //! repeated: starting what is started, killing what is dead and removing what is gone is no error.
 
-mod available;
 #[cfg(target_os = "linux")]
 pub mod docker;
 mod embedded;
@@ -23,7 +22,6 @@ use crate::attempt::AttemptId;
 use crate::attempt::state::{BootTime, Cause, Gone};
 use crate::journal::Container;
 
-pub use available::{Broken, Candidate, Runtimes, Working};
 pub use embedded::{InstallError, install};
 
 /// What an attempt asks of a runtime. The directories are there already and belong to the attempt.
@@ -67,6 +65,9 @@ impl fmt::Debug for Login {
 
 /// The status of a supervisor whose end nobody saw: its executor was not its parent any more.
 pub const UNKNOWN_STATUS: i64 = -1;
+
+/// The name of the runtime without containers.
+pub const PROCESS: &str = "process";
 
 /// What is found of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -46,13 +45,7 @@ struct Connection {
 
 impl Connections {
     pub(crate) fn bind(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(control::SOCKET);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
         let listener = control::bind(directory)?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, open: Vec::new(), buffer: vec![0; READ_BYTES], next_id: 0 })
     }

@@ -8,8 +8,8 @@
 //!
 //! Decisions are made in [`machine`], which does no I/O; [`run`] carries them out in one thread around
 //! `poll`; a second thread, `guard`, knows nothing but the deadline; `sys` is the only room with
-//! `unsafe` code. The other side uses [`client`], [`protocol`],
-//! [`control`] and [`tail`].
+//! `unsafe` code. The other side uses [`birth`], [`client`],
+//! [`protocol`], [`control`] and [`tail`].
 //!
 //! An executor makes the control directory (0700), starts the program with it, and connects. It
 //! writes and syncs the `identity` file, sends `Assign`, then one `RunStage` after the other, each
@@ -37,6 +37,8 @@ pub mod wire;
 
 #[cfg(target_os = "linux")]
 mod account;
+#[cfg(target_os = "linux")]
+pub mod birth;
 #[cfg(target_os = "linux")]
 mod capture;
 #[cfg(target_os = "linux")]

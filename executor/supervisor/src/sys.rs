@@ -4,6 +4,7 @@
 //! This is the only room of the workspace with `unsafe` code. It decides nothing.
 #![expect(unsafe_code, reason = "the one room for it; each block says why it is sound")]
 
+use std::ffi::{CString, c_char};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -169,6 +170,58 @@ pub(crate) fn spawn(command: &mut Command, identity: Option<Identity>, core: Rli
     unsafe { command.pre_exec(prepare) };
     let child = command.spawn()?;
     i32::try_from(child.id()).map_err(io::Error::other)
+}
+
+/// Starts a program with an empty environment as a member of a control group (new kind), where it is
+/// from its first moment on. Returns none where the kernel does not do that. Blocks until the program
+/// is loaded.
+pub(crate) fn spawn_in_group(
+    group: BorrowedFd<'_>,
+    argv: &[CString],
+    standard: [BorrowedFd<'_>; 3],
+) -> io::Result<Option<i32>> {
+    /// Wider than the type that `libc` gives it.
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    let mut words: Vec<*const c_char> = argv.iter().map(|word| word.as_ptr()).collect();
+    words.push(std::ptr::null());
+    let environment: [*const c_char; 1] = [std::ptr::null()];
+    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let standard = standard.map(|descriptor| descriptor.as_raw_fd());
+    // SAFETY: all memory that the calls read or fill is alive here. The child is a copy of one thread,
+    // with its signals blocked; it makes system calls only, on memory made before, and then is another
+    // program or ends: it does not return from this block.
+    let pid = unsafe {
+        let mut asked: libc::clone_args = std::mem::zeroed();
+        asked.flags = CLONE_INTO_CGROUP | libc::CLONE_VFORK as u64;
+        asked.exit_signal = libc::SIGCHLD as u64;
+        asked.cgroup = group.as_raw_fd() as u64;
+        let (mut all, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::uninit());
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        let pid = libc::syscall(libc::SYS_clone3, &raw mut asked, size_of::<libc::clone_args>());
+        if pid == 0 {
+            for (place, descriptor) in (0..).zip(standard) {
+                libc::dup2(descriptor, place);
+            }
+            libc::execve(words[0], words.as_ptr(), environment.as_ptr());
+            let error = *libc::__errno_location();
+            libc::write(tell.as_raw_fd(), (&raw const error).cast(), size_of::<i32>());
+            libc::_exit(127);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
+        pid
+    };
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return Ok(None) };
+    drop(tell);
+    let mut error = [0; size_of::<i32>()];
+    match rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut error)) {
+        Ok(0) => Ok(Some(pid)),
+        Ok(_) => {
+            let _status = reap(pid);
+            Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An ignored or blocked signal would be inherited by the stage.

@@ -1,4 +1,5 @@
 //! One control group for each attempt, where this executor may make them, of the old or the new kind.
+//! Where both are there, the new kind kills and the old kind limits.
 //!
 //! A group is what makes a kill reach everything, whatever left its session or lost its parent. Its
 //! name follows from the control directory, so it is found without being written down.
@@ -14,9 +15,13 @@ use sha2::{Digest, Sha256};
 use crate::runtime::OutOfMemory;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// Of the new kind, on a machine with both.
+const MOUNT_BESIDE: &str = "/sys/fs/cgroup/unified";
 const FOLDER: &str = "ocelot";
 /// Of the old kind. The first that is there is the one whose members are killed.
 const CONTROLLERS: [&str; 4] = ["freezer", "pids", "memory", "cpu"];
+/// Stands where the old kind has a controller's name.
+const NEW_KIND: &str = "";
 const CPU_PERIOD_US: u64 = 100_000;
 /// How long killed members may take to be gone: they may be writing to a slow disk.
 const KILL_ROUNDS_MAX: u32 = 2000;
@@ -26,8 +31,17 @@ const KILL_WAIT: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Groups {
     Unified(PathBuf),
-    /// Each controller that can be had, with its folder.
+    /// Each controller that can be had, with its folder; first, without a name, the new kind beside
+    /// them if there is one.
     Legacy(Vec<(&'static str, PathBuf)>),
+}
+
+/// Which kinds this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kinds {
+    New,
+    Both,
+    Old,
 }
 
 /// The group of one attempt, made or not.
@@ -41,8 +55,13 @@ impl Groups {
     /// Finds out by making a folder.
     pub(super) fn find() -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let unified = Path::new(MOUNT).join("cgroup.controllers").exists();
-        let found = candidates(&own, unified);
+        let mounted = |folder: &str| Path::new(folder).join("cgroup.controllers").exists();
+        let kinds = match (mounted(MOUNT), mounted(MOUNT_BESIDE)) {
+            (true, _) => Kinds::New,
+            (false, true) => Kinds::Both,
+            (false, false) => Kinds::Old,
+        };
+        let found = candidates(&own, kinds);
         let usable = |folder: &Path| {
             let probe = folder.join(format!("probe-{}", std::process::id()));
             fs::create_dir_all(folder).is_ok()
@@ -55,8 +74,10 @@ impl Groups {
                 kills.then_some(Self::Unified(folder))
             }
             Self::Legacy(mut folders) => {
-                folders.retain(|(_, folder)| usable(folder));
-                let kills = folders.iter().any(|(name, _)| matches!(*name, "freezer" | "pids"));
+                folders.retain(|(name, folder)| {
+                    usable(folder) && (*name != NEW_KIND || folder.join("cgroup.kill").exists())
+                });
+                let kills = folders.iter().any(|(name, _)| matches!(*name, NEW_KIND | "freezer" | "pids"));
                 kills.then_some(Self::Legacy(folders))
             }
         }
@@ -66,7 +87,7 @@ impl Groups {
         let digest = Sha256::digest(control.as_os_str().as_encoded_bytes());
         let name: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         let folders = match self {
-            Self::Unified(folder) => vec![("", folder.join(name))],
+            Self::Unified(folder) => vec![(NEW_KIND, folder.join(name))],
             Self::Legacy(folders) => {
                 folders.iter().map(|(controller, folder)| (*controller, folder.join(&name))).collect()
             }
@@ -76,14 +97,20 @@ impl Groups {
 }
 
 /// Returns where groups would be, from the text of `/proc/self/cgroup`.
-fn candidates(own: &str, unified: bool) -> Option<Groups> {
+fn candidates(own: &str, kinds: Kinds) -> Option<Groups> {
     let mut legacy = Vec::new();
     for line in own.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
         let path = path.trim_start_matches('/');
-        if names.is_empty() && unified {
-            return Some(Groups::Unified(Path::new(MOUNT).join(path).join(FOLDER)));
+        match kinds {
+            Kinds::New if names.is_empty() => {
+                return Some(Groups::Unified(Path::new(MOUNT).join(path).join(FOLDER)));
+            }
+            Kinds::Both if names.is_empty() => {
+                legacy.push((NEW_KIND, Path::new(MOUNT_BESIDE).join(path).join(FOLDER)));
+            }
+            Kinds::New | Kinds::Both | Kinds::Old => {}
         }
         let known = names.split(',').filter_map(|name| CONTROLLERS.into_iter().find(|known| *known == name));
         legacy.extend(known.map(|name| (name, Path::new(MOUNT).join(names).join(path).join(FOLDER))));
@@ -115,10 +142,17 @@ impl Group {
         Ok(())
     }
 
-    /// Moves a process in.
-    pub(super) fn take(&self, number: u32) -> io::Result<()> {
-        self.folders
-            .iter()
+    /// Returns where a process can be born into it.
+    pub(super) fn cradle(&self) -> Option<&Path> {
+        let mut folders = self.folders.iter();
+        folders.find(|(controller, _)| *controller == NEW_KIND).map(|(_, folder)| folder.as_path())
+    }
+
+    /// Moves a process in, except where it was born. This costs milliseconds.
+    pub(super) fn take(&self, number: u32, born: bool) -> io::Result<()> {
+        let folders = self.folders.iter();
+        folders
+            .filter(|(controller, _)| !born || *controller != NEW_KIND)
             .try_for_each(|(_, folder)| fs::write(folder.join("cgroup.procs"), number.to_string()))
     }
 
@@ -245,18 +279,25 @@ mod tests {
 
     #[test]
     fn groups_of_both_kinds_are_found_where_this_process_is() {
-        let unified = candidates("0::/system.slice/x.service\n", true);
+        let unified = candidates("0::/system.slice/x.service\n", Kinds::New);
         let expected = PathBuf::from("/sys/fs/cgroup/system.slice/x.service/ocelot");
         assert_eq!(unified, Some(Groups::Unified(expected)));
         let Some(Groups::Legacy(found)) =
-            candidates("9:memory:/\n3:cpu,cpuacct:/a\n2:freezer:/\n0::/\n", false)
+            candidates("9:memory:/\n3:cpu,cpuacct:/a\n2:freezer:/\n0::/\n", Kinds::Old)
         else {
             panic!("the old kind");
         };
-        let shown: Vec<_> =
-            found.iter().map(|(name, folder)| format!("{name} {}", folder.display())).collect();
+        let shown = |found: &[(&str, PathBuf)]| -> Vec<_> {
+            found.iter().map(|(name, folder)| format!("{name} {}", folder.display())).collect()
+        };
+        let shown_both = candidates("2:freezer:/\n0::/b\n", Kinds::Both);
+        let Some(Groups::Legacy(both)) = shown_both else { panic!("the new kind beside the old") };
         assert_eq!(
-            shown,
+            shown(&both),
+            [" /sys/fs/cgroup/unified/b/ocelot", "freezer /sys/fs/cgroup/freezer/ocelot"]
+        );
+        assert_eq!(
+            shown(&found),
             [
                 "freezer /sys/fs/cgroup/freezer/ocelot",
                 "memory /sys/fs/cgroup/memory/ocelot",

@@ -6,32 +6,34 @@
 //! time and boot, never by its number alone. Nothing isolates such a task from the machine: it has
 //! the rights of the executor's own user.
 
+mod child;
 mod groups;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ocelot_core::plan::Resources;
+use ocelot_supervisor::birth::spawn_in_group;
 use ocelot_supervisor::protocol::Moment;
 use ocelot_supervisor::{clock, control};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::listening::{Arrival, watched};
-use super::{
-    Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, available, embedded,
-};
+use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, embedded};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
+use child::{Child, ChildState};
 use groups::{Group, Groups};
 use table::ProcessId;
 
@@ -63,13 +65,6 @@ struct Shared {
     defaults: Resources,
     /// Those that this process started: only a parent learns an exit status.
     children: Mutex<HashMap<ProcessId, Child>>,
-}
-
-/// What a child of this process does.
-enum ChildState {
-    Runs,
-    /// With its status as the shell counts.
-    Ended(i64),
 }
 
 impl Process {
@@ -157,7 +152,7 @@ impl Process {
 #[async_trait]
 impl Runtime for Process {
     fn name(&self) -> &'static str {
-        available::PROCESS
+        super::PROCESS
     }
 
     async fn check(&self) -> Result<Support, RuntimeError> {
@@ -302,29 +297,40 @@ impl Shared {
             group.make(limits)?;
         }
         let complaints = File::create(control.join(COMPLAINT))?;
-        let mut command = Command::new(&self.supervisor);
-        command
-            .arg(control)
-            .args(["--deadline-ms", &deadline.0.to_string()])
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(complaints);
-        let mut child = command.spawn()?;
+        let deadline = deadline.0.to_string();
+        let arguments = [control.as_os_str(), "--deadline-ms".as_ref(), deadline.as_ref()];
+        let cradle = group.as_ref().and_then(Group::cradle);
+        let born = cradle.map(|cradle| spawn_in_group(cradle, &self.supervisor, &arguments, &complaints));
+        let born = born.transpose()?.flatten().and_then(Pid::from_raw);
+        let pid = match born {
+            Some(pid) => pid,
+            None => self.spawn_outside(&arguments, complaints)?,
+        };
         // It starts nothing before it is asked to, so nothing can be outside of the group.
-        let joined = group.map_or(Ok(()), |group| group.take(child.id()));
-        let id = joined.and_then(|()| ProcessId::of(child.id()));
-        match id {
+        let number = pid.as_raw_nonzero().get().unsigned_abs();
+        let joined = group.map_or(Ok(()), |group| group.take(number, born.is_some()));
+        match joined.and_then(|()| ProcessId::of(number)) {
             Ok(id) => {
-                self.children().insert(id, child);
+                self.children().insert(id, Child::new(pid));
                 Ok(id)
             }
             Err(error) => {
-                child.kill()?;
-                child.wait()?;
+                rustix::process::kill_process(pid, Signal::KILL)?;
+                waitpid(Some(pid), WaitOptions::empty())?;
                 Err(error)
             }
         }
+    }
+
+    /// Where nothing can be born into a group.
+    fn spawn_outside(&self, arguments: &[&OsStr], complaints: File) -> io::Result<Pid> {
+        let mut command = Command::new(&self.supervisor);
+        command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
+        let child = command.spawn()?;
+        i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     fn children(&self) -> std::sync::MutexGuard<'_, HashMap<ProcessId, Child>> {
@@ -335,13 +341,7 @@ impl Shared {
     fn child(&self, id: ProcessId) -> io::Result<Option<ChildState>> {
         let mut children = self.children();
         let Some(child) = children.get_mut(&id) else { return Ok(None) };
-        Ok(Some(match child.try_wait()? {
-            None => ChildState::Runs,
-            Some(status) => {
-                let by_signal = status.signal().map(|signal| 128 + signal);
-                ChildState::Ended(status.code().or(by_signal).map_or(UNKNOWN_STATUS, i64::from))
-            }
-        }))
+        Ok(Some(child.look()?))
     }
 
     /// Returns the supervisors of a control directory.
@@ -360,7 +360,7 @@ impl Shared {
 
     /// Forgets the children that have ended.
     fn bury(&self) {
-        self.children().retain(|_, child| matches!(child.try_wait(), Ok(None)));
+        self.children().retain(|_, child| matches!(child.look(), Ok(ChildState::Runs)));
     }
 }
 
