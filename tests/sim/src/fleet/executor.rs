@@ -16,17 +16,16 @@ use ocelot_controller::service::{
     AttemptRef, Directive, Error, HeartbeatRequest, Held, OfferedTask, OpenSessionRequest, OpenedSession,
     PollRequest, signed_message,
 };
-use ocelot_core::frame::Offset;
 use ocelot_core::id::{ExecutorId, Incarnation};
 use ocelot_core::plan::TaskPlan;
 use ocelot_domain::task::Timing;
 use ocelot_domain::task::state::JournalSequence;
-use ocelot_executor::attempt::state::{Answer, AttemptState, Effect, Event, Spec, Written};
-use ocelot_executor::attempt::{AttemptId, Ended};
+use ocelot_executor::attempt::AttemptId;
+use ocelot_executor::attempt::state::{AttemptState, Event};
 use ocelot_executor::journal::{Accepted, Entry, Record};
 
-use super::Bug;
 use super::gate::through;
+use super::hands::spec;
 use super::machine::Machine;
 use super::reports;
 use super::world::{CONTROLLERS, World};
@@ -39,9 +38,9 @@ pub(super) struct Process {
     pub(super) world: Arc<World>,
     pub(super) index: usize,
     pub(super) session: Mutex<Option<(String, Timing)>>,
-    attempts: Mutex<BTreeMap<AttemptId, AttemptState>>,
-    inbox: mpsc::UnboundedSender<(AttemptId, Event)>,
-    journal: mpsc::UnboundedSender<Record>,
+    pub(super) attempts: Mutex<BTreeMap<AttemptId, AttemptState>>,
+    pub(super) inbox: mpsc::UnboundedSender<(AttemptId, Event)>,
+    pub(super) journal: mpsc::UnboundedSender<Record>,
     tasks: Mutex<JoinSet<()>>,
     preferred: AtomicUsize,
     pub(super) pushing: Mutex<BTreeSet<AttemptId>>,
@@ -131,7 +130,7 @@ impl Process {
         lock(&self.session).as_ref().map(|(token, _)| token.clone())
     }
 
-    async fn sync(&self) {
+    pub(super) async fn sync(&self) {
         let dice = &self.machine().dice;
         let takes = if dice.hits(30) { dice.ms(20, 900) } else { dice.ms(0, 4) };
         tokio::time::sleep(takes).await;
@@ -302,132 +301,4 @@ impl Process {
             Directive::Drain { .. } | Directive::Resume => {}
         }
     }
-
-    /// Sends an entry on its way to the disk.
-    fn enter(&self, id: AttemptId, entry: Entry) {
-        let skipped = match (self.world.bug, &entry) {
-            (Some(Bug::AcknowledgeBeforeJournal), Entry::Accepted(_)) => {
-                self.tell(id, Event::Journalled(Written::Accepted));
-                false
-            }
-            (Some(Bug::StartWithoutJournal), Entry::Starting) => {
-                self.tell(id, Event::Journalled(Written::Starting));
-                true
-            }
-            (Some(Bug::StartWithoutJournal), Entry::Started(_)) => {
-                self.tell(id, Event::Journalled(Written::Started));
-                true
-            }
-            _ => false,
-        };
-        if !skipped {
-            self.journal.send(Record::Attempt { id, entry }).ok();
-        }
-    }
-
-    async fn write(&self, record: Record) {
-        self.sync().await;
-        self.apply(&record);
-        let Record::Attempt { id, entry } = record else { return };
-        let written = match &entry {
-            Entry::Accepted(_) => Written::Accepted,
-            Entry::Starting => Written::Starting,
-            Entry::Started(_) => Written::Started,
-            Entry::Ended(ended) => {
-                self.world.laws.result(id, ended);
-                Written::Ended
-            }
-            Entry::Fenced => Written::Fenced,
-            Entry::Done => Written::Done,
-        };
-        self.tell(id, Event::Journalled(written));
-    }
-
-    fn apply(&self, record: &Record) {
-        let applied = self.machine().inside().journal.apply(record);
-        if let Err(illegal) = applied {
-            self.world.laws.broken(format!("executor {}: its journal would say that {illegal}", self.index));
-        }
-    }
-
-    /// Lets something happen to an attempt, and carries out what follows.
-    fn event(self: &Arc<Self>, id: AttemptId, event: Event) {
-        let effects = {
-            let mut attempts = lock(&self.attempts);
-            let Some(state) = attempts.get(&id).cloned() else { return };
-            let (state, effects) = state.step(event, self.machine().boot_time());
-            if state.is_done() {
-                attempts.remove(&id);
-            } else {
-                attempts.insert(id, state);
-            }
-            effects
-        };
-        for effect in effects {
-            self.carry_out(id, effect);
-        }
-    }
-
-    fn carry_out(self: &Arc<Self>, id: AttemptId, effect: Effect) {
-        let machine = self.machine();
-        let soon = |after: (u64, u64), event: Event| {
-            let (inbox, wait) = (self.inbox.clone(), machine.dice.ms(after.0, after.1));
-            self.spawn(async move {
-                tokio::time::sleep(wait).await;
-                inbox.send((id, event)).ok();
-            });
-        };
-        match effect {
-            Effect::Journal(entry) => self.enter(id, entry),
-            Effect::FetchSecrets { .. } => soon((1, 20), Event::SecretsFetched(Answer::Yes)),
-            Effect::Prepare => soon((1, 400), Event::Prepared),
-            Effect::StopPreparing | Effect::HeartbeatNow | Effect::TellSkipped { .. } => {}
-            Effect::StartContainer { deadline } => machine.start_container(&self.world, id, deadline),
-            Effect::SetGuard { deadline } => machine.set_guard(id, deadline),
-            Effect::RunStage { index } => machine.run_stage(&self.world, id, index),
-            Effect::CancelStage { index } => machine.cancel_stage(id, index),
-            Effect::Collect { .. } => soon((1, 30), Event::Collected(Ok(Vec::new()))),
-            Effect::SealLog => soon((1, 5), reports::sealed(machine, id)),
-            Effect::KillContainer | Effect::RemoveContainer { .. } => {
-                machine.kill_container(&self.world, id);
-                soon((1, 100), Event::ContainerRemoved);
-            }
-            Effect::DropSpool => {
-                machine.inside().spools.remove(&id);
-                soon((1, 5), Event::SpoolDropped);
-            }
-            Effect::Acknowledge { .. }
-            | Effect::PushLog { .. }
-            | Effect::Complete { .. }
-            | Effect::ConfirmFenced { .. } => self.say(id, effect),
-        }
-    }
-
-    /// Carries out what is said to a controller.
-    fn say(self: &Arc<Self>, id: AttemptId, effect: Effect) {
-        let process = Arc::clone(self);
-        match effect {
-            Effect::Acknowledge { repeat, .. } => {
-                if repeat == 0 && self.machine().inside().journal.attempt(id).is_none() {
-                    self.world.laws.broken(format!("acknowledged what is not in the journal: {id}"));
-                }
-                self.spawn(async move { reports::acknowledge(process, id, repeat).await });
-            }
-            Effect::PushLog { from: Offset(from) } => {
-                self.spawn(async move { reports::push_log(process, id, from).await });
-            }
-            Effect::Complete { ended, repeat } => {
-                let ended: Ended = *ended;
-                self.spawn(async move { reports::complete(process, id, ended, repeat).await });
-            }
-            Effect::ConfirmFenced { repeat } => {
-                self.spawn(async move { reports::confirm(process, id, repeat).await });
-            }
-            _ => {}
-        }
-    }
-}
-
-fn spec(id: AttemptId, plan: &TaskPlan, timing: Timing) -> Spec {
-    Spec::new(id, plan, timing.guard(plan.class))
 }

@@ -134,6 +134,14 @@ impl LogEnds for LogsAt {
         Ok(log.ended.get_or_insert(ended).clone())
     }
 
+    async fn lost(&self, attempt: &AttemptRef) -> Result<()> {
+        let mut logs = self.home.logs();
+        let log = logs.entry(*attempt).or_default();
+        let at = log.end_at(self.controller);
+        log.ended.get_or_insert(LogEnd::Truncated { at, why: "the attempt was taken".into() });
+        Ok(())
+    }
+
     async fn offsets(&self, attempts: &[AttemptRef]) -> Vec<LogOffsets> {
         let logs = self.home.logs();
         let known = attempts.iter().filter_map(|attempt| Some((attempt, logs.get(attempt)?)));

@@ -12,6 +12,7 @@ mod door;
 mod executor;
 mod faults;
 mod gate;
+mod hands;
 mod laws;
 mod logs;
 mod machine;

@@ -137,9 +137,13 @@ pub(super) async fn complete(process: Arc<Process>, id: AttemptId, ended: Ended,
         let (token, mut request, store) = (token.clone(), request.clone(), Arc::clone(&store));
         async move {
             let mut session = service.authenticate(&token).await?;
-            if bug == Some(Bug::CompleteIgnoresClaim) {
-                (session, request.attempt) =
-                    live_of(&store, request.attempt).unwrap_or((session, request.attempt));
+            if bug == Some(Bug::CompleteIgnoresClaim)
+                && let Some(live) = live_of(&store, request.attempt)
+                && live != (session, request.attempt)
+            {
+                (session, request.attempt) = live;
+                // Whose claim is not asked for is not asked for a log either.
+                request.log = ReportedLog::Lost { at: 0, why: "the attempt is not live".to_owned() };
             }
             service.complete(session, request).await
         }
