@@ -75,7 +75,7 @@ impl Admin {
         wire::Executor {
             id: record.id.as_bytes().to_vec().into(),
             name: record.name.clone(),
-            labels: record.labels.clone(),
+            labels: self.service.labels_of(record),
             slots: record.slots,
             state: Some(state(record, session)),
             machine: Some(wire::Machine {

@@ -1,23 +1,27 @@
 //! Offers that nobody answered: back to the queue after their time without any poll.
+//!
+//! Only who delivered an offer knows that its time has begun. Every other controller waits as long
+//! as a poll elsewhere may last, besides: what that poll was told may be on its way into a journal.
 
 use ocelot_core::id::ExecutorId;
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::TaskState;
-use ocelot_domain::task::timing::{OFFER, QUARANTINE_AFTER};
+use ocelot_domain::task::timing::{OFFER, POLL, QUARANTINE_AFTER};
 
-use crate::service::{Result, Service};
+use crate::service::{AttemptRef, Result, Service};
 
 /// Looks once; returns how many offers were taken back.
 pub async fn once(service: &Service) -> Result<usize> {
     let mut taken = 0;
     for (task, age) in service.held_tasks() {
         let TaskState::Offered { live } = &task.state else { continue };
-        if age < OFFER || service.polled_within(&live.session.id, OFFER) {
+        let attempt = AttemptRef::of(&task, live);
+        let time = if service.has_delivered(&attempt) { OFFER } else { OFFER + POLL };
+        if age < time || service.polled_within(&live.session.id, OFFER) {
             continue;
         }
-        let claim =
-            ocelot_domain::task::Claim { epoch: task.epoch, attempt: live.attempt, session: live.session };
+        let claim = attempt.claim(live.session);
         let done = service.let_happen(task.id, Event::Undelivered { claim, waited: age }).await?;
         taken += usize::from(done);
     }

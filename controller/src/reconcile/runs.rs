@@ -12,11 +12,11 @@ use ocelot_domain::task::Task;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Approval, Needs, TaskState};
 
-use super::{SWEEP, groups, note};
+use super::{SWEEP, TICK, groups, note};
 use crate::records::{OutboxEntry, RunRecord, Stage};
 use ocelot_proto::kit::chaos;
 
-use crate::service::{Result, Service};
+use crate::service::{Error, Result, Service};
 use crate::store::codec::encode;
 use crate::store::keys::{Folder, Key};
 use crate::store::view::Changed;
@@ -28,22 +28,38 @@ struct Sighted {
     revision: Revision,
 }
 
-/// Looks at each run that changed, and at all of them now and then.
+/// Looks at each run that changed, again soon where that failed, and at all of them now and then.
 pub(super) async fn follow(service: &Service) {
     let mut changes = service.view.changes();
+    let mut failed = BTreeSet::new();
+    let (mut sweep, mut again) = (service.now() + SWEEP, service.now() + TICK);
     loop {
+        let left = sweep.min(again).saturating_sub(service.now());
         // Both are cancel-safe.
-        let changed = tokio::select! {
+        let mut runs = tokio::select! {
             biased;
-            changed = changes.next() => changed,
-            () = service.sleep(SWEEP) => Changed::Everything,
+            changed = changes.next() => match changed {
+                Changed::Everything => unfinished(service),
+                Changed::Keys(keys) => keys.iter().filter_map(|key| run_of(key)).collect(),
+            },
+            () = service.sleep(left) => BTreeSet::new(),
         };
-        let runs = match changed {
-            Changed::Everything => unfinished(service),
-            Changed::Keys(keys) => keys.iter().filter_map(|key| run_of(key)).collect(),
-        };
+        // By the clock and not by a pause in the news: where there is much of it, there is none.
+        let now = service.now();
+        if now >= sweep {
+            sweep = now + SWEEP;
+            runs = unfinished(service);
+        }
+        if now >= again {
+            again = now + TICK;
+            runs.append(&mut failed);
+        }
         for run in runs {
-            note("runs", look(service, run).await.map(drop));
+            let looked = look(service, run).await;
+            if looked.as_ref().is_err_and(Error::is_retryable) {
+                failed.insert(run);
+            }
+            note("runs", looked.map(drop));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions that are gone: after a full wait on this controller's clock, what they held is taken.
 //!
 //! A key that vanished is a suspicion. The wait notes the revision of the executor's epoch, which
-//! the taking transaction compares beside the session's absence; grace and a mass loss begin every
-//! wait anew.
+//! the taking transaction compares beside the session's absence; grace, which a start, trouble with
+//! the store, a sleep or a mass loss gives, begins every wait anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,6 +21,8 @@ use crate::store::keys::{Folder, Key};
 const TOGETHER: Duration = Duration::from_secs(2);
 /// So many of them, and more than three in ten, are not the executors' fault.
 const MASS_MIN: usize = 5;
+/// A pass that comes so late says that this controller slept, and that nobody could reach it.
+const SLEPT: Duration = Duration::from_secs(3);
 /// A mass loss gives grace at most so often.
 const MASS_EVERY: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,8 @@ pub struct Sessions {
     /// How many there were before the first of `vanished`.
     before: usize,
     last_mass: Option<Duration>,
+    /// When the pass before was over; how long a pass takes is the store's matter.
+    looked: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,12 +59,20 @@ impl Sessions {
             vanished: Vec::new(),
             before: 0,
             last_mass: None,
+            looked: None,
         }
     }
 
     /// Looks once; returns how many tasks were taken from sessions that are gone.
     pub async fn once(&mut self, service: &Service) -> Result<usize> {
+        let now = service.now();
+        let slept = self.looked.map(|looked| now.saturating_sub(looked)).filter(|gap| *gap > SLEPT);
+        if let Some(slept) = slept {
+            tracing::warn!(slept_ms = slept.as_millis(), "this controller has slept: grace");
+            self.give_grace(now);
+        }
         let looked = self.look(service).await;
+        self.looked = Some(service.now());
         if let Err(error) = &looked
             && error.is_retryable()
         {

@@ -2,7 +2,7 @@
 //! task.
 
 use ocelot_core::id::RunId;
-use ocelot_domain::outcome::Actor;
+use ocelot_domain::outcome::{Actor, Outcome};
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::TaskState;
 
@@ -32,9 +32,9 @@ pub struct CancelRequest {
 pub enum Cancelled {
     /// Something still runs, and will end as cancelled.
     Cancelling,
-    /// Every task is over.
+    /// Every task is over, and some because of a cancel.
     Cancelled,
-    /// The run had ended before, as it was.
+    /// The run had ended before, or all its tasks had by themselves: it ends as they did.
     AlreadyEnded,
 }
 
@@ -72,34 +72,45 @@ impl Service {
     /// Carries a run's cancel out on every task that there is.
     pub(crate) async fn cancel_tasks(&self, run: &RunRecord) -> Result<Cancelled> {
         let Some(cancel) = &run.cancel else { return Ok(Cancelled::AlreadyEnded) };
-        let mut state = Cancelled::Cancelled;
+        let (mut is_cancelled, mut is_live) = (false, false);
         let tasks = self.list(&Folder::TasksOf(run.id).to_string()).await?;
         if tasks.len() < run.plan.tasks() {
             // The rest is put and cancelled by the reconciler of runs.
-            state = Cancelled::Cancelling;
+            is_live = true;
         }
         for item in tasks {
             let task: ocelot_domain::task::Task = decode(&item.value)?;
-            if task.outcome().is_some() {
+            if let Some(outcome) = task.outcome() {
+                is_cancelled |= matches!(outcome, Outcome::Cancelled { .. });
                 continue;
             }
             let by = cancel.by.clone();
             let event = if cancel.force { Event::CancelForced { by } } else { Event::CancelRequested { by } };
             match self.transition(task.id, event).await {
-                Ok(done) if done.after.outcome().is_some() => {}
-                Ok(done) => {
-                    debug_assert!(
-                        matches!(done.after.state, TaskState::Cancelling { .. }),
-                        "a cancel is kept"
-                    );
-                    state = Cancelled::Cancelling;
-                }
+                Ok(done) => match done.after.outcome() {
+                    Some(outcome) => is_cancelled |= matches!(outcome, Outcome::Cancelled { .. }),
+                    None => {
+                        debug_assert!(
+                            matches!(done.after.state, TaskState::Cancelling { .. }),
+                            "a cancel is kept"
+                        );
+                        is_live = true;
+                    }
+                },
                 // It ended at this very moment, as it did.
-                Err(Refused::Rejected(_)) => {}
+                Err(Refused::Rejected(_)) => {
+                    let ended = self.read_task(task.id).await?;
+                    let outcome = ended.as_ref().and_then(|ended| ended.outcome());
+                    is_cancelled |= matches!(outcome, Some(Outcome::Cancelled { .. }));
+                }
                 Err(refused) => return Err(refused.into()),
             }
         }
-        Ok(state)
+        Ok(match (is_live, is_cancelled) {
+            (true, _) => Cancelled::Cancelling,
+            (false, true) => Cancelled::Cancelled,
+            (false, false) => Cancelled::AlreadyEnded,
+        })
     }
 
     /// Reads everything in a folder, linearizably, at one revision.

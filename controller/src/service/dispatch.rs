@@ -46,6 +46,7 @@ impl Service {
     /// Follows the view, and offers what can be offered whenever something changed.
     pub async fn dispatch(&self) {
         let mut changes = self.view.changes();
+        let mut again = self.now() + TICK;
         loop {
             let due = self.board().queue.next_due().map(|due| due.saturating_sub(self.now()));
             let wait = due.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK);
@@ -55,6 +56,10 @@ impl Service {
                 changed = changes.next() => self.take_in(&changed).await,
                 () = self.bell.notified() => {}
                 () = self.sleep(wait) => {}
+            }
+            if self.now() >= again {
+                again = self.now() + TICK;
+                self.take_in_without_plan().await;
             }
             if let Err(error) = self.dispatch_once().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "offers could not be made");

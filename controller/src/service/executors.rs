@@ -82,6 +82,11 @@ impl Service {
         super::fleet::has_label(record, label)
     }
 
+    /// Returns the labels of an executor: those it was granted, then those of its machine.
+    pub fn labels_of(&self, record: &ExecutorRecord) -> Vec<String> {
+        super::fleet::shown_labels(record)
+    }
+
     /// Returns the attempts that the records give to an executor.
     pub fn held_by(&self, session: &SessionRecord) -> Vec<AttemptRef> {
         let tasks = self.board().held_by(&session.session.id);

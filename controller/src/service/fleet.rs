@@ -45,13 +45,16 @@ pub(super) fn executor(record: &ExecutorRecord, session: Option<&SessionRecord>)
 
 /// The granted labels, and those that every machine has by itself.
 fn labels(record: &ExecutorRecord) -> BTreeMap<Label, Grant> {
+    shown_labels(record).iter().map(|text| granted(text)).collect()
+}
+
+/// Returns an executor's labels as they are written: those it was granted, then its own.
+pub(super) fn shown_labels(record: &ExecutorRecord) -> Vec<String> {
     let machine = &record.machine;
-    let own =
-        |key: &str, value: &str| (Label { key: key.to_owned(), value: Some(value.to_owned()) }, Grant::Open);
-    let mut labels: BTreeMap<Label, Grant> = record.labels.iter().map(|text| granted(text)).collect();
-    labels.extend([own("os", &machine.os), own("arch", &machine.arch), own("name", &record.name)]);
-    labels.extend(machine.runtimes.iter().map(|runtime| own("runtime", &runtime.name)));
-    labels
+    let runtimes = machine.runtimes.iter().map(|runtime| ("runtime", &runtime.name));
+    let own = [("os", &machine.os), ("arch", &machine.arch), ("name", &record.name)].into_iter();
+    let own = own.chain(runtimes).map(|(key, value)| format!("{key}={value}"));
+    record.labels.iter().cloned().chain(own).collect()
 }
 
 /// Returns whether an executor has a label; `key` alone fits any value.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
 use ocelot_domain::placement::Peers;
-use ocelot_domain::task::state::Task;
+use ocelot_domain::task::state::{Task, TaskState};
 
 use super::board::RunOf;
 use super::facts::group_name;
@@ -125,14 +125,22 @@ impl Service {
     }
 
     pub(super) async fn take_in_tasks(&self, tasks: BTreeSet<TaskId>) {
+        let mut lacking = None;
         for id in tasks {
-            let run = self.view.get(&Key::Run(id.run).to_string());
-            let run =
-                run.as_ref().and_then(|entry| Some((entry.create_revision, entry.known()?.run()?.clone())));
-            let plan = match &run {
-                Some((_, record)) => self.plan_of(record).await.ok(),
-                None => None,
+            let plan = match self.run_at_hand(id.run) {
+                Some((_, record)) if lacking != Some(id.run) => match self.plan_of(&record).await {
+                    Ok(plan) => Some(plan),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(run.id = %id.run, error, "the plan of a run could not be read");
+                        lacking = Some(id.run);
+                        None
+                    }
+                },
+                Some(_) | None => None,
             };
+            // Read after the wait for the plan: news that came meanwhile is not undone.
+            let run = self.run_at_hand(id.run);
             let now = self.now();
             let entry = self.view.get(&Key::Task(id).to_string());
             let Some((revision, stored)) = known(entry.as_ref()) else {
@@ -141,13 +149,24 @@ impl Service {
             };
             let Some(task) = stored.task() else { continue };
             self.note_lost_logs(task);
+            if lacking == Some(id.run) && matches!(task.state, TaskState::Queued { .. }) {
+                self.memory().without_plan.insert(id);
+            }
             let run_of = match (&run, &plan) {
-                (Some((accepted, record)), Some(plan)) => Some(RunOf { record, plan, accepted: *accepted }),
+                (Some((entry, record)), Some(plan)) => {
+                    Some(RunOf { record, plan, accepted: entry.create_revision })
+                }
                 (Some(_) | None, _) => None,
             };
             let news = self.board().task(task, revision, run_of.as_ref(), now);
             news.iter().for_each(|session| self.waiters.wake(session));
         }
+    }
+
+    /// Takes in again the queued tasks whose plans could not be read: no news would bring them back.
+    pub(super) async fn take_in_without_plan(&self) {
+        let tasks = std::mem::take(&mut self.memory().without_plan);
+        self.take_in_tasks(tasks).await;
     }
 
     /// Notes attempts that nobody will complete, if the live end of their log is here.
@@ -230,6 +249,11 @@ impl Service {
         let now = self.now();
         let last = self.memory().last_poll.get(session).copied();
         last.is_some_and(|last| now.saturating_sub(last) < time)
+    }
+
+    /// Returns whether an answer of this controller carried the offer, and no list had it since.
+    pub(crate) fn has_delivered(&self, attempt: &AttemptRef) -> bool {
+        self.memory().delivered.contains_key(attempt)
     }
 
     pub(crate) fn undeliverable(&self) -> Vec<ExecutorId> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use ocelot_core::id::{ExecutorId, SessionId};
+use ocelot_core::id::{ExecutorId, SessionId, TaskId};
 use ocelot_domain::task::Wait;
 use ocelot_domain::task::event::HeldList;
 use ocelot_domain::task::state::Timestamp;
@@ -40,6 +40,8 @@ pub(super) struct Memory {
     pub(super) told_to_drain: BTreeSet<SessionId>,
     /// Attempts that were taken from their executors, whose logs are to be ended here.
     pub(super) lost_logs: BTreeSet<AttemptRef>,
+    /// Queued tasks that cannot be offered before their plan is read.
+    pub(super) without_plan: BTreeSet<TaskId>,
     pub(super) incomplete_logs: BTreeMap<AttemptRef, Duration>,
     /// Sessions that were let in here: what hangs on them ends when they do.
     pub(super) admitted: BTreeMap<ExecutorId, Admitted>,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use ocelot_domain::task::event::{Event, HeldList};
 use ocelot_domain::task::state::{JournalSequence, Session, Task, TaskState};
-use ocelot_domain::task::timing::POLL;
+use ocelot_domain::task::timing::{OFFER, POLL};
 use ocelot_domain::task::{Holding, Wait, holding, timing};
 
 use ocelot_proto::kit::chaos;
@@ -29,8 +29,8 @@ const OFFER_AGAIN: Duration = Duration::from_millis(250);
 const DIRECTIVE_AGAIN: Duration = Duration::from_secs(2);
 /// Lists without an offer, after answers that carried it, before its delivery has failed.
 const LISTS_WITHOUT: u32 = 2;
-/// And the time it had.
-const DELIVERY: Duration = Duration::from_secs(1);
+/// And the time it had: a journal may be slow, and repeats follow each other fast.
+const DELIVERY: Duration = OFFER;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollRequest {
@@ -240,7 +240,8 @@ impl Service {
             let attempt = AttemptRef::of(&task, live);
             let is_offer = matches!(task.state, TaskState::Offered { .. }) && !held.contains(&attempt);
             if is_offer && pace.may_say(self, Topic::Offer(attempt), OFFER_AGAIN) {
-                answer.offers.extend(self.offered(&task, attempt).await?);
+                let Some(offered) = self.offered(&task, attempt).await? else { continue };
+                answer.offers.push(offered);
                 let mut memory = self.memory();
                 let answers = memory.delivered.get(&attempt).map_or(0, |delivered| delivered.answers) + 1;
                 memory::put(&mut memory.delivered, attempt, Delivered { answers });

@@ -73,7 +73,7 @@ impl Push {
             }
             match self.news().await? {
                 News::Piece(piece) => self.take(piece).await?,
-                News::Moved(id, progress) => self.moved(id, progress),
+                News::Moved(id, progress) => self.moved(id, progress)?,
                 News::NoMorePieces => self.done = true,
                 News::Over => return Ok(None),
             }
@@ -146,10 +146,15 @@ impl Push {
         Ok(())
     }
 
-    fn moved(&mut self, id: LogId, following: watch::Receiver<Progress>) {
+    fn moved(&mut self, id: LogId, following: watch::Receiver<Progress>) -> Result<(), Status> {
         let progress = *following.borrow();
+        if progress.failed {
+            // The stream ends, so that everything after what is received is sent again.
+            return Err(status(logs::Error::Failed("it is taken anew from what is received".into())));
+        }
         self.answers.push_back(Answer::Offsets(offsets(id, progress)));
         self.wait(id, following, progress);
+        Ok(())
     }
 
     /// Waits until more is safe than was told; of a log that is over and safe there is no more.
@@ -159,7 +164,8 @@ impl Push {
             return;
         }
         let waiting = async move {
-            let is_news = |now: &Progress| (now.received, now.durable) != (told.received, told.durable);
+            let is_news =
+                |now: &Progress| now.failed || (now.received, now.durable) != (told.received, told.durable);
             let ended = following.wait_for(is_news).await.is_err();
             if ended {
                 // The log was closed, and nothing moves any more.

@@ -248,9 +248,49 @@ async fn an_offer_that_was_not_taken_is_told_again_and_then_taken_back() {
     controller.advance(Duration::from_millis(600)).await;
     assert_eq!(executor.offered(&controller).await, first, "the same offer, not a new one");
     controller.advance(Duration::from_millis(600)).await;
+    assert_eq!(executor.offered(&controller).await, first, "its journal may be slow");
+    controller.advance(Duration::from_secs(4)).await;
     let offered = executor.offered(&controller).await;
     assert_eq!(offered.attempt.attempt.number(), 2);
     assert_eq!(controller.task(run, 0).await.failing.unwrap().deliveries, 1);
+}
+
+#[tokio::test]
+async fn a_controller_that_did_not_deliver_an_offer_takes_it_back_only_after_a_polls_time() {
+    let world = World::new();
+    let (a, mut b) = (world.controller("a").await, world.controller("b").await);
+    let mut executor = Executor::ready(&a, "x1", 1).await;
+    let run = a.execute(1).await;
+    let offered = executor.offered(&a).await;
+    // The executor writes its journal; what it polls does not tell the other controller.
+    for _ in 0..8 {
+        executor.heartbeat(&a).await.unwrap();
+        b.pass(1).await;
+    }
+    executor.acknowledge(&a, offered.attempt).await.unwrap();
+    assert_eq!(a.state(run).await.name(), "Running");
+    assert_eq!(a.task(run, 0).await.live().unwrap().attempt, offered.attempt.attempt);
+}
+
+#[tokio::test]
+async fn a_controller_that_slept_gives_sessions_time_to_come_back() {
+    let world = World::new();
+    let mut controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    let run = controller.execute(1).await;
+    executor.take(&controller).await;
+    for _ in 0..16 {
+        executor.heartbeat(&controller).await.unwrap();
+        controller.pass(1).await;
+    }
+    // Nothing of it ran for so long, the executor's heartbeats least of all.
+    controller.advance(Duration::from_secs(30)).await;
+    controller.tick().await;
+    controller.pass(10).await;
+    assert_eq!(controller.state(run).await.name(), "Running");
+    executor.heartbeat(&controller).await.unwrap();
+    controller.pass(9).await;
+    assert_eq!(controller.state(run).await.name(), "Running", "it came back in time");
 }
 
 #[tokio::test]
@@ -365,8 +405,9 @@ async fn a_return_that_the_controller_did_not_see_still_begins_the_wait_anew() {
     controller.pass(10).await;
     // Back, and gone again before anybody looked.
     executor.heartbeat(&controller).await.unwrap();
-    controller.advance(Duration::from_secs(11)).await;
-    controller.tick().await;
+    let session = executor.session(&controller).await;
+    controller.service.close_session(session).await.unwrap();
+    controller.pass(1).await;
     assert_eq!(controller.state(run).await.name(), "Running", "the epoch says that it was back");
     controller.pass(3).await;
     assert_eq!(controller.state(run).await.name(), "Queued");

@@ -21,6 +21,8 @@ pub(super) struct Inner {
     pub(super) sha256: Sha256,
     /// The syncing thread knows that there is something to do.
     pub(super) waits_for_sync: bool,
+    /// A sync is under way, without this lock.
+    pub(super) syncing: bool,
     pub(super) ended: Option<End>,
     pub(super) end_shipped: bool,
     pub(super) failed: Option<String>,

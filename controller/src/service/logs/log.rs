@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use ocelot_core::frame::{Decoder, Offset};
 use ocelot_proto::kit::chaos;
@@ -51,6 +51,8 @@ pub(super) struct Place {
 pub(super) struct Log {
     place: Place,
     inner: Mutex<Inner>,
+    /// Rung when a sync is over.
+    synced: Condvar,
     progress: watch::Sender<Progress>,
 }
 
@@ -123,11 +125,13 @@ impl Log {
             frames: Decoder::at(Offset(end)),
             sha256: scanned.sha256,
             waits_for_sync: false,
+            syncing: false,
             ended,
             end_shipped: place.alone,
             failed: None,
         };
-        Ok(Self { place, inner: Mutex::new(inner), progress: watch::Sender::new(progress) })
+        let (inner, progress) = (Mutex::new(inner), watch::Sender::new(progress));
+        Ok(Self { place, inner, synced: Condvar::new(), progress })
     }
 
     pub(super) fn id(&self) -> LogId {
@@ -152,12 +156,12 @@ impl Log {
 
     /// Writes what is new of a piece. It is visible at once, and received after the next sync.
     pub(super) fn append(&self, piece: &Piece<'_>, unix_us: u64) -> Result<Taken> {
-        let mut inner = self.inner();
+        let inner = self.inner();
         inner.check()?;
         let state = State { end: inner.end, sealed: inner.ended.is_some() };
         let stored = inner.stored(judge::overlap(state, piece))?;
         match judge::append(state, piece, &stored) {
-            Judgement::Append(new) => self.write(&mut inner, new, unix_us),
+            Judgement::Append(new) => self.write(inner, new, unix_us),
             Judgement::AlreadyThere => Ok(Taken::AlreadyThere),
             Judgement::Gap { expected } => Ok(Taken::Gap { expected }),
             Judgement::Damaged => Err(Error::Damaged),
@@ -166,7 +170,7 @@ impl Log {
             Judgement::Diverged { at } if state.sealed => Ok(Taken::Diverged { at }),
             Judgement::Diverged { at } => {
                 tracing::error!(log = %self.place.id, at, "an executor contradicts the log of {}", self.place.id);
-                self.end(&mut inner, LossKind::Bytes, DIVERGED, unix_us)?;
+                self.end(inner, LossKind::Bytes, DIVERGED, unix_us)?;
                 Ok(Taken::Diverged { at })
             }
         }
@@ -174,7 +178,7 @@ impl Log {
 
     /// Ends the log if all of it is here and is what the executor says it is.
     pub(super) fn seal(&self, claim: Claim, unix_us: u64) -> Result<Sealing> {
-        let mut inner = self.inner();
+        let mut inner = self.settled(self.inner());
         inner.check()?;
         if let Some(ended) = &inner.ended {
             return Ok(Sealing::Ended(ended.clone()));
@@ -185,7 +189,7 @@ impl Log {
         let sha256 = Digest(inner.sha256.clone().finalize().into());
         let whole = inner.frames.offset().0 == inner.end;
         if inner.end > claim.length || !whole {
-            return self.end(&mut inner, LossKind::Bytes, DIVERGED, unix_us).map(Sealing::Ended);
+            return self.end(inner, LossKind::Bytes, DIVERGED, unix_us).map(Sealing::Ended);
         }
         if sha256 != claim.sha256 {
             // Sent again from the front, the first byte that differs is found.
@@ -197,31 +201,39 @@ impl Log {
 
     /// Ends the log with a mark that says what is missing. One that is over already stays as it is.
     pub(super) fn end_with_loss(&self, kind: LossKind, reason: &str, unix_us: u64) -> Result<End> {
-        let mut inner = self.inner();
-        if let Some(ended) = &inner.ended {
-            return Ok(ended.clone());
-        }
-        inner.check()?;
-        self.end(&mut inner, kind, reason, unix_us)
+        self.end(self.inner(), kind, reason, unix_us)
     }
 
-    /// Makes durable what is written. A failure ends the log's acknowledgements for good.
+    /// Makes durable what is written. After a failure nothing more is acknowledged of this log
+    /// before it is opened anew, from what the disk has.
     pub(super) fn sync(&self) {
         let (file, whole) = {
-            let mut inner = self.inner();
+            let mut inner = self.settled(self.inner());
             inner.waits_for_sync = false;
-            match &inner.file {
-                Some(file) if inner.failed.is_none() => (Arc::clone(file), inner.frames.offset().0),
-                _ => return,
-            }
+            let file = match &inner.file {
+                Some(file) if inner.failed.is_none() => Arc::clone(file),
+                Some(_) | None => return,
+            };
+            inner.syncing = true;
+            (file, inner.frames.offset().0)
         };
-        match file.sync() {
+        let synced = file.sync();
+        let mut inner = self.inner();
+        inner.syncing = false;
+        match synced {
             Ok(()) => {
                 chaos::point("log.synced");
                 self.publish(|progress| progress.received = progress.received.max(whole));
             }
-            Err(error) => self.fail(&mut self.inner(), &error),
+            Err(error) => self.fail(&mut inner, &error),
         }
+        drop(inner);
+        self.synced.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_syncing(&self) -> bool {
+        self.inner().syncing
     }
 
     pub(super) fn ended(&self) -> Option<End> {
@@ -245,7 +257,7 @@ impl Log {
 
     /// Ends the log as another controller did, if all of it is here.
     pub(super) fn adopt_end(&self, end: End) -> Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.settled(self.inner());
         inner.check()?;
         match &inner.ended {
             Some(own) if *own == end => {}
@@ -272,9 +284,9 @@ impl Log {
         Ok(buffer)
     }
 
-    fn write(&self, inner: &mut Inner, new: &[u8], unix_us: u64) -> Result<Taken> {
+    fn write(&self, mut inner: MutexGuard<'_, Inner>, new: &[u8], unix_us: u64) -> Result<Taken> {
         // If it fails, part of it may be there: the next piece is written over it, or it is cut off.
-        self.file(inner)?.write_at(new, inner.end)?;
+        self.file(&mut inner)?.write_at(new, inner.end)?;
         let before = inner.frames.offset().0;
         if let Err(corrupt) = inner.push(new) {
             let at = corrupt.at.0;
@@ -297,9 +309,14 @@ impl Log {
         Ok(Taken::New { bytes: new.len(), wake })
     }
 
-    /// Cuts the log to its whole frames, marks it and closes it.
-    fn end(&self, inner: &mut Inner, kind: LossKind, reason: &str, unix_us: u64) -> Result<End> {
-        let file = self.file(inner)?;
+    /// Cuts the log to its whole frames, marks it and closes it. One that is over stays as it is.
+    fn end(&self, inner: MutexGuard<'_, Inner>, kind: LossKind, reason: &str, unix_us: u64) -> Result<End> {
+        let mut inner = self.settled(inner);
+        if let Some(ended) = &inner.ended {
+            return Ok(ended.clone());
+        }
+        inner.check()?;
+        let file = self.file(&mut inner)?;
         file.cut(inner.frames.offset().0)?;
         let Scanned { whole: at, mut sha256 } = scan::scan(file.as_ref())?;
         inner.end = at;
@@ -313,9 +330,11 @@ impl Log {
             sha256: Digest(sha256.finalize().into()),
             loss: Some(Loss { at, reason: reason.to_owned(), kind }),
         };
-        self.store_end(inner, end)
+        self.store_end(&mut inner, end)
     }
 
+    /// The file has no other sync under way: the kernel tells of a failed write once, and only one
+    /// of two would hear it.
     fn store_end(&self, inner: &mut Inner, end: End) -> Result<End> {
         let file = self.file(inner)?;
         file.cut(end.length)?;
@@ -359,10 +378,16 @@ impl Log {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nothing panics while it holds a log")
+        self.inner.lock().expect(UNPOISONED)
+    }
+
+    /// Waits until no sync is under way. Others may have had the lock meanwhile.
+    fn settled<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        self.synced.wait_while(inner, |inner| inner.syncing).expect(UNPOISONED)
     }
 }
 
+const UNPOISONED: &str = "nothing panics while it holds a log";
 const DIVERGED: &str = "the executor sent other bytes than before";
 const NO_FRAME: &str = "the executor sent bytes that are no log";
 

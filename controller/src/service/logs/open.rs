@@ -51,7 +51,12 @@ const UNPOISONED: &str = "nothing panics while it holds the open logs";
 impl Open {
     fn cell(&mut self, id: LogId) -> Result<Arc<OnceCell<OpenLog>>> {
         if let Some(cell) = self.logs.get(&id) {
-            return Ok(Arc::clone(cell));
+            let has_failed = cell.get().is_some_and(|open| open.log.progress().failed);
+            if !has_failed {
+                return Ok(Arc::clone(cell));
+            }
+            // What is on the disk is found out anew; who has the one that failed is told so by it.
+            self.logs.remove(&id);
         }
         if self.logs.len() >= OPEN_MAX {
             self.close_idle();

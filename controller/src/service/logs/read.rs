@@ -51,12 +51,15 @@ impl Reader {
     /// over says so, if need be without a frame. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Chunk>> {
         while !self.over {
-            let Progress { visible, ended, .. } = *self.progress.borrow_and_update();
+            let Progress { visible, ended, failed, .. } = *self.progress.borrow_and_update();
             if self.offset < visible || ended {
                 let chunk = self.read(visible, ended).await?;
                 self.offset += chunk.frames.len() as u64;
                 self.over = chunk.complete;
                 return Ok(Some(chunk));
+            }
+            if failed && self.follow == Follow::ToTheEnd {
+                return Err(Error::Failed("what comes is seen when it is read again".into()));
             }
             let more = self.follow == Follow::ToTheEnd && self.progress.changed().await.is_ok();
             self.over = !more;

@@ -128,6 +128,8 @@ impl DiskFile for FlakyFile {
         let mut faults = self.faults.lock().unwrap();
         faults.syncs += 1;
         if faults.sync_fails {
+            // What could not be written is gone, whatever the memory still shows.
+            self.inner.cut(faults.synced.get(&self.path).copied().unwrap_or(0))?;
             return Err(io::Error::other("input/output error"));
         }
         faults.synced.insert(self.path.clone(), size_bytes);

@@ -294,20 +294,70 @@ async fn a_full_disk_refuses_and_goes_on_once_there_is_room() {
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_nothing_more_is_acknowledged_until_the_disk_is_read_again() {
+async fn after_a_failed_sync_the_disk_is_read_again_and_what_it_lost_is_sent_again() {
     let bench = bench(EAGER);
     let source = source([b"first".as_slice(), b"second", b"third"]);
     bench.push(&source, 0, 25).await.unwrap();
     assert_eq!(bench.synced().await, 25);
+    let mut progress = bench.logs.follow(id(0)).await.unwrap();
     bench.disk.change(|faults| faults.sync_fails = true);
     bench.push(&source, 25, source.len()).await.unwrap();
-    let mut progress = bench.logs.follow(id(0)).await.unwrap();
     assert_eq!(progress.wait_for(|progress| progress.failed).await.unwrap().received, 25);
-    let syncs = bench.disk.syncs();
+    assert!(bench.push(&source, 25, source.len()).await.is_err(), "the disk still fails");
     bench.disk.change(|faults| faults.sync_fails = false);
-    assert!(matches!(bench.push(&source, 25, source.len()).await, Err(Error::Failed(_))));
-    assert!(matches!(bench.logs.seal(id(0), claim(&source)).await, Err(Error::Failed(_))));
-    assert_eq!(bench.disk.syncs(), syncs, "a failed sync is never tried again");
+    let sealing = bench.logs.seal(id(0), claim(&source)).await.unwrap();
+    assert_eq!(sealing, Sealing::Incomplete { expected: 25 });
+    bench.push(&source, 25, source.len()).await.unwrap();
+    let sealing = bench.logs.seal(id(0), claim(&source)).await.unwrap();
+    assert!(matches!(sealing, Sealing::Ended(End { loss: None, .. })), "{sealing:?}");
+    assert_eq!(bench.all(0).await.unwrap(), source);
+}
+
+#[tokio::test]
+async fn who_follows_a_log_that_fails_is_told_so() {
+    let bench = bench(EAGER);
+    let source = source([b"first".as_slice(), b"second"]);
+    bench.push(&source, 0, 25).await.unwrap();
+    let mut reader = bench.logs.read(id(0), 0, Follow::ToTheEnd).await.unwrap();
+    assert!(reader.next().await.unwrap().is_some());
+    assert_eq!(bench.synced().await, 25);
+    bench.disk.change(|faults| faults.sync_fails = true);
+    bench.push(&source, 25, source.len() - 1).await.unwrap();
+    assert!(matches!(reader.next().await, Err(Error::Failed(_))));
+}
+
+#[tokio::test]
+async fn a_log_is_not_sealed_while_a_sync_of_it_is_under_way_that_fails() {
+    let bench = bench(LAZY);
+    let source = source([b"first".as_slice()]);
+    bench.push(&source, 0, source.len()).await.unwrap();
+    let log = Arc::clone(&bench.logs.ensure_open(id(0)).await.unwrap().log);
+    bench.disk.change(|faults| faults.sync_fails = true);
+    let faults = bench.disk.hold();
+    let syncing = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || log.sync()
+    });
+    while !log.is_syncing() {
+        std::thread::yield_now();
+    }
+    let claim = claim(&source);
+    let sealing = std::thread::spawn(move || log.seal(claim, 1));
+    drop(faults);
+    syncing.join().unwrap();
+    assert!(matches!(sealing.join().unwrap(), Err(Error::Failed(_))), "only one of two syncs hears of it");
+}
+
+#[tokio::test]
+async fn a_power_cut_after_a_failed_sync_leaves_what_was_received() {
+    let bench = bench(EAGER);
+    let source = source([b"first".as_slice(), b"second", b"third"]);
+    bench.push(&source, 0, 25).await.unwrap();
+    assert_eq!(bench.synced().await, 25);
+    let mut progress = bench.logs.follow(id(0)).await.unwrap();
+    bench.disk.change(|faults| faults.sync_fails = true);
+    bench.push(&source, 25, source.len()).await.unwrap();
+    progress.wait_for(|progress| progress.failed).await.unwrap();
 
     let survivor = tempfile::tempdir().unwrap();
     bench.disk.power_cut(bench.directory.path(), survivor.path(), 0, b"");
