@@ -62,23 +62,31 @@ const TEMPORARY: &str = ".new-";
 fn write_beside(path: &Path, bytes: &[u8], access: Access) -> io::Result<PathBuf> {
     /// Tells the writers of one process apart.
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_file_name(format!("{TEMPORARY}{}-{number}", std::process::id()));
-    let written = write_new(&temporary, bytes, access);
-    written.inspect_err(|_| forget(&temporary)).map(|()| temporary)
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!("{TEMPORARY}{}-{number}", std::process::id()));
+        match open_new(&temporary, access) {
+            Ok(mut file) => {
+                let written = file.write_all(bytes).and_then(|()| file.sync_all());
+                return written.inspect_err(|_| forget(&temporary)).map(|()| temporary);
+            }
+            // Another machine's process may have the same number in a directory that both share.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-fn write_new(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+/// Opens a file that nobody else has open.
+fn open_new(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     if access == Access::Owner {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    options.open(path)
 }
 
 fn forget(temporary: &Path) {

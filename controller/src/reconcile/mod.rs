@@ -50,6 +50,17 @@ pub async fn run(service: &Service, keep: Keep) {
     tokio::join!(runs::follow(service), seconds, sweeps);
 }
 
+/// Lets a pass go on behind a record that cannot be dealt with; the store's trouble ends it.
+fn or_left(duty: &'static str, done: Result<bool, Error>) -> Result<bool, Error> {
+    match done {
+        Err(error) if !error.is_retryable() => {
+            note(duty, Err(error));
+            Ok(false)
+        }
+        done => done,
+    }
+}
+
 fn note(duty: &'static str, done: Result<(), Error>) {
     if let Err(error) = done {
         tracing::warn!(duty, error = &error as &dyn std::error::Error, "a duty is left for the next pass");

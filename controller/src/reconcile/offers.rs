@@ -9,6 +9,7 @@ use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::TaskState;
 use ocelot_domain::task::timing::{OFFER, POLL, QUARANTINE_AFTER};
 
+use super::or_left;
 use crate::service::{AttemptRef, Result, Service};
 
 /// Looks once; returns how many offers were taken back.
@@ -22,8 +23,8 @@ pub async fn once(service: &Service) -> Result<usize> {
             continue;
         }
         let claim = attempt.claim(live.session);
-        let done = service.let_happen(task.id, Event::Undelivered { claim, waited: age }).await?;
-        taken += usize::from(done);
+        let done = service.let_happen(task.id, Event::Undelivered { claim, waited: age }).await;
+        taken += usize::from(or_left("offers", done)?);
     }
     for executor in service.undeliverable() {
         quarantine(service, executor).await?;

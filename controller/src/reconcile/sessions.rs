@@ -14,6 +14,7 @@ use ocelot_domain::task::{Task, Wait};
 
 use ocelot_proto::kit::chaos;
 
+use super::or_left;
 use crate::service::{Result, Service};
 use crate::store::keys::{Folder, Key};
 
@@ -95,7 +96,7 @@ impl Sessions {
         }
         let mut taken = 0;
         for task in gone {
-            taken += usize::from(self.consider(service, &task).await?);
+            taken += usize::from(or_left("sessions", self.consider(service, &task).await)?);
         }
         Ok(taken)
     }

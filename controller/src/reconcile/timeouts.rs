@@ -4,6 +4,7 @@ use ocelot_domain::task::Task;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Approval, Needs, TaskState};
 
+use super::or_left;
 use crate::service::{Result, Service};
 
 /// Looks once; returns how many tasks ended because their time was over.
@@ -27,7 +28,7 @@ pub async fn once(service: &Service) -> Result<usize> {
                 _,
             ) => continue,
         };
-        ended += usize::from(service.let_happen(task.id, event).await?);
+        ended += usize::from(or_left("timeouts", service.let_happen(task.id, event).await)?);
     }
     Ok(ended)
 }

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -34,6 +34,8 @@ struct Serving {
     builder: Builder<Background>,
     routes: Routes,
     handshake: Duration,
+    /// For the first bytes of a connection.
+    first: Duration,
     tasks: Tasks,
 }
 
@@ -75,7 +77,8 @@ impl Acceptor {
             Transport::Tls(certificate) => Some(Tls(TlsAcceptor::from(certificate.server_config()))),
         };
         let builder = builder(&limits, Background(tasks.clone()));
-        let serving = Serving { tls, builder, routes, handshake: limits.handshake, tasks };
+        let serving =
+            Serving { tls, builder, routes, handshake: limits.handshake, first: limits.headers, tasks };
         Self { serving: Arc::new(serving), clock, free }
     }
 
@@ -125,7 +128,21 @@ impl Serving {
         }
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn serve(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+    ) {
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(self.first, first_bytes(&mut stream)) => begun,
+            () = self.tasks.draining() => return,
+        };
+        let Ok(Ok(first)) = begun else {
+            tracing::debug!(%peer, "a connection said nothing for too long, or broke off");
+            return;
+        };
+        let (reads, writes) = tokio::io::split(stream);
+        let stream = tokio::io::join(io::Cursor::new(first).chain(reads), writes);
         let serving = self.builder.serve_connection(TokioIo::new(stream), self.routes.for_peer(peer));
         let mut serving = pin!(serving);
         let mut draining = pin!(self.tasks.draining());
@@ -143,6 +160,21 @@ impl Serving {
             tracing::debug!(%peer, %error, "a connection broke off");
         }
     }
+}
+
+/// How every HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until it is plain which protocol follows: before that, nothing else limits the wait.
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        let left = (PREFACE.len() - first.len()) as u64;
+        if stream.take(left).read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(first)
 }
 
 fn builder(limits: &Limits, background: Background) -> Builder<Background> {

@@ -40,7 +40,7 @@ pub struct Limits {
     pub connections: usize,
     /// From the first byte to the end of the TLS handshake.
     pub handshake: Duration,
-    /// For the headers of an HTTP/1.1 request.
+    /// For the first bytes of a connection, and for the headers of an HTTP/1.1 request.
     pub headers: Duration,
     pub header_list_bytes: usize,
     /// Open at a time on one HTTP/2 connection.

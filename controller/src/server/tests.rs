@@ -405,6 +405,19 @@ async fn headers_that_do_not_come_are_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
+    let limits = Limits { headers: Duration::from_millis(50), ..Limits::default() };
+    let bench = bench(false, limits).await;
+    for said in [b"".as_slice(), b"PRI * HTTP/2.0"] {
+        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"");
+    }
+}
+
+#[tokio::test]
 async fn headers_that_are_too_long_are_refused_and_others_go_on() {
     let bench = bench(false, Limits::default()).await;
     let mut good = bench.http2().await;

@@ -83,7 +83,10 @@ impl Service {
         let mut memory = self.memory();
         memory.challenges.retain(|_, (_, since)| now.saturating_sub(*since) < CHALLENGE);
         if memory.challenges.len() >= CHALLENGES_MAX {
-            memory.challenges.pop_first();
+            // By age: the keys are chance, and a flood must not push out who was answered just now.
+            let oldest = memory.challenges.iter().min_by_key(|(_, (_, since))| *since);
+            let oldest = oldest.map(|(challenge, _)| *challenge);
+            oldest.and_then(|oldest| memory.challenges.remove(&oldest));
         }
         memory.challenges.insert(challenge, (executor, now));
         Challenge(challenge)
