@@ -4,45 +4,47 @@ use std::collections::BTreeMap;
 
 use ocelot_sim::fleet::{self, Bug, Planted};
 
-/// What must have struck these worlds at the least, or they prove nothing.
-const FLOORS: [(&str, u64); 20] = [
-    ("answers lost", 900),
-    ("clocks set", 120),
-    ("compactions", 90),
-    ("controllers cut from the store", 100),
-    ("controllers killed", 220),
-    ("controllers stopped", 110),
-    ("controllers' disks lost", 25),
-    ("drains", 100),
-    ("executes repeated", 1200),
-    ("executors killed", 220),
-    ("executors stopped", 200),
-    ("leases dropped", 250),
-    ("leases renewed by the store", 90),
-    ("machines without power", 100),
-    ("messages doubled", 400),
-    ("networks cut", 200),
-    ("requests lost", 1500),
-    ("store answers lost", 150),
-    ("store changes late", 140),
-    ("store down", 100),
+/// What must have struck these worlds at the least, or they prove nothing: about half of what does.
+const FLOORS: [(&str, u64); 22] = [
+    ("answers lost", 500),
+    ("clocks set", 60),
+    ("compactions", 45),
+    ("controllers cut from the store", 55),
+    ("controllers killed", 110),
+    ("controllers stopped", 55),
+    ("controllers' disks lost", 12),
+    ("drains", 50),
+    ("executes repeated", 750),
+    ("executors killed", 110),
+    ("executors stopped", 100),
+    ("leases dropped", 60),
+    ("leases renewed by the store", 45),
+    ("leases renewed in word only", 12),
+    ("machines without power", 50),
+    ("messages doubled", 230),
+    ("networks cut", 100),
+    ("offers declined", 700),
+    ("requests lost", 750),
+    ("store answers lost", 75),
+    ("store changes late", 75),
+    ("store down", 50),
 ];
 
 #[test]
-fn two_hundred_fleets_keep_every_promise() {
-    let passed = fleet::run(200, 1, &Planted::default())
+fn a_hundred_fleets_keep_every_promise() {
+    let passed = fleet::run(100, 1, &Planted::default())
         .unwrap_or_else(|failed| panic!("{}\nreplay: {}", failed.why, failed.replay()));
-    assert_eq!(passed.worlds, 200);
+    assert_eq!(passed.worlds, 100);
     for (fault, floor) in FLOORS {
         let struck = passed.struck.get(fault).copied().unwrap_or(0);
         assert!(struck >= floor, "{fault}: {struck} times, and {floor} are the least that proves anything");
     }
     let counts = &passed.counts;
-    assert!(counts.runs > 1_500 && counts.builds > 2_500, "{counts}");
-    assert!(counts.retried > 150 && counts.reattached > 70 && counts.taken > 60, "{counts}");
+    assert!(counts.runs > 800 && counts.builds > 1_300, "{counts}");
+    assert!(counts.retried > 90 && counts.reattached > 40 && counts.taken > 35, "{counts}");
     let ended: BTreeMap<&str, u64> =
         counts.outcomes.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-    for (outcome, floor) in [("succeeded", 1_000), ("failed", 100), ("cancelled", 180), ("lost", 5)] {
+    for (outcome, floor) in [("succeeded", 500), ("failed", 60), ("cancelled", 100), ("lost", 2)] {
         assert!(ended.get(outcome).is_some_and(|count| *count >= floor), "{outcome}: {counts}");
     }
     println!("{} worlds from seed 1; {counts}; {:?}", passed.worlds, passed.struck);
@@ -68,6 +70,7 @@ fn planted_bugs_are_found() {
         Bug::AcknowledgeBeforeJournal,
         Bug::StartWithoutJournal,
         Bug::LostWithoutWait,
+        Bug::CompleteIgnoresClaim,
         Bug::CancelLosesToComplete,
     ] {
         let planted = Planted { bug: Some(bug), ..Planted::default() };

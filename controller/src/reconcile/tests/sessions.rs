@@ -189,6 +189,41 @@ async fn what_an_executor_holds_and_is_not_its_own_is_not_kept() {
     assert_eq!(controller.ended(run).await, RunOutcome::Succeeded);
 }
 
+/// Its log may still be on the way from there; a kill would drop the only copy.
+#[tokio::test]
+async fn an_executor_that_still_holds_an_attempt_whose_end_is_recorded_is_not_told_to_kill_it() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    let mut first = Executor::ready(&controller, "x1", 1).await;
+    let mut second = Executor::ready(&controller, "x2", 1).await;
+    let run = controller.execute(1).await;
+    let (holder, other) = match first.poll_now(&controller).await.offers.pop() {
+        Some(offer) => {
+            first.acknowledge(&controller, offer.attempt).await.unwrap();
+            first.held = vec![offer.attempt];
+            (&mut first, &mut second)
+        }
+        None => {
+            second.take(&controller).await;
+            (&mut second, &mut first)
+        }
+    };
+    let attempt = holder.held[0];
+    holder.succeed(&controller, attempt).await;
+    assert_eq!(controller.ended(run).await, RunOutcome::Succeeded);
+    holder.held = vec![attempt];
+    for _ in 0..2 {
+        let beat = holder.heartbeat(&controller).await.unwrap();
+        assert_eq!((beat.directives, beat.vouched), (Vec::new(), Vec::new()));
+        assert_eq!(holder.poll_now(&controller).await.directives, []);
+        // The next process finds it in its journal, and is let keep it too.
+        assert_eq!(holder.start(&controller).await, [attempt]);
+    }
+    holder.succeed(&controller, attempt).await;
+    other.held = vec![attempt];
+    assert_eq!(other.poll(&controller).await.directives, [Directive::Kill(attempt)], "it never was its own");
+}
+
 #[tokio::test]
 async fn an_older_process_that_goes_on_after_it_was_told_is_a_clone_and_gets_no_more_work() {
     let world = World::new();
