@@ -191,7 +191,7 @@ impl Machine {
             60..=89 => luck / 100 % 30_000,
             _ => luck / 100 % 150_000,
         };
-        let code = i32::from(luck / 7 % 8 == 0);
+        let code = i32::from((luck / 7).is_multiple_of(8));
         let mut inside = self.inside();
         let Some(running) = inside.boxes.get_mut(&attempt) else {
             drop(inside);

@@ -105,8 +105,8 @@ async fn make(client: &mut Client, call: &str, attempt: &wire::AttemptId) -> Mad
 async fn no_call_is_heard_for_an_attempt_that_is_not_the_callers_and_nothing_is_written() {
     let bench = Bench::start().await;
     let (mut own, mut other) = (bench.executor("x1").await, bench.executor("x2").await);
-    let (run, finished) = own.running(&bench).await;
-    own.complete(&finished, [7; 16], b"").await.unwrap();
+    let (run, finished) = other.running(&bench).await;
+    other.complete(&finished, [7; 16], b"").await.unwrap();
     bench.ended(run).await;
     let (_, others) = other.running(&bench).await;
     let older = wire::AttemptId { epoch: others.epoch + 1, ..others.clone() };

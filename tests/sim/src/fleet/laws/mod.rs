@@ -258,10 +258,12 @@ impl Laws {
         let mut lost: Vec<String> = lost
             .map(|(task, end)| format!("{task} attempt {}: {:?}", end.attempt.number(), end.outcome))
             .collect();
-        lost.extend(seen.tasks.values().filter(|task| task.ended.is_empty()).filter_map(|task| {
-            matches!(task.outcome(), Some(Outcome::Lost { .. }))
-                .then(|| format!("{}: {:?}", task.id, task.state))
-        }));
+        lost.extend(
+            seen.tasks
+                .values()
+                .filter(|task| task.ended.is_empty() && matches!(task.outcome(), Some(Outcome::Lost { .. })))
+                .map(|task| format!("{}: {:?}", task.id, task.state)),
+        );
         lost
     }
 }
