@@ -2,7 +2,7 @@
 //!
 //! Stages must not reach this socket. Its directory is closed to other users, and a stage that runs
 //! as root is known by its process: seen from a container's init, an executor has no process number;
-//! on a host, an executor is no descendant.
+//! on a host, an executor is no descendant, and one that is gone is not let in.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -167,5 +167,5 @@ fn is_welcome(socket: &UnixStream) -> bool {
         return peer.pid == 0;
     }
     let own = rustix::process::geteuid().as_raw();
-    (peer.uid == 0 || peer.uid == own) && !processes::is_descendant(peer.pid)
+    (peer.uid == 0 || peer.uid == own) && processes::is_outside(peer.pid)
 }

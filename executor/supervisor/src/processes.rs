@@ -13,6 +13,8 @@ use crate::sys;
 
 /// Rounds of killing what was forked while the last round ran.
 const KILL_ROUNDS_MAX: usize = 64;
+/// Rounds of following a line of parents that changes.
+const LINE_ROUNDS_MAX: usize = 64;
 
 /// Returns whether this is the init of a PID namespace.
 pub(crate) fn is_init() -> bool {
@@ -57,9 +59,33 @@ pub(crate) fn are_gone(target: Target) -> bool {
     }
 }
 
-/// Returns whether the process was started by a stage.
-pub(crate) fn is_descendant(pid: i32) -> bool {
-    descendants().iter().any(|own| own.as_raw_pid() == pid)
+/// Returns whether the process is there and was not started by a stage. Only its own line of parents
+/// is read: the whole table costs milliseconds on a busy machine, and every start waits for this.
+pub(crate) fn is_outside(pid: i32) -> bool {
+    let own = getpid().as_raw_pid();
+    // A parent that ends meanwhile breaks the line; its children have got another by then.
+    for _ in 0..LINE_ROUNDS_MAX {
+        let mut above = pid;
+        while above != 0 && above != own {
+            match parent_of(above) {
+                Some(parent) => above = parent,
+                None if above == pid => return false,
+                None => break,
+            }
+        }
+        match above {
+            0 => return true,
+            above if above == own => return false,
+            _ => {}
+        }
+    }
+    // Still unreadable: it is hidden from this user, which no stage's process is.
+    true
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parent(&stat).map(|(parent, _)| parent)
 }
 
 /// Returns every process below this one that is not a zombie.
@@ -105,13 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_a_descendant_until_it_is_dead() {
+    fn only_who_is_there_and_came_from_elsewhere_is_outside() {
+        assert!(is_outside(rustix::process::getppid().unwrap().as_raw_pid()));
         let mut child =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = child.id() as i32;
-        assert!(is_descendant(pid));
+        assert!(!is_outside(pid));
+        assert!(descendants().iter().any(|own| own.as_raw_pid() == pid));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!is_descendant(pid));
+        assert!(!is_outside(pid));
+        assert!(descendants().iter().all(|own| own.as_raw_pid() != pid));
     }
 }
