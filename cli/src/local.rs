@@ -98,8 +98,8 @@ impl Local {
         Session { output, environment, wanted }
     }
 
-    /// Starts the executor; it is registered the first time.
-    pub(crate) async fn add_executor(&self, client: &Client, data: PathBuf) -> Result<()> {
+    /// Starts the executor, which is registered the first time, and returns its id.
+    pub(crate) async fn add_executor(&self, client: &Client, data: PathBuf) -> Result<String> {
         let mut settings =
             executor::Settings { allow_process: true, ..executor::Settings::new(data.clone()) };
         settings.reach.controllers = vec![self.url.clone()];
@@ -114,7 +114,8 @@ impl Local {
             }
             started => started,
         };
-        started.map_err(|error| broken("the executor cannot start", &error)).map(drop)
+        let started = started.map_err(|error| broken("the executor cannot start", &error))?;
+        Ok(started.executor.to_string())
     }
 
     async fn register(&self, client: &Client, data: PathBuf) -> Result<()> {

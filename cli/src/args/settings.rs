@@ -23,7 +23,7 @@ pub(crate) struct ConfigAdd {
     /// What to call it
     pub(crate) name: String,
 
-    /// Its address, as in https://ci.example.com:7070; several addresses of one fleet with commas
+    /// Its address, as in `https://ci.example.com:7070`; several addresses of one fleet with commas
     pub(crate) url: String,
 
     /// The fingerprint of its certificate, as the controller printed it; otherwise it is shown and asked for

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use ocelot_executor::runtime::docker::remove_shared_network;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
+use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
 
 use super::{Session, execute};
@@ -21,7 +23,7 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     let requests = local.signals()?;
     let own = local.session(output.clone(), &session.environment);
     let client = own.client()?;
-    local.add_executor(&client, folder.path().join("executor")).await?;
+    let executor = local.add_executor(&client, folder.path().join("executor")).await?;
     let (place, why) = match &local.engine {
         Engine::None => ("runtime: process".to_owned(), "as a process: no container engine answers here"),
         Engine::There { small: None } => {
@@ -36,7 +38,13 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     drop(requests);
     let (request, requests) = tokio::sync::mpsc::channel(1);
     request.try_send(()).ok();
+    let engine = local.engine.clone();
     local.until(requests).await;
+    if let Engine::There { small: Some(_) } = engine
+        && let Err(error) = remove_shared_network(&executor).await
+    {
+        output.note(format_args!("the network of the demo's containers is left: {}", chain(&error)));
+    }
     ended
 }
 

@@ -37,7 +37,7 @@ use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell}
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
-pub use small::small_image;
+pub use small::{remove_shared_network, small_image};
 
 use failure::{Answer, answer};
 use image::{Image, Pulls};

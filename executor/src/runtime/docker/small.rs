@@ -1,12 +1,14 @@
-//! A small image that an engine has already: something to show containers with, and no download.
+//! What a fleet of one moment asks of an engine: a small image that it has already, so that containers
+//! can be shown without a download, and the removal of what its executor shared.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::Docker as Engine;
 use bollard::query_parameters::ListImagesOptions;
 
-use super::failure;
+use super::{body, failure};
 use crate::runtime::RuntimeError;
 
 /// The last part of their names; each has a shell.
@@ -28,4 +30,12 @@ pub async fn small_image() -> Result<Option<String>, RuntimeError> {
         tag.rsplit('/').next().and_then(|tag| tag.split(':').next()) == Some(name)
     };
     Ok(SMALL.iter().find_map(|name| tags.iter().find(|tag| is_small(tag, name)).cloned()))
+}
+
+/// Takes away the network that the containers of an executor shared, once it is gone for good.
+pub async fn remove_shared_network(executor: &str) -> Result<(), RuntimeError> {
+    let engine = Engine::connect_with_unix(super::SOCKET, PATIENCE_SECONDS, API_DEFAULT_VERSION);
+    let engine = engine.map_err(|error| failure::runtime("be reached", error))?;
+    let removed = engine.remove_network(&body::name(Path::new(executor))).await;
+    removed.map_err(|error| failure::runtime("remove a network", error))
 }

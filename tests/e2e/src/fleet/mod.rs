@@ -213,7 +213,7 @@ impl Fleet {
         let output = self.run("ocelot-executor", &register)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
         let mut arguments: Vec<String> =
-            ["start", "--data", &data, "--allow-process"].map(str::to_owned).to_vec();
+            ["start", "--data", &data, "--runtime", "process"].map(str::to_owned).to_vec();
         arguments.extend(more.iter().map(|&word| word.to_owned()));
         let start = Start {
             build: self.build,
