@@ -74,6 +74,6 @@ fn planted_bugs_are_found() {
         Bug::CancelLosesToComplete,
     ] {
         let planted = Planted { bug: Some(bug), ..Planted::default() };
-        assert!(fleet::run(20, 1, &planted).is_err(), "nothing breaks with {}", bug.name());
+        assert!(fleet::run(60, 1, &planted).is_err(), "nothing breaks with {}", bug.name());
     }
 }
