@@ -191,6 +191,10 @@ impl Shared {
         });
     }
 
+    pub(super) fn forget_gaps_before(&self, received: Offset) {
+        self.publish(|standing| standing.again = standing.again.filter(|again| *again >= received));
+    }
+
     /// Notes that the log ends with a loss that the controller found.
     pub(super) fn broken(&self, at: Offset, why: &str) {
         let loss = LogLoss { at, why: why.to_owned() };

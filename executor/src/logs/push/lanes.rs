@@ -110,6 +110,8 @@ impl Lanes {
                 let Some(lane) = self.of(offsets.attempt.as_ref()) else { return Ok(()) };
                 lane.doubt = Doubt::No;
                 lane.course.received(Offset(offsets.received));
+                // It answers pieces in their order: gaps that it told of before are filled.
+                lane.log.forget_gaps_before(Offset(offsets.received));
                 lane.log.safe(Offset(offsets.received), Offset(offsets.durable));
             }
             Answer::Gap(gap) => {

@@ -36,6 +36,8 @@ pub(super) struct Faults {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) logs: HashMap<u32, Vec<u8>>,
+    /// What was ever called durable, and so is never lost.
+    pub(super) durable: HashMap<u32, usize>,
     pub(super) ends: HashMap<u32, LogEnd>,
     pub(super) faults: Faults,
     pub(super) streams: usize,
@@ -83,7 +85,9 @@ impl Kept {
         }
         let received = log.len() as u64;
         let lag = if self.faults.never_durable { log.len() } else { self.faults.durable_lag };
-        let durable = log.len().saturating_sub(lag) as u64;
+        let durable = self.durable.entry(index).or_default();
+        *durable = log.len().saturating_sub(lag).max(*durable);
+        let durable = *durable as u64;
         let offsets = LogOffsets { attempt: Some(attempt), received, durable };
         Ok((!self.faults.silent.contains(&index)).then_some(Answer::Offsets(offsets)))
     }

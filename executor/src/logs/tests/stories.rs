@@ -147,11 +147,11 @@ impl Story {
                 // Another controller, with what was durable of it.
                 let lag = self.dice.roll(600);
                 self.controller.kept(|kept| {
-                    let gone = kept.faults.durable_lag;
+                    let durable = kept.durable.get(&0).copied().unwrap_or_default();
                     if let Some(log) = kept.logs.get_mut(&0) {
-                        log.truncate(log.len().saturating_sub(gone));
+                        log.truncate(durable);
                     }
-                    kept.faults.durable_lag = lag.min(gone);
+                    kept.faults.durable_lag = lag;
                 });
             }
             3 => {
@@ -178,8 +178,12 @@ impl Story {
         assert_eq!(loss, None, "seed {seed}");
         self.controller.kept(|kept| kept.faults.cut_after = None);
         let whole = |kept: &super::controller::Kept| kept.log(0).len() as u64 >= digest.length.0;
-        self.controller.until(&format!("seed {seed}: all is sent"), whole).await;
-        self.hear(&mut process);
+        let what = format!("seed {seed}: all is sent");
+        let broken = |news: &LogNews| matches!(news, LogNews::Broken(_));
+        tokio::select! {
+            () = self.controller.until(&what, whole) => {}
+            news = heard(&mut process.news, &what, broken) => panic!("seed {seed}: {news:?}"),
+        }
         let log = self.controller.kept(|kept| kept.log(0).to_vec());
         let sha256: [u8; 32] = Sha256::digest(&log).into();
         assert_eq!(digest, LogDigest { length: Offset(log.len() as u64), sha256 }, "seed {seed}");
