@@ -11,7 +11,7 @@ use ocelot_core::id::{ExecutorId, SessionId, TaskId};
 use ocelot_domain::task::Wait;
 use ocelot_domain::task::event::HeldList;
 use ocelot_domain::task::state::Timestamp;
-use ocelot_domain::task::timing::QUARANTINE_AFTER;
+use ocelot_domain::task::timing::{OFFER, QUARANTINE_AFTER};
 
 use super::poll::Topic;
 use super::{AttemptRef, Service};
@@ -31,7 +31,7 @@ pub(super) struct Memory {
     pub(super) last_poll: BTreeMap<SessionId, Duration>,
     /// The time of day of each executor's last heartbeat, for people.
     last_seen: BTreeMap<ExecutorId, Timestamp>,
-    failed_deliveries: BTreeMap<ExecutorId, u32>,
+    failed_deliveries: BTreeMap<ExecutorId, FailedDeliveries>,
     /// Executors to be quarantined for their failed deliveries.
     pub(super) undeliverable: BTreeSet<ExecutorId>,
     kills: BTreeMap<ExecutorId, BTreeMap<AttemptRef, Duration>>,
@@ -62,6 +62,14 @@ pub(super) struct Admitted {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Delivered {
     pub(super) answers: u32,
+}
+
+/// Deliveries that failed in a row.
+#[derive(Debug, Clone, Copy)]
+struct FailedDeliveries {
+    /// What fails together is one mishap, however many offers were on their way.
+    mishaps: u32,
+    latest: Duration,
 }
 
 /// The first list without an attempt.
@@ -135,10 +143,17 @@ impl Memory {
 
 impl Service {
     pub(crate) fn count_failed_delivery(&self, executor: ExecutorId) {
+        let now = self.now();
         let mut memory = self.memory();
-        let failed = memory.failed_deliveries.entry(executor).or_default();
-        *failed += 1;
-        if *failed >= QUARANTINE_AFTER {
+        let failed = memory.failed_deliveries.entry(executor);
+        let failed = failed
+            .and_modify(|failed| {
+                if now.saturating_sub(failed.latest) >= OFFER {
+                    *failed = FailedDeliveries { mishaps: failed.mishaps + 1, latest: now };
+                }
+            })
+            .or_insert(FailedDeliveries { mishaps: 1, latest: now });
+        if failed.mishaps >= QUARANTINE_AFTER {
             memory.failed_deliveries.remove(&executor);
             memory.undeliverable.insert(executor);
         }

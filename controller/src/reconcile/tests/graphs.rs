@@ -56,7 +56,7 @@ fn needing(name: &str, needs: &[u32]) -> TaskPlan {
     TaskPlan { needs: needs.iter().map(need).collect(), ..task(name) }
 }
 
-fn plan(tasks: Vec<TaskPlan>) -> Plan {
+pub(super) fn plan(tasks: Vec<TaskPlan>) -> Plan {
     Plan { tasks, concurrency: None, notify: Vec::new(), group: None }
 }
 

@@ -7,7 +7,7 @@ use ocelot_domain::outcome::Outcome;
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::state::TaskState;
 
-use super::graphs::{one, task};
+use super::graphs::{one, plan, task};
 use super::world::*;
 use crate::service::*;
 
@@ -271,6 +271,26 @@ async fn an_offer_that_does_not_arrive_goes_back_and_ends_after_five_in_a_row() 
         assert_eq!(controller.task(run, 0).await.tries, 0, "it costs no try");
     }
     assert_eq!(controller.ended(run).await, RunOutcome::Lost);
+}
+
+#[tokio::test]
+async fn offers_lost_in_one_crash_of_their_executor_are_one_mishap() {
+    let world = World::new();
+    let mut controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 3).await;
+    let tasks = (0..3).map(|number| task(&format!("t{number}"))).collect();
+    let run = controller.execute_plan(1, plan(tasks)).await;
+    controller.until(run, 2, |state| matches!(state, TaskState::Queued { .. })).await;
+    assert_eq!(executor.poll(&controller).await.offers.len(), 3);
+    for _ in 0..6 {
+        executor.heartbeat(&controller).await.unwrap();
+        controller.pass(1).await;
+    }
+    for index in 0..3 {
+        assert_eq!(controller.task(run, index).await.failing.unwrap().deliveries, 1);
+    }
+    let (shown, _) = controller.service.executors(None, 9).0.remove(0);
+    assert!(shown.quarantined.is_none(), "{shown:?}");
 }
 
 #[tokio::test]
