@@ -1,6 +1,7 @@
 //! Events and spans on standard error, for people or for machines.
 
 use std::fmt;
+use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -28,6 +29,7 @@ pub fn init(format: Format, filter: &str) -> Result<(), InitError> {
     let parsed = EnvFilter::try_new(filter)
         .map_err(|source| InitError::Filter { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let builder = if std::io::stderr().is_terminal() { builder } else { builder.with_ansi(false) };
     let started = match format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().try_init(),
