@@ -63,6 +63,7 @@ fn run(command: &Command, session: &Session) -> Result<()> {
     match command {
         Command::Validate(validate) => return commands::validate::run(validate, &session.output),
         Command::Explain(explain) => return commands::explain::run(explain, &session.output),
+        Command::Completion(completion) => return commands::completion::run(completion, &session.output),
         _ => {}
     }
     // A whole fleet works on all processors; a client is quicker without threads.
@@ -99,6 +100,7 @@ async fn remote(command: &Command, session: &Session) -> Result<()> {
         Command::Version(version) => commands::version::run(version, session).await,
         Command::Validate(validate) => commands::validate::run(validate, &session.output),
         Command::Explain(explain) => commands::explain::run(explain, &session.output),
+        Command::Completion(completion) => commands::completion::run(completion, &session.output),
     }
 }
 

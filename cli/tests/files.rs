@@ -149,26 +149,27 @@ fn help_fits_one_screen() {
     Usage: ocelot [OPTIONS] <COMMAND>
 
     Commands:
-      up        Run everything on this machine: a controller, its store and one executor
-      demo      See all of it once: start, create a job, run it, follow its log
-      create    Create jobs from files [alias: add]
-      update    Change jobs that exist
-      delete    Delete a job; its runs and their logs stay
-      list      List jobs [alias: ls]
-      describe  Show a job: its arguments, how to execute it, its history
-      execute   Execute a job [alias: exec]
-      getlogs   Show the log of a run [alias: logs]
-      status    Show where a run is, and when it came to each phase
-      runs      List runs, newest first
-      cancel    End a run [alias: kill]
-      retry     Run the same again, as a new run
-      why       Tell why a run is where it is, executor by executor
-      executor  Look after the machines that run jobs
-      token     Look after the tokens that people and scripts call with
-      config    Say which controllers this command talks to
-      validate  Check ocelot.yml or job files, and show every mistake with what would be right
-      explain   Tell which tasks and stages of an ocelot.yml an event would run, and why
-      version   Show the versions of this command and of the controllers
+      up          Run everything on this machine: a controller, its store and one executor
+      demo        See all of it once: start, create a job, run it, follow its log
+      create      Create jobs from files [alias: add]
+      update      Change jobs that exist
+      delete      Delete a job; its runs and their logs stay
+      list        List jobs [alias: ls]
+      describe    Show a job: its arguments, how to execute it, its history
+      execute     Execute a job [alias: exec]
+      getlogs     Show the log of a run [alias: logs]
+      status      Show where a run is, and when it came to each phase
+      runs        List runs, newest first
+      cancel      End a run [alias: kill]
+      retry       Run the same again, as a new run
+      why         Tell why a run is where it is, executor by executor
+      executor    Look after the machines that run jobs
+      token       Look after the tokens that people and scripts call with
+      config      Say which controllers this command talks to
+      validate    Check ocelot.yml or job files, and show every mistake with what would be right
+      explain     Tell which tasks and stages of an ocelot.yml an event would run, and why
+      completion  Print the completions of a shell, as in `source <(ocelot completion bash)`
+      version     Show the versions of this command and of the controllers
 
     Options:
       -o, --output <OUTPUT>  How results are written; json is a contract for scripts [env: OCELOT_OUTPUT=] [default: text] [possible values: text, json]
@@ -179,4 +180,13 @@ fn help_fits_one_screen() {
       -V, --version          Print version
     exit 0
     ");
+}
+
+#[test]
+fn bash_completes_what_is_begun() {
+    let script = "source <(\"$0\" completion bash); COMP_WORDS=(ocelot execut); COMP_CWORD=1
+        _ocelot ocelot execut ocelot; echo \"${COMPREPLY[@]}\"";
+    let asked = Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_ocelot")]).output();
+    let asked = asked.expect("there is a bash");
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "execute executor\n", "{asked:?}");
 }

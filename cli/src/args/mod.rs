@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Tell which tasks and stages of an ocelot.yml an event would run, and why
     Explain(Explain),
+    /// Print the completions of a shell, as in `source <(ocelot completion bash)`
+    Completion(Completion),
     /// Show the versions of this command and of the controllers
     Version(Version),
 }

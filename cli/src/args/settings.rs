@@ -19,6 +19,12 @@ pub(crate) enum Config {
 }
 
 #[derive(Debug, Group)]
+pub(crate) struct Completion {
+    /// The shell that is to complete; with bash put it into ~/.local/share/bash-completion/completions/ocelot
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Group)]
 pub(crate) struct ConfigAdd {
     /// What to call it
     pub(crate) name: String,

@@ -1,6 +1,7 @@
 //! One file per verb, or per noun.
 
 pub(crate) mod cancel;
+pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod delete;
