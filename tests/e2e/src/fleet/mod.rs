@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use ocelot_core::id::ExecutorId;
 use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::wire;
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ pub use network::{Direction, Network};
 pub use program::{Build, Program, Start};
 pub use witness::{Life, Witness};
 
+use crate::engine::Traces;
 use crate::etcd::Cluster;
 use crate::wait::wait_until;
 
@@ -54,6 +56,8 @@ pub struct Fleet {
     pub controllers: Vec<Program>,
     ports: Vec<u16>,
     pub etcd: Option<Cluster>,
+    /// What its executors have in the container engine.
+    pub traces: Traces,
     token: String,
     pub witness: Witness,
     folder: TempDir,
@@ -80,6 +84,7 @@ impl Fleet {
             controllers: Vec::new(),
             ports,
             etcd,
+            traces: Traces::default(),
             token: String::new(),
             witness,
             folder,
@@ -186,6 +191,16 @@ impl Fleet {
         self.add_executor_by(name, slots, &urls, more).await
     }
 
+    /// The same with the container engine.
+    pub async fn add_docker_executor(&mut self, name: &str, slots: u32) -> Result<usize> {
+        let index = self.add_executor(name, slots, &["--runtime", "docker"]).await?;
+        let all = self.caller(0)?.executors().await?;
+        let own = all.iter().find(|executor| executor.name == name).context("it registered")?;
+        let id = ExecutorId::from_bytes(own.id.as_ref().try_into()?);
+        self.traces.follow(id.to_string());
+        Ok(index)
+    }
+
     /// The same, by addresses of its own, such as a proxy's.
     pub async fn add_executor_by(
         &mut self,
@@ -212,8 +227,10 @@ impl Fleet {
         let register = ["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
         let output = self.run("ocelot-executor", &register)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
-        let mut arguments: Vec<String> =
-            ["start", "--data", &data, "--runtime", "process"].map(str::to_owned).to_vec();
+        let mut arguments: Vec<String> = ["start", "--data", &data].map(str::to_owned).to_vec();
+        if !more.contains(&"--runtime") {
+            arguments.extend(["--runtime", "process"].map(str::to_owned));
+        }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
         let start = Start {
             build: self.build,
@@ -251,6 +268,12 @@ impl Fleet {
     }
 
     pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves its folder behind, for whoever looks into what went wrong, and returns it.
+    pub fn keep_folder(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
         self.folder.path()
     }
 }
