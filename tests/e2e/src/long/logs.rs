@@ -28,10 +28,12 @@ pub(super) async fn readopt(seconds: u64) -> Result<()> {
 async fn killed_once(fleet: &mut Fleet, seconds: u64) -> Result<()> {
     let caller = fleet.caller(0)?;
     let copy = fleet.path("copy");
-    // A tenth of a second is a little more than the pause: the shell takes the rest.
+    // A hundred lines, and a wait until their tenth of a second is over by the machine's uptime.
     let script = format!(
-        "i=0; while [ $i -lt {} ]; do n=0; while [ $n -lt 100 ]; do echo \"line $i $n of a build that prints\"; \
-         n=$((n+1)); done | tee -a {}; i=$((i+1)); sleep 0.095; done",
+        "now() {{ IFS=\". \" read s c rest < /proc/uptime; up=$((s*100+1$c-100)); }}; now; due=$up; i=0; \
+         while [ $i -lt {} ]; do n=0; while [ $n -lt 100 ]; do echo \"line $i $n of a build that prints\"; \
+         n=$((n+1)); done | tee -a {}; i=$((i+1)); due=$((due+10)); \
+         while now; [ $up -lt $due ]; do sleep 0.01; done; done",
         seconds * 10,
         copy.display()
     );
