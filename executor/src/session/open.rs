@@ -61,10 +61,13 @@ impl Speech {
 
     async fn open_once(&self) -> Result<wire::OpenSessionResponse, CallError> {
         let line = &self.shared.line;
+        // A challenge is known to the controller that gave it, and to no other.
+        let way = line.client();
         let executor: bytes::Bytes = self.executor.as_bytes().to_vec().into();
         let request = wire::ChallengeRequest { executor: executor.clone() };
-        let called =
-            line.call(CHALLENGE, request, async |mut client, request| client.challenge(request).await);
+        let called = line.call_through(way.clone(), CHALLENGE, request, async |mut client, request| {
+            client.challenge(request).await
+        });
         let challenge = called.await?.challenge;
         let incarnation = self.shared.journal.incarnation();
         let request = wire::OpenSessionRequest {
@@ -76,7 +79,8 @@ impl Speech {
             version: ocelot_proto::kit::version::VERSION.to_owned(),
             machine: Some(crate::identity::machine(&self.data, self.shared.runtimes.support())),
         };
-        let called = line.call(OPEN, request, async |mut client, request| client.open_session(request).await);
+        let called = line
+            .call_through(way, OPEN, request, async |mut client, request| client.open_session(request).await);
         called.await
     }
 

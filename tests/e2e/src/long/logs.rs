@@ -4,19 +4,18 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aws_lc_rs::digest::{SHA256, digest};
 use ocelot_core::frame::{Body, Decoder, Offset};
 use ocelot_core::id::RunId as Id;
 use ocelot_e2e::fleet::{Build, Fleet, RunId, finished};
 use ocelot_e2e::wait::{wait_long, wait_until};
 use ocelot_proto::wire::Attempt;
 use ocelot_proto::wire::outcome::Outcome;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{Chance, kept};
 
 const MIB: usize = 16;
-const KILLS: usize = 20;
 
 /// An executor is killed and started within five seconds while a build prints for `seconds`.
 pub(super) async fn readopt(seconds: u64) -> Result<()> {
@@ -85,6 +84,7 @@ async fn under_kills(fleet: &mut Fleet, count: u64, seed: u64) -> Result<()> {
     let text: Vec<u8> = (0..MIB << 20).map(|_| letters[chance.below(letters.len())]).collect();
     let source = fleet.path("source");
     std::fs::write(&source, &text)?;
+    let written = digest(&SHA256, &text);
     // Bursts of a mebibyte as fast as they go, with pauses, so that the kills spread over all builds.
     let script = format!(
         "i=0; while [ $i -lt {MIB} ]; do dd if={} bs=1M skip=$i count=1 2>/dev/null; i=$((i+1)); sleep 0.4; done",
@@ -116,7 +116,7 @@ async fn under_kills(fleet: &mut Fleet, count: u64, seed: u64) -> Result<()> {
         let last = succeeded(fleet, *run, Duration::from_secs(60)).await?;
         first += usize::from(last.number == 1);
         let read = output(fleet, *run).await?;
-        match Sha256::digest(&read) == Sha256::digest(&text) {
+        match digest(&SHA256, &read).as_ref() == written.as_ref() {
             true => equal += 1,
             false => eprintln!("  {}: {}", Id::from_bytes(*run), difference(&text, &read)),
         }
@@ -133,10 +133,10 @@ async fn under_kills(fleet: &mut Fleet, count: u64, seed: u64) -> Result<()> {
 /// Kills and starts executor and controller at random times until all is over.
 async fn kill(fleet: &mut Fleet, chance: &mut Chance, over: &Cell<bool>) -> Result<(usize, usize)> {
     let mut kills = (0, 0);
-    while kills.0 + kills.1 < KILLS {
+    loop {
         tokio::time::sleep(Duration::from_millis(1000 + chance.below(5000) as u64)).await;
         if over.get() {
-            break;
+            return Ok(kills);
         }
         if chance.below(2) == 0 {
             fleet.executors[0].kill_and_start()?;
@@ -146,7 +146,6 @@ async fn kill(fleet: &mut Fleet, chance: &mut Chance, over: &Cell<bool>) -> Resu
             kills.1 += 1;
         }
     }
-    Ok(kills)
 }
 
 /// Waits for the run's end, which must be a good one with a whole log, and returns its last attempt.
