@@ -77,7 +77,7 @@ impl Speech {
             incarnation: incarnation.0,
             held: self.shared.board.held(&self.shared.journal.state()),
             version: ocelot_proto::kit::version::VERSION.to_owned(),
-            machine: Some(crate::identity::machine(&self.data, self.shared.runtimes.support())),
+            machine: Some(crate::identity::machine(&self.data, self.shared.runtimes.tell())),
         };
         let called = line
             .call_through(way, OPEN, request, async |mut client, request| client.open_session(request).await);
@@ -107,6 +107,9 @@ impl Speech {
         tracing::info!(kept = keep.len(), "a session is open");
         // Whoever found the older credential void has what it asked for.
         while self.shared.reopen.notified().now_or_never().is_some() {}
+        if self.shared.runtimes.has_news() {
+            self.shared.reopen.notify_one();
+        }
         self.shared.live.send_replace(true);
         self.shared.beat.notify_one();
     }
