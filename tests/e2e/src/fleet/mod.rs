@@ -58,9 +58,35 @@ pub struct Fleet {
     pub etcd: Option<Cluster>,
     /// What its executors have in the container engine.
     pub traces: Traces,
+    memory: Memory,
     token: String,
     pub witness: Witness,
     folder: TempDir,
+}
+
+/// Where executors keep secrets, in memory and so not in the fleet's folder. It goes with this value.
+#[derive(Debug, Default)]
+struct Memory(Vec<PathBuf>);
+
+impl Memory {
+    /// Takes what a registration printed.
+    fn follow(&mut self, printed: &str) -> Result<()> {
+        let mut words = printed.split_whitespace().skip_while(|word| *word != "executor").skip(1);
+        let executor = words.next().with_context(|| format!("no executor is named in {printed:?}"))?;
+        let user = rustix::process::geteuid().as_raw();
+        let executor = executor.trim_end_matches(',');
+        self.0.push(Path::new("/dev/shm").join(format!("ocelot-{user}-{executor}")));
+        Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for directory in &self.0 {
+            // One that was never made is as good as gone.
+            std::fs::remove_dir_all(directory).ok();
+        }
+    }
 }
 
 impl Fleet {
@@ -85,6 +111,7 @@ impl Fleet {
             ports,
             etcd,
             traces: Traces::default(),
+            memory: Memory::default(),
             token: String::new(),
             witness,
             folder,
@@ -227,6 +254,7 @@ impl Fleet {
         let register = ["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
         let output = self.run("ocelot-executor", &register)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
+        self.memory.follow(&String::from_utf8(output.stdout)?)?;
         let mut arguments: Vec<String> = ["start", "--data", &data].map(str::to_owned).to_vec();
         if !more.contains(&"--runtime") {
             arguments.extend(["--runtime", "process"].map(str::to_owned));
