@@ -1,7 +1,8 @@
 //! The runtimes that this executor may use, and whether each works just now.
 //!
 //! A runtime that failed is looked at again by itself, with growing waits; until it works, nothing
-//! that needs it is taken.
+//! that needs it is taken. A session tells of those that work when it is opened, so one that works
+//! only later makes it be opened anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,8 @@ const CHECK: Duration = Duration::from_secs(20);
 pub struct Runtimes {
     all: Vec<Kept>,
     suspect: Notify,
+    /// What the controllers were told last.
+    told: Mutex<Vec<wire::RuntimeSupport>>,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl Runtimes {
     pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Self {
         let unknown = || Mutex::new(Err("it was not looked at yet".to_owned()));
         let all = runtimes.into_iter().map(|runtime| Kept { runtime, standing: unknown() });
-        Self { all: all.collect(), suspect: Notify::new() }
+        Self { all: all.collect(), suspect: Notify::new(), told: Mutex::default() }
     }
 
     /// Returns the runtime for a task.
@@ -63,8 +66,20 @@ impl Runtimes {
         why.map(|why| if why.is_empty() { "it has no runtime".to_owned() } else { why.join("; ") })
     }
 
-    /// Returns those that work.
-    pub fn support(&self) -> Vec<wire::RuntimeSupport> {
+    /// Returns those that work, for a session that tells of them.
+    pub fn tell(&self) -> Vec<wire::RuntimeSupport> {
+        let support = self.support();
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&support);
+        support
+    }
+
+    /// Whether one works that the controllers were not told of.
+    pub fn has_news(&self) -> bool {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        self.support().iter().any(|support| !told.contains(support))
+    }
+
+    fn support(&self) -> Vec<wire::RuntimeSupport> {
         let working = self.all.iter().filter_map(|kept| {
             let support = kept.standing.lock().unwrap_or_else(PoisonError::into_inner).clone().ok()?;
             let name = kept.runtime.name().to_owned();
@@ -94,14 +109,14 @@ impl Runtimes {
             };
             let name = kept.runtime.name();
             let mut known = kept.standing.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.is_ok() != standing.is_ok() {
-                changed = true;
-                match &standing {
-                    Ok(support) => {
-                        tracing::info!(runtime = name, version = support.version, "runtime {name} works")
-                    }
-                    Err(why) => tracing::error!(runtime = name, why, "runtime {name} does not work: {why}"),
+            changed |= known.is_ok() != standing.is_ok();
+            match (&*known, &standing) {
+                (Err(_), Ok(support)) => {
+                    tracing::info!(runtime = name, version = support.version, "runtime {name} works");
                 }
+                (Err(before), Err(why)) if before == why => {}
+                (_, Err(why)) => tracing::error!(runtime = name, why, "runtime {name} does not work: {why}"),
+                (Ok(_), Ok(_)) => {}
             }
             *known = standing;
         }

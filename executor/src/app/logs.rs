@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 
 use crate::attempt::ports::{Log, LogFailed, Logs, NewsSender};
 use crate::attempt::{AttemptId, LogDigest, LogLoss};
-use crate::connection::Line;
+use crate::connection::{CallError, Line, judged};
 use crate::disk::MachineDisk;
 use crate::logs::{AttemptLog, Link, LogError, LogSettings, Pusher};
 use crate::mask::MaskSet;
@@ -102,7 +102,12 @@ impl Link for LogLine {
     ) -> Result<Streaming<wire::PushLogResponse>, Status> {
         let (mut client, at) = self.0.client();
         let opened = client.push_log(self.0.request(pieces)).await;
-        Ok(opened.inspect_err(|_| self.0.turn_from(at))?.into_inner())
+        let opened = opened.inspect_err(|status| match judged(status) {
+            CallError::Unknown(_) => self.0.turn_from(at),
+            // It answered: the session is opened anew, and the next try is under it.
+            CallError::Fenced | CallError::Unauthenticated(_) | CallError::Refused(_) => {}
+        });
+        Ok(opened?.into_inner())
     }
 }
 

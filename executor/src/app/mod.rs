@@ -208,9 +208,14 @@ fn watch_runtimes(shared: &Arc<Shared>, runtimes: &Arc<Runtimes>, tasks: &Tasks)
     let (shared, runtimes) = (Arc::clone(shared), Arc::clone(runtimes));
     tasks.spawn("runtimes", async move {
         let mut over = shared.over.subscribe();
-        let beat = Arc::clone(&shared.beat);
+        let changed = || {
+            shared.beat.notify_one();
+            if runtimes.has_news() {
+                shared.reopen.notify_one();
+            }
+        };
         tokio::select! {
-            () = runtimes.watch(Arc::clone(&shared.clock), || beat.notify_one()) => {}
+            () = runtimes.watch(Arc::clone(&shared.clock), changed) => {}
             _ = over.wait_for(|over| *over) => {}
         }
     });

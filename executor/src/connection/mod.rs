@@ -132,7 +132,22 @@ impl Line {
         F: FnOnce(Client, Request<T>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
-        let (client, at) = self.client();
+        self.call_through(self.client(), deadline, message, call).await
+    }
+
+    /// Makes one call, once, to the address of this client: for what only the controller knows that
+    /// answered the call before.
+    pub async fn call_through<T, R, F, Fut>(
+        &self,
+        (client, at): (Client, usize),
+        deadline: Duration,
+        message: T,
+        call: F,
+    ) -> Result<R, CallError>
+    where
+        F: FnOnce(Client, Request<T>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
         let spoken_with = self.credential.get();
         let mut request = self.request(message);
         request.set_timeout(deadline);

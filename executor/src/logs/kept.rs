@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 use crate::attempt::AttemptId;
 use crate::mask::MaskSet;
 
+/// Begins the name of a set's file in memory; the name of its attempt's directory follows.
+const PREFIX: &str = "masks-";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Values that the task added while it ran, in its order.
@@ -31,7 +33,7 @@ impl Kept {
         let AttemptId { task, number, epoch } = id;
         Self {
             path: match memory {
-                Some(memory) => memory.join(format!("masks-{}-{}-{number}-{epoch}", task.run, task.index)),
+                Some(memory) => memory.join(format!("{PREFIX}{}-{}-{number}-{epoch}", task.run, task.index)),
                 None => directory.join("masks"),
             },
         }
@@ -66,6 +68,11 @@ impl Kept {
             removed => removed,
         }
     }
+}
+
+/// Returns the name of the directory of the attempt that a file in memory belongs to.
+pub(crate) fn attempt_of(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
 /// Names this boot of the machine.

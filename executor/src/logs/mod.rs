@@ -5,7 +5,7 @@
 //! in silence: where it cannot go on, it waits, and where it is lost, the loss is recorded.
 
 mod attempt_log;
-mod kept;
+pub(crate) mod kept;
 mod maker;
 mod news;
 mod place;

@@ -87,7 +87,7 @@ impl Standing {
         let died = |why: &str| Some(Gone::Died { why: why.to_owned() });
         match self {
             Self::Running => None,
-            Self::Absent => died("its container was taken away"),
+            Self::Absent => died("its container was taken away, and not by us"),
             Self::Ended { out_of_memory: Some(OutOfMemory { limit_bytes }), .. } => {
                 Some(Gone::OutOfMemory { limit_bytes: *limit_bytes })
             }
@@ -97,7 +97,7 @@ impl Standing {
             Self::Ended { status: 2, .. } => died("its supervisor was called wrongly"),
             Self::Ended { status: 4, .. } => died("its supervisor was told by a signal to end"),
             Self::Ended { status: UNKNOWN_STATUS, .. } => died("its supervisor ended unseen"),
-            Self::Ended { status: 137, .. } => died("its supervisor was killed"),
+            Self::Ended { status: 137, .. } => died("its supervisor was killed, and not by us"),
             Self::Ended { status, .. } => {
                 Some(Gone::Died { why: format!("its supervisor ended with status {status}") })
             }

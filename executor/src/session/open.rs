@@ -61,10 +61,13 @@ impl Speech {
 
     async fn open_once(&self) -> Result<wire::OpenSessionResponse, CallError> {
         let line = &self.shared.line;
+        // A challenge is known to the controller that gave it, and to no other.
+        let way = line.client();
         let executor: bytes::Bytes = self.executor.as_bytes().to_vec().into();
         let request = wire::ChallengeRequest { executor: executor.clone() };
-        let called =
-            line.call(CHALLENGE, request, async |mut client, request| client.challenge(request).await);
+        let called = line.call_through(way.clone(), CHALLENGE, request, async |mut client, request| {
+            client.challenge(request).await
+        });
         let challenge = called.await?.challenge;
         let incarnation = self.shared.journal.incarnation();
         let request = wire::OpenSessionRequest {
@@ -74,9 +77,10 @@ impl Speech {
             incarnation: incarnation.0,
             held: self.shared.board.held(&self.shared.journal.state()),
             version: ocelot_proto::kit::version::VERSION.to_owned(),
-            machine: Some(crate::identity::machine(&self.data, self.shared.runtimes.support())),
+            machine: Some(crate::identity::machine(&self.data, self.shared.runtimes.tell())),
         };
-        let called = line.call(OPEN, request, async |mut client, request| client.open_session(request).await);
+        let called = line
+            .call_through(way, OPEN, request, async |mut client, request| client.open_session(request).await);
         called.await
     }
 
@@ -103,6 +107,9 @@ impl Speech {
         tracing::info!(kept = keep.len(), "a session is open");
         // Whoever found the older credential void has what it asked for.
         while self.shared.reopen.notified().now_or_never().is_some() {}
+        if self.shared.runtimes.has_news() {
+            self.shared.reopen.notify_one();
+        }
         self.shared.live.send_replace(true);
         self.shared.beat.notify_one();
     }

@@ -566,6 +566,26 @@ async fn a_runtime_that_breaks_makes_the_executor_refuse_until_it_works_again() 
 }
 
 #[tokio::test]
+async fn a_runtime_that_works_only_after_the_start_is_told_with_a_session_opened_anew() {
+    let mut world = World::registered().await;
+    world.machine.set(|facts| facts.broken = true);
+    world.start().await;
+    world.controller.until("a session", |model| !model.opened.is_empty()).await;
+    world.machine.set(|facts| facts.broken = false);
+    world
+        .controller
+        .until("a session that tells of the runtime", |model| {
+            let machine = model.opened.last().and_then(|opened| opened.machine.as_ref());
+            machine.is_some_and(|machine| machine.runtimes.len() == 1)
+        })
+        .await;
+    let told: Vec<_> = world.controller.model().opened.iter().map(|opened| opened.machine.clone()).collect();
+    assert_eq!(told[0].as_ref().map(|machine| machine.runtimes.len()), Some(0));
+    world.offer(&plan(vec![stage("a")]));
+    assert!(matches!(world.outcome().await, Outcome::Succeeded(_)));
+}
+
+#[tokio::test]
 async fn asked_to_end_it_finishes_what_runs_and_takes_nothing_new() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);

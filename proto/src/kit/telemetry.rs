@@ -48,10 +48,16 @@ struct Chain<'a>(&'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let words = error.to_string();
+            // One that speaks in its cause's words says nothing more.
+            if words != said {
+                write!(f, ": {words}")?;
+            }
+            said = words;
             cause = error.source();
         }
         Ok(())
@@ -66,10 +72,15 @@ mod tests {
     #[error("the run was not accepted")]
     struct Outer(#[source] std::io::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Echo(#[source] Outer);
+
     #[test]
-    fn an_error_is_shown_with_its_causes() {
+    fn an_error_is_shown_with_its_causes_and_each_is_said_once() {
         let error = Outer(std::io::Error::other("the disk is full"));
         assert_eq!(chain(&error).to_string(), "the run was not accepted: the disk is full");
+        assert_eq!(chain(&Echo(error)).to_string(), "the run was not accepted: the disk is full");
     }
 
     #[test]

@@ -12,13 +12,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 
 /// Asks again and again until `ask` is `Ok`; its error is the status that a failure shows.
-pub async fn wait_until<T, E, Ask, Answer>(what: &str, mut ask: Ask) -> Result<T>
+pub async fn wait_until<T, E, Ask, Answer>(what: &str, ask: Ask) -> Result<T>
 where
     E: Debug,
     Ask: FnMut() -> Answer,
     Answer: Future<Output = Result<T, E>>,
 {
-    let until = Instant::now() + LIMIT;
+    wait_long(what, LIMIT, ask).await
+}
+
+/// The same with a limit of its own, for what takes its time by design.
+pub async fn wait_long<T, E, Ask, Answer>(what: &str, limit: Duration, mut ask: Ask) -> Result<T>
+where
+    E: Debug,
+    Ask: FnMut() -> Answer,
+    Answer: Future<Output = Result<T, E>>,
+{
+    let until = Instant::now() + limit;
     loop {
         let status = match tokio::time::timeout_at(until, ask()).await {
             Ok(Ok(found)) => return Ok(found),
@@ -26,7 +36,7 @@ where
             Err(_) => "no answer at all".to_owned(),
         };
         if Instant::now() >= until {
-            bail!("waited {LIMIT:?} for {what}; last seen: {status}");
+            bail!("waited {limit:?} for {what}; last seen: {status}");
         }
         tokio::time::sleep(STEP).await;
     }

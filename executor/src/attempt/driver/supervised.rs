@@ -22,8 +22,6 @@ use crate::runtime::{RuntimeError, Standing};
 const CONNECT: Duration = Duration::from_secs(5);
 /// A supervisor whose clock differs by more stands in a time of its own.
 const CLOCKS_APART_MAX_MS: u64 = 5_000;
-/// What it said when nobody vouched for it any more.
-const GUARD_STATUS: i64 = 3;
 
 impl Driver {
     pub(super) fn launched(&mut self, up: Up) {
@@ -226,18 +224,10 @@ impl Driver {
 
     pub(super) fn looked(&mut self, looked: Result<Standing, RuntimeError>) {
         match looked {
-            Ok(Standing::Running) => self.connect(),
-            Ok(Standing::Ended { status, out_of_memory }) => {
-                let gone = match out_of_memory {
-                    Some(memory) => Gone::OutOfMemory { limit_bytes: memory.limit_bytes },
-                    None if status == GUARD_STATUS => Gone::GuardOver,
-                    None => Gone::Died { why: format!("the container ended by itself with status {status}") },
-                };
-                self.gone(gone);
-            }
-            Ok(Standing::Absent) => {
-                self.gone(Gone::Died { why: "the container is gone, and not by us".to_owned() });
-            }
+            Ok(standing) => match standing.gone() {
+                None => self.connect(),
+                Some(gone) => self.gone(gone),
+            },
             Err(error) => {
                 tracing::warn!(attempt = %self.id, error = %chain(&error), "the container cannot be looked at");
                 self.shared.runtimes.suspect();

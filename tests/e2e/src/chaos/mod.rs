@@ -3,7 +3,9 @@
 //! What was accepted ends, once; what must not run twice does not; the witness beside the fleet says
 //! so, not the fleet.
 
+mod containers;
 mod failpoints;
+mod members;
 mod networks;
 mod oracle;
 mod pauses;
@@ -12,8 +14,13 @@ mod restarts;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [failpoints::trials(), networks::trials(), pauses::trials(), restarts::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let trials = [
+        containers::trials(),
+        failpoints::trials(),
+        members::trials(),
+        networks::trials(),
+        pauses::trials(),
+        restarts::trials(),
+    ];
+    trials.into_iter().flatten().collect()
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use ocelot_core::id::ExecutorId;
 use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::wire;
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ pub use network::{Direction, Network};
 pub use program::{Build, Program, Start};
 pub use witness::{Life, Witness};
 
+use crate::engine::Traces;
 use crate::etcd::Cluster;
 use crate::wait::wait_until;
 
@@ -54,9 +56,37 @@ pub struct Fleet {
     pub controllers: Vec<Program>,
     ports: Vec<u16>,
     pub etcd: Option<Cluster>,
+    /// What its executors have in the container engine.
+    pub traces: Traces,
+    memory: Memory,
     token: String,
     pub witness: Witness,
     folder: TempDir,
+}
+
+/// Where executors keep secrets, in memory and so not in the fleet's folder. It goes with this value.
+#[derive(Debug, Default)]
+struct Memory(Vec<PathBuf>);
+
+impl Memory {
+    /// Takes what a registration printed.
+    fn follow(&mut self, printed: &str) -> Result<()> {
+        let mut words = printed.split_whitespace().skip_while(|word| *word != "executor").skip(1);
+        let executor = words.next().with_context(|| format!("no executor is named in {printed:?}"))?;
+        let user = rustix::process::geteuid().as_raw();
+        let executor = executor.trim_end_matches(',');
+        self.0.push(Path::new("/dev/shm").join(format!("ocelot-{user}-{executor}")));
+        Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for directory in &self.0 {
+            // One that was never made is as good as gone.
+            std::fs::remove_dir_all(directory).ok();
+        }
+    }
 }
 
 impl Fleet {
@@ -80,6 +110,8 @@ impl Fleet {
             controllers: Vec::new(),
             ports,
             etcd,
+            traces: Traces::default(),
+            memory: Memory::default(),
             token: String::new(),
             witness,
             folder,
@@ -186,6 +218,16 @@ impl Fleet {
         self.add_executor_by(name, slots, &urls, more).await
     }
 
+    /// The same with the container engine.
+    pub async fn add_docker_executor(&mut self, name: &str, slots: u32) -> Result<usize> {
+        let index = self.add_executor(name, slots, &["--runtime", "docker"]).await?;
+        let all = self.caller(0)?.executors().await?;
+        let own = all.iter().find(|executor| executor.name == name).context("it registered")?;
+        let id = ExecutorId::from_bytes(own.id.as_ref().try_into()?);
+        self.traces.follow(id.to_string());
+        Ok(index)
+    }
+
     /// The same, by addresses of its own, such as a proxy's.
     pub async fn add_executor_by(
         &mut self,
@@ -212,8 +254,11 @@ impl Fleet {
         let register = ["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
         let output = self.run("ocelot-executor", &register)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
-        let mut arguments: Vec<String> =
-            ["start", "--data", &data, "--runtime", "process"].map(str::to_owned).to_vec();
+        self.memory.follow(&String::from_utf8(output.stdout)?)?;
+        let mut arguments: Vec<String> = ["start", "--data", &data].map(str::to_owned).to_vec();
+        if !more.contains(&"--runtime") {
+            arguments.extend(["--runtime", "process"].map(str::to_owned));
+        }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
         let start = Start {
             build: self.build,
@@ -251,6 +296,12 @@ impl Fleet {
     }
 
     pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves its folder behind, for whoever looks into what went wrong, and returns it.
+    pub fn keep_folder(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
         self.folder.path()
     }
 }

@@ -123,6 +123,20 @@ impl Program {
         self.signal(Signal::CONT)
     }
 
+    /// Waits until it stands still, as at a point where it was told to.
+    pub async fn held(&self) -> Result<()> {
+        let pid = self.pid().context("it does not run")?;
+        let what = format!("{} to be held", self.start.program);
+        wait_until(&what, || async {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            // Its state follows its name, which is in brackets.
+            let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+            ensure!(state == Some("T"), "it is in state {state:?}");
+            Ok(())
+        })
+        .await
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let child = self.child.as_ref().context("it does not run")?;
         Ok(kill_process(Pid::from_child(child), signal)?)

@@ -6,7 +6,8 @@ mod requeue;
 
 use std::future::Future;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use ocelot_e2e::fleet::Fleet;
 
 /// Runs the row of this name.
 pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
@@ -25,6 +26,11 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
 
 fn block_on(row: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(row)
+}
+
+/// Ends a fleet; after a failure its folder stays, and the failure names it.
+fn kept(mut fleet: Fleet, done: Result<()>) -> Result<()> {
+    done.with_context(|| format!("what the fleet wrote is in {}", fleet.keep_folder().display()))
 }
 
 /// A sequence of numbers that the seed determines (splitmix64).

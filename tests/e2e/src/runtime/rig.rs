@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use ocelot_core::frame::{Body, Decoder, Offset};
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_core::plan::{self, Environment, Pull, Resources};
 use ocelot_e2e::engine::IMAGE;
+pub(super) use ocelot_e2e::engine::docker;
 use ocelot_executor::attempt::AttemptId;
 use ocelot_executor::attempt::state::{BootTime, Cause};
 use ocelot_executor::journal::Container;
@@ -191,13 +191,6 @@ fn runtime(data: PathBuf, executor: String, engine: Option<String>) -> Result<Do
 }
 
 /// Runs the engine's own program and returns what it printed.
-pub(super) fn docker(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("docker").args(arguments).output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "docker {arguments:?}: {errors}");
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
-}
-
 pub(super) fn ended(client: &mut Client) -> Result<StageEnd> {
     loop {
         if let Notice::Ended(end) = client.next_notice()? {
