@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::attempt::driver::Shared;
 use crate::attempt::ports::Logs;
+use crate::attempt::ready::Ready;
 use crate::boot::{BootClock, MachineBootClock};
 use crate::connection::{Credential, Fingerprint, InvalidAddress, Line, Proxies, Route, Trust, TrustError};
 use crate::disk::MachineDisk;
@@ -177,6 +178,7 @@ async fn start_on(
         boot: parts.boot,
         board: Arc::new(Board::default()),
         attempts,
+        ready: Ready::default(),
         memory: memory_directory(identity.executor)?,
         poll: AtomicU64::new(0),
         beat: Arc::new(Notify::new()),

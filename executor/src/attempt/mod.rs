@@ -6,6 +6,7 @@ mod link;
 mod order;
 pub mod ports;
 mod progress;
+pub mod ready;
 mod report;
 pub mod secrets;
 pub mod state;

@@ -89,4 +89,17 @@ impl Disk for FaultyDisk {
         inner.calls.push(Call::Sync(name(path)));
         if inner.failing_syncs { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
+
+    fn make_room(&self, path: &Path, file: &File, from: u64, to: u64) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.failing_syncs {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        if inner.space.is_some() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        MachineDisk.write(path, file, &vec![0; (to - from) as usize], from)?;
+        inner.synced.insert(path.to_owned(), fs::read(path)?);
+        Ok(())
+    }
 }

@@ -78,9 +78,10 @@ impl Committer {
         taken.into_iter().for_each(|request| answer(request.reply, Ok(request.last)));
         // A rewriting that a full disk stopped left the old file as it was, and is tried again later.
         match self.file.compact_if_due(&self.state) {
-            Ok(()) | Err(JournalError::Disk(DiskError::NoSpace { .. })) => false,
-            Err(_) => true,
+            Ok(()) | Err(JournalError::Disk(DiskError::NoSpace { .. })) => {}
+            Err(_) => return true,
         }
+        self.file.make_room_if_due().is_err()
     }
 }
 

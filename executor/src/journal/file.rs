@@ -5,6 +5,9 @@
 //! | ff 'O' 'J' fe | length | crc32c | number of the last record | JSON ... |     little-endian
 //! ```
 //! The checksum covers the length, the number and the JSON. No JSON holds a block's first byte.
+//!
+//! Zeros may follow the last block: room for the next ones, so that their syncs need not wait for the
+//! file system's own journal. It is made between two requests.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
 use super::state::{Record, Sequence, State};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 
 const MAGIC: &[u8; 15] = b"ocelot-journal\n";
 const VERSION: u32 = 1;
@@ -26,6 +29,9 @@ const BLOCK_HEADER: usize = 20;
 /// A file this large is rewritten, if its state is much smaller.
 const COMPACT_BYTES: u64 = 1 << 20;
 const COMPACT_FACTOR: u64 = 8;
+/// Room that is made at once, and how little of it is left then.
+const ROOM_BYTES: u64 = 256 * 1024;
+const ROOM_BYTES_MIN: u64 = 32 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +87,8 @@ pub(super) struct JournalFile {
     disk: Arc<dyn Disk>,
     file: File,
     end: u64,
+    /// Where the room ends.
+    room: u64,
     /// Length at which the next rewriting is tried.
     compact_at: u64,
 }
@@ -94,8 +102,7 @@ impl JournalFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let state = State::default();
                 let (file, end) = write_anew(directory, &path, disk.as_ref(), &state)?;
-                let directory = directory.to_owned();
-                return Ok((Self { directory, path, disk, file, end, compact_at: COMPACT_BYTES }, state));
+                return Ok((Self::new(directory, path, disk, (file, end)), state));
             }
             Err(source) => return Err(JournalError::io("read", &path, source)),
         };
@@ -106,8 +113,12 @@ impl JournalFile {
             file.set_len(end as u64).map_err(|source| JournalError::io("cut", &path, source))?;
         }
         disk.sync(&path, &file).map_err(|source| JournalError::io("sync", &path, source))?;
-        let (directory, end) = (directory.to_owned(), end as u64);
-        Ok((Self { directory, path, disk, file, end, compact_at: COMPACT_BYTES }, state))
+        Ok((Self::new(directory, path, disk, (file, end as u64)), state))
+    }
+
+    fn new(directory: &Path, path: PathBuf, disk: Arc<dyn Disk>, (file, end): (File, u64)) -> Self {
+        let directory = directory.to_owned();
+        Self { directory, path, disk, file, end, room: end, compact_at: COMPACT_BYTES }
     }
 
     /// Writes one block and returns once it is durable. `last` is the number of its last record.
@@ -125,6 +136,25 @@ impl JournalFile {
         Ok(())
     }
 
+    /// Makes room for what comes, if there is little left. A full disk only makes the next syncs slower.
+    pub(super) fn make_room_if_due(&mut self) -> Result<(), JournalError> {
+        if self.end + ROOM_BYTES_MIN <= self.room {
+            return Ok(());
+        }
+        let from = self.end.max(self.room);
+        // Also where it fails: it is tried again only when so much has been written.
+        self.room = from + ROOM_BYTES;
+        let made = self.disk.make_room(&self.path, &self.file, from, self.room);
+        match made.map_err(|source| JournalError::io("write", &self.path, source)) {
+            Err(JournalError::Disk(DiskError::NoSpace { .. })) => {
+                // Others need it more.
+                drop(self.file.set_len(self.end));
+                Ok(())
+            }
+            made => made,
+        }
+    }
+
     /// Rewrites the file as its state, when that is worth it. Failing leaves the file as it was.
     pub(super) fn compact_if_due(&mut self, state: &State) -> Result<(), JournalError> {
         if self.end < self.compact_at {
@@ -133,7 +163,7 @@ impl JournalFile {
         self.compact_at = 2 * self.end;
         let (file, end) = write_anew(&self.directory, &self.path, self.disk.as_ref(), state)?;
         self.file = file;
-        self.end = end;
+        (self.end, self.room) = (end, end);
         self.compact_at = COMPACT_BYTES.max(COMPACT_FACTOR * end);
         Ok(())
     }

@@ -50,6 +50,7 @@ impl Journal {
         let opened = Record::Opened { incarnation };
         state.apply(&opened)?;
         file.append(state.sequence, &[opened])?;
+        file.make_room_if_due()?;
         let durable = Arc::new(Mutex::new(state.clone()));
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
         let committer = Committer { _lock: lock, file, state, durable: Arc::clone(&durable) };

@@ -147,6 +147,35 @@ proptest! {
     }
 }
 
+#[test]
+fn a_block_is_written_into_room_that_was_made_before() {
+    let (root, journal) = opened();
+    let path = root.path().join("journal");
+    let length = || fs::metadata(&path).unwrap().len();
+    let before = length();
+    for index in 0..8 {
+        journal.append_blocking(vec![accepted(index)]).unwrap();
+    }
+    assert_eq!(length(), before, "each sync had a new length to make durable");
+    let state = journal.state();
+    drop(journal);
+    let bytes = fs::read(&path).unwrap();
+    let (read, end) = file::read(&path, &bytes).unwrap();
+    assert_eq!(read, state);
+    assert!(bytes[end..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_disk_without_room_takes_what_fits() {
+    let root = tempfile::tempdir().unwrap();
+    let faulty = Arc::new(FaultyDisk::default());
+    faulty.space(Some(4096));
+    let journal = Journal::open(root.path(), faulty).unwrap();
+    journal.append_blocking(vec![accepted(1)]).unwrap();
+    assert!(fs::metadata(root.path().join("journal")).unwrap().len() < 4096);
+    assert_eq!(state_of(&journal, 1), Some(Phase::Accepted));
+}
+
 fn opened() -> (TempDir, Journal) {
     let root = tempfile::tempdir().unwrap();
     let journal = Journal::open(root.path(), Arc::new(MachineDisk)).unwrap();
@@ -303,7 +332,8 @@ fn what_this_program_does_not_know_it_refuses_with_words() {
     let (root, journal) = opened();
     journal.append_blocking(vec![accepted(1)]).unwrap();
     drop(journal);
-    let bytes = fs::read(root.path().join("journal")).unwrap();
+    let mut bytes = fs::read(root.path().join("journal")).unwrap();
+    bytes.truncate(file::read(Path::new("journal"), &bytes).unwrap().1);
     let mut newer = bytes.clone();
     newer[15] = 2;
     insta::assert_snapshot!(refusal(&newer), @"the journal journal has version 2, and this program knows 1: start the version that wrote it");

@@ -1,8 +1,8 @@
 //! Waiting for a supervisor to listen, without sleeping.
 //!
 //! The watch begins before anything is started, so the socket's arrival cannot be missed. The socket
-//! gets its name when somebody listens behind it. Where a file system gives no sign (one of a virtual
-//! machine), looking again does.
+//! gets its name when somebody listens behind it, so the name's arrival is the answer. Where a file system
+//! gives no sign (one of a virtual machine), looking again does.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,26 +19,44 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Arrival {
     control: PathBuf,
-    watch: AsyncFd<OwnedFd>,
+    /// None once it is being let go.
+    watch: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Arrival {
     pub(super) fn watch(control: &Path) -> io::Result<Self> {
         let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         inotify::add_watch(&watch, control, WatchFlags::MOVED_TO)?;
-        Ok(Self { control: control.to_owned(), watch: watched(watch)? })
+        Ok(Self { control: control.to_owned(), watch: Some(watched(watch)?) })
     }
 
     /// Returns when somebody listens there. Cancel-safe.
     pub(super) async fn listening(&self) {
-        while control::connect(&self.control).is_err() {
-            let sign = tokio::time::timeout(LOOK_AGAIN, self.watch.readable());
-            if let Ok(Ok(mut sign)) = sign.await {
-                let mut names = [std::mem::MaybeUninit::uninit(); 1024];
-                let mut reader = inotify::Reader::new(self.watch.get_ref(), &mut names);
-                while reader.next().is_ok() {}
-                sign.clear_ready();
-            }
+        while !self.has_come().await && control::connect(&self.control).is_err() {}
+    }
+
+    /// Waits for a sign, but not for long; true if it says that the socket has its name.
+    async fn has_come(&self) -> bool {
+        let Some(watch) = &self.watch else { return false };
+        let Ok(Ok(mut sign)) = tokio::time::timeout(LOOK_AGAIN, watch.readable()).await else { return false };
+        let mut names = [std::mem::MaybeUninit::uninit(); 1024];
+        let mut reader = inotify::Reader::new(watch.get_ref(), &mut names);
+        let mut has_come = false;
+        while let Ok(event) = reader.next() {
+            has_come |= event.file_name().is_some_and(|name| name.to_bytes() == control::SOCKET.as_bytes());
+        }
+        sign.clear_ready();
+        has_come
+    }
+}
+
+impl Drop for Arrival {
+    /// The kernel lets a watch go only after a grace period of its own, ten milliseconds and more. Nobody
+    /// who starts a task waits for that.
+    fn drop(&mut self) {
+        let watch = self.watch.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(watch)));
         }
     }
 }

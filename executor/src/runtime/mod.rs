@@ -164,6 +164,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Makes ready what can be made ready before the start: the image.
     async fn prepare(&self, launch: &Launch, tell: &dyn Tell) -> Result<(), Cause>;
 
+    /// Starts a supervisor that waits, before anyone needs it; false where it takes a task to start one.
+    /// The next start in this control directory takes it over. Without an attempt it ends by itself.
+    async fn make_ready(&self, _control: &Path) -> Result<bool, Cause> {
+        Ok(false)
+    }
+
     /// Starts the supervisor. It listens in the control directory when this returns.
     async fn start(&self, launch: &Launch) -> Result<Container, Cause>;
 

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::attempt::AttemptId;
 use crate::attempt::driver::Shared;
+use crate::attempt::ready::Ready;
 use crate::attempt::state::Event;
 use crate::connection::{CallError, Credential, Route};
 use crate::identity::Key;
@@ -234,6 +235,7 @@ pub(crate) async fn run(speech: Arc<Speech>, routes: Vec<Route>, tasks: Tasks) -
             return Stopped::Left { left: shared.board.ids().len() };
         }
     };
+    tasks.spawn("ready", Ready::keep(Arc::clone(shared)));
     let talking = async {
         loop {
             if let Err(stopped) = speech.open().await {

@@ -55,8 +55,10 @@ fn judge(speech: &Speech, id: AttemptId, offer: wire::Offer) -> Result<Taken, Re
     let mut completion = [0; 16];
     getrandom::fill(&mut completion)
         .map_err(|error| Refusal::new(Reason::Runtime, format!("there is no randomness: {error}")))?;
-    let directory = Places::new(&speech.shared.attempts, id).directory;
-    Ok((spec, (plan, offered), Accepted { plan_sha256, directory, completion }))
+    let ready = speech.shared.ready.take(&plan);
+    let places = ready.unwrap_or_else(|| Places::new(&speech.shared.attempts, id));
+    let accepted = Accepted { plan_sha256, directory: places.directory, completion };
+    Ok((spec, (plan, offered), accepted))
 }
 
 fn decline(speech: &Arc<Speech>, tasks: &Tasks, id: AttemptId, refusal: Refusal) {

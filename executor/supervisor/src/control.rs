@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use ocelot_core::frame::Offset;
 
-/// What the supervisor belongs to, written and synced by the executor before it assigns.
+/// What the supervisor belongs to, written and synced by the executor before it assigns. Spaces may
+/// follow it.
 pub const IDENTITY: &str = "identity";
 /// Requests and beats come in here.
 pub const SOCKET: &str = "supervisor.sock";

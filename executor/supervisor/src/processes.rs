@@ -5,6 +5,8 @@
 //! chain of parents that leads here.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 
 use rustix::process::{Pid, getpid, kill_process, kill_process_group, test_kill_process_group};
 
@@ -13,6 +15,8 @@ use crate::sys;
 
 /// Rounds of killing what was forked while the last round ran.
 const KILL_ROUNDS_MAX: usize = 64;
+/// What a line of 52 fields can have at most.
+const STAT_BYTES_MAX: usize = 2048;
 /// Rounds of following a line of parents that changes.
 const LINE_ROUNDS_MAX: usize = 64;
 
@@ -84,18 +88,27 @@ pub(crate) fn is_outside(pid: i32) -> bool {
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parent(&stat).map(|(parent, _)| parent)
+    parent(&stat(pid)?).map(|(parent, _)| parent)
 }
 
-/// Returns every process below this one that is not a zombie.
+/// Returns the line of `/proc/PID/stat`, read at once: the kernel writes it anew for each reading.
+fn stat(pid: i32) -> Option<String> {
+    let mut line = [0; STAT_BYTES_MAX];
+    let read = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+    Some(String::from_utf8_lossy(&line[..read]).into_owned())
+}
+
+/// Returns every process below this one that is not a zombie. Only while this one has a child can there
+/// be any, since orphans come to it; reading the whole table costs milliseconds.
 fn descendants() -> Vec<Pid> {
+    if sys::has_no_child() {
+        return Vec::new();
+    }
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        if let Some((parent, dead)) = parent(&stat) {
+        if let Some((parent, dead)) = stat(pid).as_deref().and_then(parent) {
             children.entry(parent).or_default().push((pid, dead));
         }
     }

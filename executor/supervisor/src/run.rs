@@ -378,5 +378,6 @@ fn read_identity(directory: &Path) -> Option<String> {
     let mut text = String::new();
     let file = File::open(directory.join(control::IDENTITY)).ok()?;
     file.take(control::IDENTITY_BYTES_MAX).read_to_string(&mut text).ok()?;
+    text.truncate(text.trim_end().len());
     Some(text)
 }

@@ -95,6 +95,14 @@ pub(crate) fn peek_dead_child() -> io::Result<Option<i32>> {
     Ok((pid != 0).then_some(pid))
 }
 
+/// Returns whether this process has no child at all, dead or alive.
+pub(crate) fn has_no_child() -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: no record is asked for, and nothing is reaped.
+    let looked = unsafe { check(libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), options)) };
+    looked.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+}
+
 /// Takes a dead child off the process table.
 pub(crate) fn reap(pid: i32) -> io::Result<(Exit, Usage)> {
     let mut status = 0;

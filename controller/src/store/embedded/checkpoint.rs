@@ -40,9 +40,14 @@ impl Log {
         }
     }
 
+    /// Returns how many pages the log had after the last commit.
+    pub(super) fn pages(&self) -> u32 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
     /// What the writer does between two groups: wakes the checkpointer, or finishes its work.
     pub(super) fn between_groups(&self, writer: &Connection, wake: &SyncSender<()>) -> rusqlite::Result<()> {
-        let pages = self.pages.load(Ordering::Relaxed);
+        let pages = self.pages();
         let finish = pages >= Self::PAGES_FINISH && self.nearly_moved.swap(false, Ordering::AcqRel);
         if finish || pages >= Self::PAGES_MAX {
             return move_pages(writer);

@@ -13,6 +13,7 @@ mod leases;
 mod queue;
 mod read;
 mod retention;
+mod room;
 mod schema;
 mod tables;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use leases::Leases;
 use queue::{Answer, Job, Queue};
 use read::Readers;
 use retention::Ageing;
+use room::Room;
 use schema::RowId;
 use writer::{Progress, Shared, Writer};
 
@@ -122,8 +124,8 @@ impl EmbeddedStore {
             clock: Arc::clone(&clock),
             quota_bytes,
         };
-        let threads =
-            Threads { connection, checkpointing, shared, ageing: Ageing::new(retention), durable, lock };
+        let (ageing, room) = (Ageing::new(retention), Room::open(&path));
+        let threads = Threads { connection, checkpointing, shared, ageing, durable, room, lock };
         let writer =
             thread::Builder::new().name("store-writer".into()).spawn(|| threads.run()).map_err(unusable)?;
         Ok(Self {
@@ -243,12 +245,13 @@ struct Threads {
     shared: Shared,
     ageing: Ageing,
     durable: Progress,
+    room: Room,
     lock: File,
 }
 
 impl Threads {
     fn run(self) {
-        let Self { mut connection, checkpointing, shared, ageing, durable, lock } = self;
+        let Self { mut connection, checkpointing, shared, ageing, durable, room, lock } = self;
         let _alarm = Alarm(Arc::clone(&shared.queue));
         let (ring, bell) = checkpoint::bell();
         let (queue, log) = (Arc::clone(&shared.queue), Arc::clone(&shared.log));
@@ -256,7 +259,7 @@ impl Threads {
         let checkpointer = thread::Builder::new()
             .name("store-checkpoint".into())
             .spawn(move || checkpoint::run(&checkpointing, &log, &bell));
-        match hooked.and_then(|()| Writer::new(&connection, shared, ring, ageing, durable)) {
+        match hooked.and_then(|()| Writer::new(&connection, shared, ring, ageing, (durable, room))) {
             Ok(writer) => writer.run(),
             Err(error) => queue.break_off(Reason(error.to_string())),
         }

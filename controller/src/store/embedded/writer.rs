@@ -21,6 +21,7 @@ use super::feed::{Changes, Feed};
 use super::leases::Leases;
 use super::queue::{Answer, Job, Queue};
 use super::retention::Ageing;
+use super::room::Room;
 use super::schema::{self, RowId};
 use super::tables::Tables;
 
@@ -51,6 +52,7 @@ pub(super) struct Writer<'c> {
     checkpointer: SyncSender<()>,
     ageing: Ageing,
     durable: Progress,
+    room: Room,
     /// The last group failed: what nobody waits for is not tried again at once.
     resting: bool,
 }
@@ -83,10 +85,10 @@ impl<'c> Writer<'c> {
         shared: Shared,
         checkpointer: SyncSender<()>,
         ageing: Ageing,
-        durable: Progress,
+        (durable, room): (Progress, Room),
     ) -> rusqlite::Result<Self> {
         let tables = Tables::prepare(connection)?;
-        Ok(Self { tables, shared, checkpointer, ageing, durable, resting: false })
+        Ok(Self { tables, shared, checkpointer, ageing, durable, room, resting: false })
     }
 
     /// Works until the store is closed or can no longer be written.
@@ -138,6 +140,7 @@ impl<'c> Writer<'c> {
             Ok(()) => self.settle(group),
             Err(error) => self.take_back(group, jobs, stage, error)?,
         }
+        self.room.make_if_due(self.shared.log.pages());
         match self.shared.log.between_groups(self.tables.connection(), &self.checkpointer) {
             Ok(()) => Ok(()),
             Err(error) if Blame::of(&error).ends_writing() => Err(Reason(error.to_string())),

@@ -20,7 +20,7 @@ use crate::attempt::secrets::{self, Secrets};
 use crate::attempt::state::{Answer, BootTime, Cause, Event, Gone};
 use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
-use crate::journal::Entry;
+use crate::journal::{Entry, Phase};
 use crate::mask::{MaskSet, Short};
 use crate::runtime::{Mount, Runtime};
 
@@ -67,8 +67,12 @@ impl Driver {
 
     /// Goes on with what another process left.
     pub(super) fn resume(&mut self, left: Left) {
-        self.files = super::Files::Made;
         self.told.resume(self.shared.boot.now());
+        if left.held.phase == Phase::Accepted {
+            // Nothing was started, and not every file may be there: it begins again, and so does its log.
+            return self.make_files();
+        }
+        self.files = super::Files::Made;
         self.recover_log();
         let Some(up) = left.up else { return };
         let since = up.link.as_ref().and_then(|(_, seen)| {

@@ -9,6 +9,7 @@ use ocelot_proto::kit::clock::Clock;
 use tokio::sync::{Notify, watch};
 
 use crate::attempt::ports::Logs;
+use crate::attempt::ready::Ready;
 use crate::boot::BootClock;
 use crate::connection::Line;
 use crate::journal::Journal;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// The directory with one directory for each attempt.
     pub attempts: PathBuf,
+    /// The place of the next attempt.
+    pub ready: Ready,
     /// In memory, for secrets.
     pub memory: PathBuf,
     /// The number of the open poll.

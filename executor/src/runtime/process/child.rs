@@ -1,6 +1,7 @@
 //! A child of this process, whatever started it: only a parent learns an exit status, and only once.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
@@ -10,13 +11,19 @@ use crate::runtime::UNKNOWN_STATUS;
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
+    control: PathBuf,
     /// Once it has ended and was taken off the kernel's table: its number may be another's now.
     status: Option<i64>,
 }
 
 impl Child {
-    pub(super) fn new(pid: Pid) -> Self {
-        Self { pid, status: None }
+    pub(super) fn new(pid: Pid, control: &Path) -> Self {
+        Self { pid, control: control.to_owned(), status: None }
+    }
+
+    /// Returns the control directory that it was started for.
+    pub(super) fn control(&self) -> &Path {
+        &self.control
     }
 
     pub(super) fn look(&mut self) -> io::Result<ChildState> {

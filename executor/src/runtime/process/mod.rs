@@ -8,14 +8,13 @@
 
 mod child;
 mod groups;
+mod start;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,31 +22,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ocelot_core::plan::Resources;
-use ocelot_supervisor::birth::spawn_in_group;
+use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
-use ocelot_supervisor::{clock, control};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
-use super::listening::{Arrival, watched};
+use super::listening::watched;
 use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, embedded};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
 use child::{Child, ChildState};
 use groups::{Group, Groups};
+use start::clear_unused;
 use table::ProcessId;
 
 /// What a shell finds its programs with, if the plan does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What the supervisor itself says when it cannot run.
-const COMPLAINT: &str = "supervisor.stderr";
-const COMPLAINT_BYTES_MAX: u64 = 4096;
-/// A loaded machine needs long to start a program; one that needs longer is broken.
-const START_MAX: Duration = Duration::from_secs(30);
 /// A killed process that is stuck in the kernel longer than this is told to people.
 const DEATH_MAX: Duration = Duration::from_secs(10);
-/// Another thread's child may hold the freshly written program open until it executes its own.
-const BUSY_TRIES_MAX: u32 = 100;
+/// How long a supervisor waits for an attempt before it ends.
+const READY_FOR: Duration = Duration::from_secs(600);
+/// Between two looks at something that passes at once.
 const BUSY_WAIT: Duration = Duration::from_millis(2);
 
 /// The runtime without containers.
@@ -86,40 +80,6 @@ impl Process {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
         done.map_err(io::Error::other).and_then(|done| done).map_err(|error| failed(doing, error))
-    }
-
-    async fn spawn(&self, launch: &Launch) -> Result<ProcessId, RuntimeError> {
-        let control = launch.control.clone();
-        let deadline = Moment(launch.deadline.0);
-        let limits = with_defaults(&launch.resources, &self.shared.defaults);
-        for _ in 1..BUSY_TRIES_MAX {
-            let control = control.clone();
-            let limits = limits.clone();
-            let spawned = self.blocking("start the supervisor", move |shared| {
-                match shared.spawn(&control, deadline, &limits) {
-                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => Ok(None),
-                    other => other.map(Some),
-                }
-            });
-            if let Some(id) = spawned.await? {
-                return Ok(id);
-            }
-            tokio::time::sleep(BUSY_WAIT).await;
-        }
-        Err(failed("start the supervisor", io::ErrorKind::ExecutableFileBusy.into()))
-    }
-
-    /// Returns what an earlier call of the same start has started.
-    async fn earlier(&self, control: &Path) -> Result<Option<Container>, Cause> {
-        // Nobody listens in a fresh directory; only otherwise is the table of processes read.
-        if control::connect(control).is_err() {
-            return Ok(None);
-        }
-        let own = control.to_owned();
-        let found = self.blocking("find the supervisor", move |shared| shared.of(&own)).await;
-        let found = found.map_err(|error| platform(&error.doing, &error.source))?;
-        let container = |id: &ProcessId| Container { id: id.to_string(), control: control.to_owned() };
-        Ok(found.first().map(container))
     }
 
     /// Waits until the process is gone, whoever its parent is. Cancel-safe.
@@ -193,25 +153,17 @@ impl Runtime for Process {
         if let Some(earlier) = self.earlier(&launch.control).await? {
             return Ok(earlier);
         }
-        let arrival = Arrival::watch(&launch.control)
-            .map_err(|error| platform("watch the control directory", &error))?;
-        let id = self.spawn(launch).await.map_err(|error| platform(&error.doing, &error.source))?;
-        let outcome = tokio::select! {
-            biased;
-            () = arrival.listening() => Ok(()),
-            gone = self.gone(id) => Err(gone.map_or_else(|error| error.to_string(), |()| complaint(&launch.control))),
-            () = tokio::time::sleep(START_MAX) => Err(format!("it does not listen after {START_MAX:?}")),
-        };
-        match outcome {
-            Ok(()) => Ok(Container { id: id.to_string(), control: launch.control.clone() }),
-            Err(why) => {
-                let removed = self.remove(&launch.control).await;
-                if let Err(error) = removed {
-                    tracing::warn!(%error, "a supervisor that did not start may be left");
-                }
-                Err(platform("start the supervisor", &why))
-            }
-        }
+        let control = launch.control.clone();
+        self.blocking("clear the control directory", move |_| clear_unused(&control))
+            .await
+            .map_err(|error| platform(&error.doing, &error.source))?;
+        self.bring_up(&launch.control, Moment(launch.deadline.0), &launch.resources).await
+    }
+
+    async fn make_ready(&self, control: &Path) -> Result<bool, Cause> {
+        let deadline = clock::now().after(READY_FOR.as_millis().try_into().unwrap_or(u64::MAX));
+        self.bring_up(control, deadline, &Resources::default()).await?;
+        Ok(true)
     }
 
     fn workspace(&self, launch: &Launch) -> PathBuf {
@@ -291,48 +243,6 @@ impl Shared {
         self.groups.as_ref().map(|groups| groups.of(control))
     }
 
-    fn spawn(&self, control: &Path, deadline: Moment, limits: &Resources) -> io::Result<ProcessId> {
-        let mut group = self.group(control);
-        if let Some(group) = &mut group {
-            group.make(limits)?;
-        }
-        let complaints = File::create(control.join(COMPLAINT))?;
-        let deadline = deadline.0.to_string();
-        let arguments = [control.as_os_str(), "--deadline-ms".as_ref(), deadline.as_ref()];
-        let cradle = group.as_ref().and_then(Group::cradle);
-        let born = cradle.map(|cradle| spawn_in_group(cradle, &self.supervisor, &arguments, &complaints));
-        let born = born.transpose()?.flatten().and_then(Pid::from_raw);
-        let pid = match born {
-            Some(pid) => pid,
-            None => self.spawn_outside(&arguments, complaints)?,
-        };
-        // It starts nothing before it is asked to, so nothing can be outside of the group.
-        let number = pid.as_raw_nonzero().get().unsigned_abs();
-        let joined = group.map_or(Ok(()), |group| group.take(number, born.is_some()));
-        match joined.and_then(|()| ProcessId::of(number)) {
-            Ok(id) => {
-                self.children().insert(id, Child::new(pid));
-                Ok(id)
-            }
-            Err(error) => {
-                rustix::process::kill_process(pid, Signal::KILL)?;
-                waitpid(Some(pid), WaitOptions::empty())?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Where nothing can be born into a group.
-    fn spawn_outside(&self, arguments: &[&OsStr], complaints: File) -> io::Result<Pid> {
-        let mut command = Command::new(&self.supervisor);
-        command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
-        let child = command.spawn()?;
-        i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
     fn children(&self) -> std::sync::MutexGuard<'_, HashMap<ProcessId, Child>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -344,8 +254,16 @@ impl Shared {
         Ok(Some(child.look()?))
     }
 
-    /// Returns the supervisors of a control directory.
+    /// Returns the supervisors of a control directory. One that this process started is the only one:
+    /// a directory serves one supervisor once. Only otherwise is the table of processes read.
     fn of(&self, control: &Path) -> io::Result<Vec<ProcessId>> {
+        let ours: Vec<ProcessId> = {
+            let children = self.children();
+            children.iter().filter(|(_, child)| child.control() == control).map(|(id, _)| *id).collect()
+        };
+        if !ours.is_empty() {
+            return Ok(ours);
+        }
         let found = table::supervisors(&self.folder)?;
         Ok(found.into_iter().filter(|(_, own)| own == control).map(|(id, _)| id).collect())
     }
@@ -366,24 +284,6 @@ impl Shared {
 
 fn parse(container: &Container) -> Result<ProcessId, RuntimeError> {
     container.id.parse().map_err(|error| failed("read the supervisor's name", io::Error::other(error)))
-}
-
-fn with_defaults(asked: &Resources, defaults: &Resources) -> Resources {
-    Resources {
-        cpu_millis: asked.cpu_millis.or(defaults.cpu_millis),
-        memory_bytes: asked.memory_bytes.or(defaults.memory_bytes),
-        disk_bytes: asked.disk_bytes.or(defaults.disk_bytes),
-        pids: asked.pids.or(defaults.pids),
-        gpus: asked.gpus.or(defaults.gpus),
-    }
-}
-
-fn complaint(control: &Path) -> String {
-    let mut text = String::new();
-    if let Ok(file) = File::open(control.join(COMPLAINT)) {
-        let _unreadable = file.take(COMPLAINT_BYTES_MAX).read_to_string(&mut text);
-    }
-    if text.is_empty() { "it ended at once".to_owned() } else { text.trim_end().to_owned() }
 }
 
 fn failed(doing: &str, source: io::Error) -> RuntimeError {

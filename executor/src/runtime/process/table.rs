@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Rounds of killing what was forked while the last round ran.
 const KILL_ROUNDS_MAX: usize = 64;
+
+/// What a line of 52 fields can have at most.
+const STAT_BYTES_MAX: usize = 2048;
 
 /// A process that no later one is taken for: numbers come again, also after a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,8 +97,12 @@ impl ProcessId {
     pub(super) fn kill_tree(&self) -> io::Result<()> {
         self.signal(Signal::STOP)?;
         for _ in 0..KILL_ROUNDS_MAX {
+            // What it had started belongs to another one now; the group has reached it.
+            if !self.is_alive() {
+                return Ok(());
+            }
             let alive = self.descendants()?;
-            if alive.is_empty() || !self.is_alive() {
+            if alive.is_empty() {
                 break;
             }
             for id in alive {
@@ -155,7 +162,10 @@ pub(super) fn is_dead(number: i32) -> bool {
 }
 
 fn stat(number: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)
+    let mut line = [0; STAT_BYTES_MAX];
+    // The kernel writes the line anew for each reading, so it is read at once.
+    let read = File::open(format!("/proc/{number}/stat")).ok()?.read(&mut line).ok()?;
+    parse_stat(&String::from_utf8_lossy(&line[..read]))
 }
 
 /// The name in it is chosen by the process and may hold anything, so fields count from its last bracket.

@@ -9,6 +9,7 @@ use ocelot_core::plan::{self, Environment};
 use ocelot_supervisor::client::Client;
 use ocelot_supervisor::protocol::{Home, Leftovers, Notice, Outcome, Program, Request, StageEnd, StageOrder};
 
+use super::start::COMPLAINT;
 use super::*;
 use crate::attempt::AttemptId;
 use crate::attempt::state::BootTime;
@@ -71,7 +72,8 @@ impl Bench {
     fn client(&self) -> Client {
         let control = self.data.path().join("control");
         let (mut client, _) = Client::connect(&control, PATIENCE).unwrap();
-        fs::write(control.join("identity"), "a").unwrap();
+        // As it is in a place that was made ready: with room behind it.
+        fs::write(control.join("identity"), "a   ").unwrap();
         let deadline = clock::now().after(HOUR_MS);
         client.ask(&Request::Assign { identity: "a".to_owned(), deadline }).unwrap();
         client
@@ -203,4 +205,33 @@ async fn nothing_is_started_past_its_deadline() {
     let started = bench.runtime.start(&launch).await;
     assert!(matches!(started, Err(Cause::Platform { .. })), "{started:?}");
     assert!(!launch.control.join(COMPLAINT).exists());
+}
+
+#[tokio::test]
+async fn a_start_takes_over_the_supervisor_that_waits_there() {
+    let bench = Bench::new();
+    let launch = bench.launch();
+    assert!(bench.runtime.make_ready(&launch.control).await.unwrap());
+    let waiting = bench.runtime.list().await.unwrap();
+    let container = bench.runtime.start(&launch).await.unwrap();
+    assert_eq!(waiting, [Ours { container: container.clone(), running: true }]);
+    let mut client = bench.client();
+    let end = run(&mut client, "exit 3");
+    assert_eq!(end.outcome, Outcome::Ended(ocelot_core::frame::Exit::Code(3)));
+    bench.runtime.remove(&container.control).await.unwrap();
+    assert_eq!(bench.runtime.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn where_one_waited_in_vain_another_starts_and_where_one_ran_none_does() {
+    let bench = Bench::new();
+    let launch = bench.launch();
+    bench.runtime.make_ready(&launch.control).await.unwrap();
+    bench.runtime.remove(&launch.control).await.unwrap();
+    let container = bench.runtime.start(&launch).await.unwrap();
+    run(&mut bench.client(), "true");
+    bench.runtime.remove(&container.control).await.unwrap();
+    let again = bench.runtime.start(&launch).await;
+    let Err(Cause::Platform { why }) = again else { panic!("it started a second time") };
+    assert!(why.contains("was used by a supervisor before"), "{why}");
 }
