@@ -20,7 +20,7 @@ use crate::attempt::secrets::{self, Secrets};
 use crate::attempt::state::{Answer, BootTime, Cause, Event, Gone};
 use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
-use crate::journal::Entry;
+use crate::journal::{Entry, Phase};
 use crate::mask::{MaskSet, Short};
 use crate::runtime::{Mount, Runtime};
 
@@ -69,7 +69,11 @@ impl Driver {
     pub(super) fn resume(&mut self, left: Left) {
         self.files = super::Files::Made;
         self.told.resume(self.shared.boot.now());
-        self.recover_log();
+        match &left.held.phase {
+            // Nothing was captured yet. Its log is made once more is known, as if it were new.
+            Phase::Accepted => {}
+            Phase::Starting | Phase::Started(_) | Phase::Ended(_) | Phase::Fenced => self.recover_log(),
+        }
         let Some(up) = left.up else { return };
         let since = up.link.as_ref().and_then(|(_, seen)| {
             let ended = seen.ended.iter().map(|end| end.since);
