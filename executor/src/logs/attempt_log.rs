@@ -44,7 +44,7 @@ impl LogSettings {
             clock,
             limits: Limits::default(),
             memory,
-            checkpoint_bytes: 32 << 20,
+            checkpoint_bytes: 64 << 20,
             checkpoint_every: Duration::from_secs(1),
         }
     }
