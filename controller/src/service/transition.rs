@@ -121,7 +121,7 @@ impl Service {
                         Updated::Kept(_) => None,
                     };
                     let (before, step) = decided.ok_or(Refused::NotNow("nothing was decided"))?;
-                    self.carry_out(&before, &step);
+                    self.carry_out(&step);
                     return Ok(Transition { before, after: step.next, written });
                 }
                 Err(UpdateError::Rejected(halt)) => match halt {
@@ -187,24 +187,13 @@ impl Service {
         self.read_task(id).await?.ok_or_else(|| Error::not_found(What::Task, id))
     }
 
-    /// Returns whether the executor that a task was offered to has another session by now.
-    fn is_outdated(&self, task: &Task) -> bool {
-        let Some(live) = task.live() else { return false };
-        let now = self.board().sessions.get(&live.session.executor).copied();
-        now.is_some_and(|now| now != live.session)
-    }
-
-    fn carry_out(&self, before: &Task, step: &Step) {
+    fn carry_out(&self, step: &Step) {
         for effect in &step.effects {
             match effect {
                 Effect::WakeDispatcher => self.bell.notify_one(),
                 Effect::WakePoll(session) | Effect::Cancel { session, .. } => self.waiters.wake(session),
                 Effect::Kill { executor, .. } => {
                     self.waiters.wake_executor(executor);
-                }
-                // What a process had not taken when it ended says nothing about the one after it.
-                Effect::DeliveryFailed(executor) if self.is_outdated(before) => {
-                    tracing::debug!(executor.id = %executor, task.id = %before.id, "its executor has begun anew");
                 }
                 Effect::DeliveryFailed(executor) => self.count_failed_delivery(*executor),
                 Effect::DeliverySucceeded(executor) => self.forget_failed_deliveries(executor),

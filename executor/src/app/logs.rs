@@ -61,6 +61,10 @@ impl Logs for MachineLogs {
         let log = AttemptLog::recover(&self.settings, id, directory, news).await;
         Ok(self.sent(log.map_err(|error| failed("go on with the log", error))?))
     }
+
+    async fn remove(&self, id: AttemptId, directory: &Path) {
+        AttemptLog::remove(&self.settings, id, directory).await;
+    }
 }
 
 #[async_trait]
@@ -83,6 +87,14 @@ impl Log for AttemptLog {
 
     fn safe(&self, received: Offset, durable: Offset) {
         Self::safe(self, received, durable);
+    }
+
+    fn received(&self) -> Offset {
+        Self::received(self)
+    }
+
+    fn missing(&self, from: Offset) {
+        Self::missing(self, from);
     }
 
     async fn drop_spool(&self) {

@@ -40,6 +40,9 @@ pub trait Logs: fmt::Debug + Send + Sync {
         directory: &Path,
         news: NewsSender,
     ) -> Result<Arc<dyn Log>, LogFailed>;
+
+    /// Takes away what is left of a log that is not open here, if there is one.
+    async fn remove(&self, id: AttemptId, directory: &Path);
 }
 
 /// The log of one attempt.
@@ -55,5 +58,9 @@ pub trait Log: Tell + fmt::Debug {
     fn end(&self) -> Offset;
     /// A controller said how far the log is safe.
     fn safe(&self, received: Offset, durable: Offset);
+    /// Returns how much of it a controller said to have.
+    fn received(&self) -> Offset;
+    /// A controller does not have it from here on, although one said so.
+    fn missing(&self, from: Offset);
     async fn drop_spool(&self);
 }

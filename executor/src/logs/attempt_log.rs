@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use ocelot_core::frame::Offset;
 use ocelot_proto::kit::clock::Clock;
+use ocelot_proto::kit::telemetry::chain;
 use tokio::sync::oneshot;
 
-use super::kept::Added;
+use super::kept::{Added, Kept};
 use super::maker::{Maker, UnknownMaker};
 use super::news::NewsSender;
-use super::place::{Place, followed, note_followed};
+use super::place::{Place, followed, note_followed, spool_in};
 use super::pump::Pump;
 use super::shared::{Sealed, Shared};
 use super::spool::{Limits, Spool, SpoolError, Tail};
@@ -43,7 +44,7 @@ impl LogSettings {
             clock,
             limits: Limits::default(),
             memory,
-            checkpoint_bytes: 32 << 20,
+            checkpoint_bytes: 64 << 20,
             checkpoint_every: Duration::from_secs(1),
         }
     }
@@ -117,11 +118,15 @@ impl AttemptLog {
             // Only lines of ours can be in it, and no one has more of them than its last checkpoint.
             let left = Spool::open(&spool, limits, disk, Tail::Cut)?;
             let maker = left.maker.as_deref().map(Maker::read).transpose()?;
-            let begun = |maker: &Maker| maker.masker.as_ref().is_none_or(|masker| masker.raw > Offset(0));
-            if maker.is_some_and(|maker| begun(&maker)) || followed(&place.directory).is_some() {
+            let begun = |maker: &Maker| maker.masker.as_ref().is_some_and(|masker| masker.raw > Offset(0));
+            if maker.as_ref().is_some_and(begun) || followed(&place.directory).is_some() {
                 return Err(LogError::Begun);
             }
-            left.spool
+            match maker.filter(|maker| maker.loss.is_some()) {
+                Some(lost) => return Self::start(Pump::new(place, left.spool, lost, None)),
+                // One that was ended before anything ran goes on too.
+                None => left.spool,
+            }
         } else {
             Spool::create(&spool, limits, disk)?
         };
@@ -216,6 +221,24 @@ impl AttemptLog {
         self.shared().order(|orders| orders.drop.push(answer));
         // A pump that is gone has nothing to drop any more, or left it to the next process.
         drop(dropped.await);
+    }
+
+    /// Takes away what another process left of a log, without opening it. Repeating it is harmless.
+    pub async fn remove(settings: &LogSettings, id: AttemptId, directory: &Path) {
+        let kept = Kept::new(settings.memory.as_deref(), directory, id);
+        let spool = spool_in(directory);
+        let removed = blocking(move || {
+            Spool::remove(&spool)?;
+            kept.remove().map_err(|source| LogError::Io { doing: "forget what was masked", source })
+        });
+        if let Err(error) = removed.await {
+            tracing::error!(attempt = %id, error = %chain(&error), "a log could not be taken away");
+        }
+    }
+
+    /// Returns how much of it a controller said to have.
+    pub fn received(&self) -> Offset {
+        self.shared().received()
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

@@ -11,6 +11,7 @@ mod news;
 mod place;
 mod pump;
 mod push;
+mod recent;
 mod shared;
 pub mod spool;
 #[cfg(test)]

@@ -25,12 +25,17 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn spool(&self) -> PathBuf {
-        self.directory.join("spool")
+        spool_in(&self.directory)
     }
 
     pub(super) fn kept(&self) -> Kept {
         Kept::new(self.settings.memory.as_deref(), &self.directory, self.id)
     }
+}
+
+/// Returns where the spool of a log in this directory is.
+pub(super) fn spool_in(directory: &Path) -> PathBuf {
+    directory.join("spool")
 }
 
 /// Returns where the capture of a log in this directory is, once it was said.

@@ -11,6 +11,7 @@ use ocelot_proto::kit::clock::Clock;
 use tokio::sync::{Notify, oneshot};
 
 use super::attempt_log::LogError;
+use super::recent::Recent;
 use super::spool::View;
 use crate::attempt::{AttemptId, LogDigest, LogLoss};
 
@@ -62,6 +63,7 @@ pub(super) struct Standing {
     pub(super) again: Option<Offset>,
     /// Nothing more is to be sent.
     pub(super) over: bool,
+    pub(super) recent: Recent,
 }
 
 impl Standing {
@@ -175,6 +177,7 @@ impl Shared {
             standing.received = standing.received.max(received).max(durable);
             grown = durable > standing.durable;
             standing.durable = standing.durable.max(durable);
+            standing.recent.forget_before(standing.received);
         });
         if grown {
             self.order(|_| {});

@@ -124,15 +124,7 @@ impl Masker {
     /// Takes the next raw bytes, cut anywhere, and appends the masked frames to `log`.
     pub fn push(&mut self, raw: &[u8], log: &mut Vec<u8>) -> Result<(), Corrupt> {
         let before = log.len();
-        self.decoder.push(raw);
-        let taken = loop {
-            let at = self.decoder.offset();
-            match self.decoder.next_frame() {
-                Ok(Some(frame)) => self.state.take(&frame, at, log),
-                Ok(None) => break Ok(()),
-                Err(corrupt) => break Err(corrupt),
-            }
-        };
+        let taken = self.decoder.each(raw, |frame, at| self.state.take(frame, at, log));
         self.state.masked = self.state.masked.advance(log.len() - before);
         taken
     }
@@ -240,12 +232,15 @@ impl State {
     fn output(&mut self, frame: &Frame<'_>, source: Source, bytes: &[u8], log: &mut Vec<u8>) {
         let mut decided = std::mem::take(&mut self.decided);
         let stream = self.streams.entry((frame.stage, source)).or_default();
-        stream.push(&self.automaton, bytes, &mut decided);
         // A line of ours is whole in itself, unless it was too long for one frame.
         if source == Source::Platform && bytes.len() < DATA_BYTES_MAX {
+            stream.push(&self.automaton, bytes, &mut decided);
             stream.finish(&mut decided);
+            write(frame.stage, frame.unix_us, source, &decided, log);
+        } else {
+            let shown = stream.pass(&self.automaton, bytes, &mut decided);
+            write(frame.stage, frame.unix_us, source, shown, log);
         }
-        write(frame.stage, frame.unix_us, source, &decided, log);
         decided.clear();
         self.decided = decided;
     }

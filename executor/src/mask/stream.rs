@@ -53,6 +53,30 @@ impl Stream {
     /// Takes the next bytes, and appends what is decided now to `out`.
     pub(super) fn push(&mut self, automaton: &Automaton, bytes: &[u8], out: &mut Vec<u8>) {
         self.scan(automaton, bytes);
+        self.take(automaton, bytes, out);
+    }
+
+    /// The same, but returns what is decided: a front of `bytes` as it stands, or what was made of them
+    /// in `room`, which is empty.
+    pub(super) fn pass<'a>(
+        &mut self,
+        automaton: &Automaton,
+        bytes: &'a [u8],
+        room: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        self.scan(automaton, bytes);
+        if !(self.held.is_empty() && self.hidden.is_empty()) {
+            self.take(automaton, bytes, room);
+            return room;
+        }
+        let (shown, undecided) = bytes.split_at(bytes.len() - automaton.depth(self.node));
+        self.held.extend_from_slice(undecided);
+        self.inside &= shown.is_empty();
+        shown
+    }
+
+    /// Decides what was scanned, as far as it goes.
+    fn take(&mut self, automaton: &Automaton, bytes: &[u8], out: &mut Vec<u8>) {
         let whole = self.held.len() + bytes.len();
         let decided = whole - automaton.depth(self.node);
         self.decide(decided, bytes, out);

@@ -88,7 +88,7 @@ async fn end(runtime: &dyn Runtime, container: &Container) {
 
 /// Takes away directories, and secrets in memory, that belong to nothing that is held.
 async fn sweep(shared: &Shared, held: &[Held]) {
-    let names: Vec<_> =
+    let names: Vec<OsString> =
         held.iter().filter_map(|held| held.accepted.directory.file_name().map(ToOwned::to_owned)).collect();
     let folders = [shared.attempts.clone(), shared.memory.clone()];
     let swept = tokio::task::spawn_blocking(move || {

@@ -24,7 +24,8 @@ pub(crate) enum Fault {
     Fenced,
     /// It did not happen.
     Unavailable,
-    LogIncomplete,
+    /// It misses the log from here on.
+    LogIncomplete(u64),
 }
 
 #[derive(Debug, Default)]
@@ -112,12 +113,12 @@ impl Controller {
             let faults = model.faults.entry(call).or_default();
             fault = (!faults.is_empty()).then(|| faults.remove(0));
             match fault {
-                None | Some(Fault::Lost | Fault::LogIncomplete) => note(model),
+                None | Some(Fault::Lost | Fault::LogIncomplete(_)) => note(model),
                 Some(Fault::Fenced | Fault::Unavailable) => {}
             }
         });
         match fault {
-            None | Some(Fault::LogIncomplete) => Ok(()),
+            None | Some(Fault::LogIncomplete(_)) => Ok(()),
             Some(Fault::Lost | Fault::Unavailable) => Err(Status::unavailable("as the story says")),
             Some(Fault::Fenced) => Err(fenced()),
         }
@@ -295,7 +296,7 @@ impl ExecutorService for Controller {
         self.hear("complete", |model| model.completed.push(request))?;
         use wire::complete_response::{Answer, LogIncomplete, Recorded};
         let answer = match incomplete {
-            Some(Fault::LogIncomplete) => Answer::LogIncomplete(LogIncomplete { expected: 0 }),
+            Some(Fault::LogIncomplete(expected)) => Answer::LogIncomplete(LogIncomplete { expected }),
             Some(Fault::Lost | Fault::Fenced | Fault::Unavailable) | None => Answer::Recorded(Recorded {}),
         };
         Ok(Response::new(wire::CompleteResponse { answer: Some(answer) }))

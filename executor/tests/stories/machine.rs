@@ -51,6 +51,13 @@ pub(crate) struct Facts {
     pub(crate) starts: u32,
     pub(crate) lines: Vec<String>,
     pub(crate) spools_dropped: u32,
+    pub(crate) logs_begun: u32,
+    pub(crate) logs_recovered: u32,
+    pub(crate) logs_removed: u32,
+    /// So much of a log a controller said to have.
+    pub(crate) received: u64,
+    /// From where it was told to be missing.
+    pub(crate) missing: Vec<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -322,11 +329,17 @@ impl Logs for Machine {
         _: MaskSet,
         _: NewsSender,
     ) -> Result<Arc<dyn Log>, LogFailed> {
+        self.set(|facts| facts.logs_begun += 1);
         Ok(Arc::new(self.clone()))
     }
 
     async fn recover(&self, _: AttemptId, _: &Path, _: NewsSender) -> Result<Arc<dyn Log>, LogFailed> {
+        self.set(|facts| facts.logs_recovered += 1);
         Ok(Arc::new(self.clone()))
+    }
+
+    async fn remove(&self, _: AttemptId, _: &Path) {
+        self.set(|facts| facts.logs_removed += 1);
     }
 }
 
@@ -351,6 +364,14 @@ impl Log for Machine {
     }
 
     fn safe(&self, _: Offset, _: Offset) {}
+
+    fn received(&self) -> Offset {
+        Offset(self.facts().received)
+    }
+
+    fn missing(&self, from: Offset) {
+        self.set(|facts| facts.missing.push(from.0));
+    }
 
     async fn drop_spool(&self) {
         self.set(|facts| facts.spools_dropped += 1);

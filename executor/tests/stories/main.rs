@@ -342,7 +342,7 @@ async fn a_container_that_dies_is_this_machines_fault() {
 #[tokio::test]
 async fn a_completion_is_repeated_with_the_same_words_until_it_is_recorded() {
     let world = World::started().await;
-    world.controller.fault("complete", &[Fault::LogIncomplete, Fault::Lost, Fault::Unavailable]);
+    world.controller.fault("complete", &[Fault::LogIncomplete(0), Fault::Lost, Fault::Unavailable]);
     world.offer(&plan(vec![stage("a")]));
     world.controller.until("three of them", |model| model.completed.len() == 3).await;
     world.clean().await;
@@ -353,6 +353,19 @@ async fn a_completion_is_repeated_with_the_same_words_until_it_is_recorded() {
             .windows(2)
             .all(|pair| { pair[0].completion == pair[1].completion && pair[0].outcome == pair[1].outcome })
     );
+}
+
+#[tokio::test]
+async fn a_controller_that_misses_what_one_had_is_sent_the_log_again_from_there_and_not_before() {
+    let world = World::started().await;
+    world.machine.set(|facts| facts.received = 100);
+    // What is on its way while it is asked, it will have by itself.
+    let misses = [100, 40, 120, 0].map(Fault::LogIncomplete);
+    world.controller.fault("complete", &misses);
+    world.offer(&plan(vec![stage("a")]));
+    world.controller.until("five of them", |model| model.completed.len() == 5).await;
+    world.clean().await;
+    assert_eq!(world.machine.facts().missing, [40, 0]);
 }
 
 #[tokio::test]
@@ -425,7 +438,27 @@ async fn a_restart_before_the_acknowledgement_acknowledges_and_starts_once() {
     world.controller.set(|model| model.faults.clear());
     world.start().await;
     assert!(matches!(world.outcome().await, Outcome::Succeeded(_)));
-    assert_eq!(world.machine.facts().starts, 1);
+    let facts = world.machine.facts();
+    assert_eq!((facts.starts, facts.logs_begun, facts.logs_recovered), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_taken_away_before_its_log_is_opened_again_leaves_none_behind() {
+    let mut world = World::started().await;
+    world.controller.fault("acknowledge", &[Fault::Unavailable; 1_000]);
+    let id = world.offer(&plan(vec![stage("a")]));
+    world.controller.until("a try", |model| model.calls.contains(&"acknowledge")).await;
+    world.killed().await;
+    world.controller.set(|model| {
+        model.faults.clear();
+        model.offers.clear();
+        model.not_kept.push(id);
+    });
+    world.start().await;
+    world.controller.until("the fence", |model| model.confirmed == [id]).await;
+    world.clean().await;
+    let facts = world.machine.facts();
+    assert_eq!((facts.logs_begun, facts.logs_recovered, facts.logs_removed), (0, 0, 1));
 }
 
 #[tokio::test]

@@ -250,24 +250,6 @@ async fn an_older_process_that_goes_on_after_it_was_told_is_a_clone_and_gets_no_
 }
 
 #[tokio::test]
-async fn offers_that_died_with_a_process_are_not_held_against_the_next_one() {
-    let world = World::new();
-    let mut controller = world.controller("a").await;
-    let mut executor = Executor::ready(&controller, "x1", 4).await;
-    for _ in 0..4 {
-        controller.execute(1).await;
-    }
-    assert_eq!(executor.poll(&controller).await.offers.len(), 4);
-    executor.start(&controller).await;
-    for _ in 0..8 {
-        executor.heartbeat(&controller).await.unwrap();
-        controller.pass(1).await;
-    }
-    assert!(controller.service.executors(None, 9).0[0].0.quarantined.is_none());
-    assert!(!executor.poll(&controller).await.offers.is_empty(), "they are offered again");
-}
-
-#[tokio::test]
 async fn an_offer_that_does_not_arrive_goes_back_and_ends_after_five_in_a_row() {
     let world = World::new();
     let mut controller = world.controller("a").await;

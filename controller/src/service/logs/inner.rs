@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ocelot_core::frame::{Corrupt, DATA_BYTES_MAX, Decoder};
+use ocelot_core::frame::{Corrupt, Decoder};
 use sha2::Sha256;
 
 use super::disk::DiskFile;
@@ -48,10 +48,6 @@ impl Inner {
 
     /// Moves the place of the last whole frame on, without keeping more than a frame in memory.
     pub(super) fn push(&mut self, new: &[u8]) -> std::result::Result<(), Corrupt> {
-        for part in new.chunks(DATA_BYTES_MAX) {
-            self.frames.push(part);
-            while self.frames.next_frame()?.is_some() {}
-        }
-        Ok(())
+        self.frames.each(new, |_, _| {})
     }
 }

@@ -163,13 +163,17 @@ impl Driver {
         });
     }
 
-    /// The log is on its way since it was made. One that is gone cannot be.
-    /// The log is sent all the while, from where its controller has it; only what cannot be sent
-    /// needs a word.
-    pub(super) fn push_log(&mut self) {
-        if let LogPlace::Failed(why) = &self.log {
-            let loss = LogLoss { at: Offset(0), why: why.clone() };
-            self.event(Event::LogBroken(loss));
+    /// The log is sent all the while, from where its controller has it. A word is needed only where it
+    /// cannot be sent, or where a controller misses what one had before.
+    pub(super) fn push_log(&mut self, from: Offset) {
+        match (&self.log, self.log_was_incomplete) {
+            (LogPlace::Failed(why), _) => {
+                let loss = LogLoss { at: Offset(0), why: why.clone() };
+                self.event(Event::LogBroken(loss));
+            }
+            // What was on its way while it was asked need not go twice.
+            (LogPlace::Ready(log), Some(had)) if from < had => log.missing(from),
+            (LogPlace::Ready(_) | LogPlace::None | LogPlace::Making, _) => {}
         }
     }
 
@@ -186,41 +190,49 @@ impl Driver {
         };
         self.dirty = false;
         // A log that is on its way is there in a moment; a controller that does not answer is not.
-        let pace = match std::mem::take(&mut self.log_was_incomplete) {
+        let pace = match self.log_was_incomplete.take().is_some() {
             true => pace(Duration::from_millis(2), Duration::from_secs(1)),
             false => pace(Duration::from_millis(50), Duration::from_secs(5)),
         };
-        let (shared, safer) = (self.shared.clone(), self.safer.clone());
+        let (shared, safer, log) = (self.shared.clone(), self.safer.clone(), self.ready_log());
         self.work(async move {
             tokio::select! {
                 () = shared.wait(pace, repeat) => {}
                 () = safer.notified(), if repeat > 0 => {}
             }
+            let had = log.map(|log| log.received()).unwrap_or_default();
             let answer = completed(&shared, request).await;
             chaos::point("complete.answered");
-            Done::Completed(answer)
+            Done::Completed(answer, had)
         });
     }
 
-    pub(super) fn completed(&mut self, answer: CompleteAnswer) {
+    pub(super) fn completed(&mut self, answer: CompleteAnswer, had: Offset) {
         if answer == CompleteAnswer::Recorded {
             self.shared.board.note_recorded(self.id);
         }
-        self.log_was_incomplete = matches!(answer, CompleteAnswer::LogIncomplete { .. });
+        self.log_was_incomplete = matches!(answer, CompleteAnswer::LogIncomplete { .. }).then_some(had);
         self.event(Event::Completed(answer));
     }
 
     pub(super) fn drop_spool(&mut self) {
-        let log: Option<Arc<dyn Log>> = match &self.log {
-            LogPlace::Ready(log) => Some(log.clone()),
-            LogPlace::None | LogPlace::Making | LogPlace::Failed(_) => None,
-        };
+        let (log, shared, id, directory) =
+            (self.ready_log(), self.shared.clone(), self.id, self.places.log());
         self.work(async move {
-            if let Some(log) = log {
-                log.drop_spool().await;
+            match log {
+                Some(log) => log.drop_spool().await,
+                // Another process may have begun one that this one never opened.
+                None => shared.logs.remove(id, &directory).await,
             }
             Done::Event(Event::SpoolDropped)
         });
+    }
+
+    fn ready_log(&self) -> Option<Arc<dyn Log>> {
+        match &self.log {
+            LogPlace::Ready(log) => Some(log.clone()),
+            LogPlace::None | LogPlace::Making | LogPlace::Failed(_) => None,
+        }
     }
 
     pub(super) fn confirm_fenced(&mut self, repeat: u32) {

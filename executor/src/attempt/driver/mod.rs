@@ -73,7 +73,8 @@ enum Done {
     SweepOver,
     StartTooLong,
     Files(Result<(), String>),
-    Completed(CompleteAnswer),
+    /// With how much of the log a controller had when it was asked.
+    Completed(CompleteAnswer, Offset),
     ReportDue,
     Reported,
     Nothing,
@@ -171,7 +172,8 @@ pub struct Driver {
     reporting: bool,
     /// Woken when more of the log is safe.
     safer: Arc<Notify>,
-    log_was_incomplete: bool,
+    /// The controller missed a part of the log; so much of it one had when that was asked.
+    log_was_incomplete: Option<Offset>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -265,7 +267,7 @@ impl Driver {
             dirty: false,
             reporting: false,
             safer: Arc::new(Notify::new()),
-            log_was_incomplete: false,
+            log_was_incomplete: None,
             shared,
         }
     }
@@ -326,7 +328,7 @@ impl Driver {
             Effect::SealLog => self.seal(),
             Effect::KillContainer => self.kill(),
             Effect::RemoveContainer { keep } => self.remove(keep),
-            Effect::PushLog { from: _ } => self.push_log(),
+            Effect::PushLog { from } => self.push_log(from),
             Effect::Complete { ended, repeat } => self.complete(*ended, repeat),
             Effect::DropSpool => self.drop_spool(),
             Effect::ConfirmFenced { repeat } => self.confirm_fenced(repeat),
@@ -350,7 +352,7 @@ impl Driver {
             Done::SweepOver => self.swept(),
             Done::StartTooLong => self.start_took_too_long(),
             Done::Files(made) => self.files_made(made),
-            Done::Completed(answer) => self.completed(answer),
+            Done::Completed(answer, had) => self.completed(answer, had),
             Done::ReportDue => self.report(),
             Done::Reported => self.reporting = false,
             Done::Nothing => {}

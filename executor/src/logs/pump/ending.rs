@@ -81,7 +81,9 @@ impl Pump {
         }
     }
 
-    pub(super) fn wipe(self, dropped: Vec<oneshot::Sender<()>>) {
+    pub(super) fn wipe(mut self, dropped: Vec<oneshot::Sender<()>>) {
+        // Whatever came of it is taken away too.
+        let _settled = self.settle();
         let removed = Spool::remove(&self.place.spool()).map_err(|error| error.to_string());
         let removed = removed.and(self.kept.remove().map_err(|error| error.to_string()));
         if let Err(error) = removed {

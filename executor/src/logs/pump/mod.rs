@@ -7,6 +7,7 @@
 //! makes the task wait.
 
 mod ending;
+mod saving;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,9 +28,11 @@ use crate::logs::kept::Kept;
 use crate::logs::maker::Maker;
 use crate::logs::news::Unsaid;
 use crate::logs::place::{Place, followed};
+use crate::logs::recent::Recent;
 use crate::logs::shared::{Line, Orders, Sealed, Shared, Standing};
 use crate::logs::spool::{Spool, SpoolError};
 use crate::mask::Masker;
+use saving::Pending;
 
 /// Bytes of the capture that are read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -77,6 +80,8 @@ pub(in crate::logs) struct Pump {
     buffer: Vec<u8>,
     /// Made, and not in the spool yet.
     masked: Vec<u8>,
+    /// Where the spool ends.
+    appended: Offset,
     lines: VecDeque<Line>,
     lines_left_out: u64,
     /// Something is behind the last checkpoint that another process would not make again at the same
@@ -84,9 +89,12 @@ pub(in crate::logs) struct Pump {
     told: bool,
     /// Values to mask that the task did not add itself.
     given: usize,
-    /// Raw bytes that were taken at the last checkpoint.
+    /// Raw bytes that were taken at the last checkpoint that is on disk.
     checkpointed: Offset,
-    /// When something came behind the last checkpoint.
+    /// The same at the last one that was begun.
+    begun: Offset,
+    pending: Option<Pending>,
+    /// When something came behind the last checkpoint that was begun.
     dirty: Option<Instant>,
     /// How far the supervisor said that the capture is.
     captured: Offset,
@@ -110,6 +118,7 @@ impl Pump {
             durable: spool.first(),
             again: None,
             over: false,
+            recent: Recent::default(),
         };
         // What is made of one reading must fit into a spool of which a checkpoint can free the most.
         let read_bytes = READ_BYTES.min((place.settings.limits.quota_bytes / 8) as usize);
@@ -123,11 +132,14 @@ impl Pump {
             shared,
             buffer: vec![0; read_bytes],
             masked: Vec::new(),
+            appended: end.length,
             lines: VecDeque::new(),
             lines_left_out: 0,
             told: false,
             given,
             checkpointed: raw,
+            begun: raw,
+            pending: None,
             dirty: None,
             captured: raw,
             freed: spool.first(),
@@ -162,7 +174,7 @@ impl Pump {
                 return self.leave();
             }
             self.obey(orders);
-            let turn = self.turn().unwrap_or_else(|failure| {
+            let turn = self.turns().unwrap_or_else(|failure| {
                 self.break_off(self.spool.end(), failure.to_string());
                 Turn::Moved
             });
@@ -220,13 +232,23 @@ impl Pump {
         }
     }
 
+    fn turns(&mut self) -> Result<Turn, Failure> {
+        match self.take_saved()? {
+            Turn::Full => Ok(Turn::Full),
+            Turn::Moved | Turn::Idle => self.turn(),
+        }
+    }
+
     /// Does the next thing there is to do.
     fn turn(&mut self) -> Result<Turn, Failure> {
         if !self.masked.is_empty() {
             return self.append();
         }
-        if self.told || self.is_due() {
+        if self.told {
             return self.checkpoint();
+        }
+        if self.is_due() {
+            return self.begin_checkpoint();
         }
         if self.masker.is_none() {
             return Ok(self.discard());
@@ -311,13 +333,15 @@ impl Pump {
             }
             Err(error) => return Err(error.into()),
         }
-        self.masked.clear();
         chaos::point("log.spooled");
-        let end = self.spool.end();
+        let (begin, end) = (self.appended, self.spool.end());
+        self.appended = end;
         let view = (self.spool.shape() != shape).then(|| self.spool.view());
         let told = self.told;
+        let masked = &mut self.masked;
         self.shared.publish(|standing| {
             standing.end = end;
+            standing.recent.push(begin, masked);
             if let Some(view) = view {
                 standing.view = view;
             }
@@ -325,38 +349,6 @@ impl Pump {
                 standing.fixed = end;
             }
         });
-        Ok(Turn::Moved)
-    }
-
-    fn is_due(&self) -> bool {
-        let (Some(masker), Some(since)) = (&self.masker, self.dirty) else { return false };
-        let settings = &self.place.settings;
-        let bytes = settings.checkpoint_bytes.min(settings.limits.quota_bytes / 4);
-        masker.raw().0 - self.checkpointed.0 >= bytes
-            || self.shared.clock.monotonic() - since >= settings.checkpoint_every
-    }
-
-    /// Makes what is in the spool what a crash goes back to.
-    fn checkpoint(&mut self) -> Result<Turn, Failure> {
-        self.maker.masker = self.masker.as_ref().map(Masker::checkpoint);
-        self.maker.received = self.shared.received();
-        match self.spool.checkpoint(&self.maker.write()) {
-            Ok(()) => {}
-            Err(SpoolError::Disk(DiskError::NoSpace { .. })) => return Ok(Turn::Full),
-            Err(error) => return Err(error.into()),
-        }
-        chaos::point("log.checkpointed");
-        self.free_segments();
-        self.told = false;
-        self.dirty = None;
-        if let Some(masker) = &self.masker {
-            let raw = masker.raw();
-            if raw > self.checkpointed {
-                self.unsaid.taken = Some(raw);
-            }
-            self.checkpointed = raw;
-        }
-        self.shared.publish(|standing| standing.fixed = standing.end);
         Ok(Turn::Moved)
     }
 
@@ -375,14 +367,17 @@ impl Pump {
         });
         let room = (turn == Turn::Full).then_some(FULL_PATIENCE);
         let news = (!heard).then_some(NEWS_PATIENCE);
-        // A full disk is not asked again just because a checkpoint is due.
-        let due = due.filter(|_| turn != Turn::Full);
+        // A full disk is not asked again just because a checkpoint is due, and one that is on its way
+        // wakes this thread.
+        let due = due.filter(|_| turn != Turn::Full && self.pending.is_none());
         [due, room, news].into_iter().flatten().min()
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
+        // The next one to open the spool must be alone with it. What failed is found again there.
+        let _settled = self.settle();
         self.shared.close();
     }
 }

@@ -4,8 +4,9 @@ use ocelot_core::frame::Offset;
 
 use crate::attempt::LogDigest;
 
-/// The most bytes of one piece; the protocol allows four times as many.
-pub(in crate::logs) const PIECE_BYTES: usize = 256 * 1024;
+/// The most bytes of one piece; the protocol allows twice as many. What is made of one reading of a
+/// capture fits into it, so that it goes as it is.
+pub(in crate::logs) const PIECE_BYTES: usize = 512 * 1024;
 /// The most bytes on their way.
 pub(in crate::logs) const WINDOW_BYTES: u64 = 8 << 20;
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use ocelot_core::frame::Offset;
 use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::kit::clock::Clock;
@@ -25,7 +26,7 @@ use tonic::{Status, Streaming};
 
 use super::attempt_log::AttemptLog;
 use super::shared::Shared;
-use super::spool::{Chunk, SpoolError};
+use super::spool::SpoolError;
 use crate::attempt::{AttemptId, LogDigest};
 use course::Next;
 use lanes::Lanes;
@@ -173,11 +174,11 @@ impl Inner {
             let id = to_wire(log.id);
             let (request, sent) = match next {
                 Next::Piece { offset, most } => {
-                    let Some(chunk) = read(&log, offset, most).await else { continue };
-                    let sent = Next::Piece { offset, most: chunk.bytes.len() };
-                    (piece(id, chunk), sent)
+                    let Some(bytes) = read(&log, offset, most).await else { continue };
+                    let sent = Next::Piece { offset, most: bytes.len() };
+                    (piece(id, offset, bytes), sent)
                 }
-                Next::Ask { offset } => (piece(id, Chunk { offset, bytes: Vec::new(), crc32c: 0 }), next),
+                Next::Ask { offset } => (piece(id, offset, Bytes::new()), next),
                 Next::End(digest) => (end(id, digest), next),
             };
             self.lanes().sent(&log, &sent);
@@ -228,12 +229,15 @@ impl Inner {
     }
 }
 
-/// Reads a piece on a thread that may wait for the disk. None where it was freed meanwhile, or cannot
-/// be read, which breaks the log.
-async fn read(log: &Arc<Shared>, offset: Offset, most: usize) -> Option<Chunk> {
+/// Returns a piece that is at hand, or reads it on a thread that may wait for the disk. None where it
+/// was freed meanwhile, or cannot be read, which breaks the log.
+async fn read(log: &Arc<Shared>, offset: Offset, most: usize) -> Option<Bytes> {
+    if let Some(bytes) = log.look(|standing| standing.recent.read(offset, most, standing.fixed)) {
+        return Some(bytes);
+    }
     let (view, fixed) = log.look(|standing| (standing.view.clone(), standing.fixed));
     let why = match tokio::task::spawn_blocking(move || view.read(offset, most, fixed)).await {
-        Ok(Ok(chunk)) => return Some(chunk),
+        Ok(Ok(chunk)) => return Some(chunk.bytes.into()),
         Ok(Err(SpoolError::Freed { .. })) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(died) => died.to_string(),
@@ -242,9 +246,9 @@ async fn read(log: &Arc<Shared>, offset: Offset, most: usize) -> Option<Chunk> {
     None
 }
 
-fn piece(id: wire::AttemptId, chunk: Chunk) -> wire::PushLogRequest {
-    let Chunk { offset, bytes, crc32c } = chunk;
-    wire::PushLogRequest { attempt: Some(id), offset: offset.0, bytes: bytes.into(), crc32c, end: None }
+fn piece(id: wire::AttemptId, offset: Offset, bytes: Bytes) -> wire::PushLogRequest {
+    let crc32c = crc32c::crc32c(&bytes);
+    wire::PushLogRequest { attempt: Some(id), offset: offset.0, bytes, crc32c, end: None }
 }
 
 fn end(id: wire::AttemptId, digest: LogDigest) -> wire::PushLogRequest {

@@ -3,13 +3,16 @@
 //! Segment files named by the offset of their first byte, and two checkpoint slots written in turn. A
 //! checkpoint says how long the log is, what its digest was there, and what its maker needs to go on;
 //! it is written only after the bytes it speaks of are synced. What a crash leaves behind the last
-//! checkpoint is cut off and made again: the maker's output is a function of its input.
+//! checkpoint is cut off and made again: the maker's output is a function of its input. What is
+//! durable elsewhere before it was synced here need not be: the checkpoint says from where on the
+//! spool counts.
 //!
 //! Invariants: bytes up to a checkpoint are never changed; a failed sync ends the spool for good, since
 //! the kernel may have dropped what it failed to write and a second sync would lie.
 
 mod error;
 mod recover;
+mod saving;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ use crate::disk::{Disk, DiskError};
 
 pub use error::SpoolError;
 pub use recover::{Recovered, Tail};
+pub use saving::Saving;
 use slot::Slots;
 pub use view::View;
 
@@ -44,7 +48,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { segment_bytes: 8 << 20, quota_bytes: 1 << 30 }
+        Self { segment_bytes: 4 << 20, quota_bytes: 1 << 30 }
     }
 }
 
@@ -146,44 +150,6 @@ impl Spool {
         self.digest.update(bytes);
         self.end = self.end.advance(bytes.len());
         Ok(())
-    }
-
-    /// Returns once every byte appended so far survives a power cut.
-    pub fn sync(&mut self) -> Result<(), SpoolError> {
-        self.usable()?;
-        let synced = self.try_sync();
-        self.bad |= synced.is_err();
-        synced
-    }
-
-    fn try_sync(&mut self) -> Result<(), SpoolError> {
-        for segment in self.segments.iter_mut().filter(|segment| !segment.synced) {
-            let synced = self.disk.sync(&segment.path, &segment.file);
-            synced.map_err(|source| SpoolError::io("sync", &segment.path, source))?;
-            segment.synced = true;
-        }
-        if self.directory_changed {
-            let synced = self.disk.sync_directory(&self.directory);
-            synced.map_err(|source| SpoolError::io("sync", &self.directory, source))?;
-            self.directory_changed = false;
-        }
-        if let Some(parent) = &self.parent {
-            let synced = self.disk.sync_directory(parent);
-            synced.map_err(|source| SpoolError::io("sync", parent, source))?;
-            self.parent = None;
-        }
-        Ok(())
-    }
-
-    /// Makes the log so far what a crash goes back to, with the words its maker needs to go on.
-    pub fn checkpoint(&mut self, maker: &str) -> Result<(), SpoolError> {
-        self.sync()?;
-        let saved = self.slots.save(self.disk.as_ref(), self.end, &self.digest, maker);
-        match &saved {
-            Ok(()) => self.checkpointed = self.end,
-            Err(error) => self.bad |= !matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })),
-        }
-        saved
     }
 
     /// Takes away the segments that are durable elsewhere as a whole.

@@ -43,6 +43,7 @@ impl Spool {
     ) -> Result<Recovered, SpoolError> {
         let (slots, saved) = Slots::open(directory)?;
         let mut spool = Self::empty(directory, limits, disk, slots);
+        let first = saved.as_ref().map_or(Offset(0), |saved| saved.first);
         let (length, digest) = match &saved {
             Some(saved) => {
                 let digest = saved.digest();
@@ -54,7 +55,7 @@ impl Spool {
         };
         spool.digest = digest;
         spool.checkpointed = length;
-        let (segments, end) = contiguous(directory)?;
+        let (segments, end) = contiguous(directory, first)?;
         spool.segments = segments;
         // An empty log may have no segment yet; then there is nothing to miss.
         if end < length || spool.segments.front().is_some_and(|first| first.start > length) {
@@ -100,12 +101,17 @@ impl Spool {
     }
 }
 
-/// Opens the segments that follow each other without a gap, and takes away those behind a gap: they
-/// were made after bytes that a power cut lost, so no checkpoint knows them.
-fn contiguous(directory: &Path) -> Result<(VecDeque<Segment>, Offset), SpoolError> {
+/// Opens the segments that follow each other without a gap, from the one that holds `first` on. Takes
+/// away those before it, which need not be whole, and those behind a gap: they were made after bytes
+/// that a power cut lost, so no checkpoint knows them.
+fn contiguous(directory: &Path, first: Offset) -> Result<(VecDeque<Segment>, Offset), SpoolError> {
     let mut segments = VecDeque::new();
     let mut end: Option<Offset> = None;
     for (start, path) in listed(directory)? {
+        if start < first {
+            fs::remove_file(&path).map_err(|source| SpoolError::io("remove", &path, source))?;
+            continue;
+        }
         if end.is_some_and(|end| end < start) {
             fs::remove_file(&path).map_err(|source| SpoolError::io("remove", &path, source))?;
             continue;

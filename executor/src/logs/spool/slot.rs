@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ocelot_core::frame::Offset;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub(super) struct Saved {
     /// The higher one of two slots counts.
     sequence: u64,
     pub(super) length: Offset,
+    /// Segments before this place were durable elsewhere, and need not be whole here.
+    #[serde(default)]
+    pub(super) first: Offset,
     /// The digest of the log so far, unfinished.
     digest: Vec<u8>,
     pub(super) maker: String,
@@ -41,7 +45,7 @@ impl Saved {
 }
 
 pub(super) struct Slots {
-    files: [(PathBuf, File); 2],
+    files: [(PathBuf, Arc<File>); 2],
     sequence: u64,
 }
 
@@ -53,7 +57,7 @@ impl Slots {
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
             match file {
-                Ok(file) => Ok((path, file)),
+                Ok(file) => Ok((path, Arc::new(file))),
                 Err(source) => Err(SpoolError::io("open", &path, source)),
             }
         };
@@ -70,16 +74,16 @@ impl Slots {
         Ok((Self { files, sequence }, newest))
     }
 
-    pub(super) fn save(
-        &mut self,
-        disk: &dyn Disk,
-        length: Offset,
+    /// Returns what is to be written for a checkpoint, and where.
+    pub(super) fn prepare(
+        &self,
+        (first, length): (Offset, Offset),
         digest: &Sha256,
         maker: &str,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Slot, SpoolError> {
         let sequence = self.sequence + 1;
         let digest = digest.serialize().to_vec();
-        let saved = Saved { version: VERSION, sequence, length, digest, maker: maker.to_owned() };
+        let saved = Saved { version: VERSION, sequence, length, first, digest, maker: maker.to_owned() };
         let (path, file) = &self.files[usize::from(sequence % 2 == 1)];
         let json = serde_json::to_vec(&saved).expect("a checkpoint has text keys only");
         if json.len() > BYTES_MAX as usize {
@@ -89,18 +93,37 @@ impl Slots {
         bytes.extend_from_slice(&crc32c::crc32c(&json).to_le_bytes());
         bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&json);
-        disk.write(path, file, &bytes, 0).map_err(|source| SpoolError::io("write", path, source))?;
-        disk.sync(path, file).map_err(|source| SpoolError::io("sync", path, source))?;
-        self.sequence = sequence;
-        Ok(())
+        Ok(Slot { sequence, path: path.clone(), file: Arc::clone(file), bytes })
+    }
+
+    /// Notes that it was written.
+    pub(super) fn written(&mut self, slot: &Slot) {
+        self.sequence = slot.sequence;
+    }
+}
+
+/// A checkpoint as it is written.
+#[derive(Debug)]
+pub(super) struct Slot {
+    sequence: u64,
+    path: PathBuf,
+    file: Arc<File>,
+    bytes: Vec<u8>,
+}
+
+impl Slot {
+    pub(super) fn write(&self, disk: &dyn Disk) -> Result<(), SpoolError> {
+        let Self { path, file, bytes, .. } = self;
+        disk.write(path, file, bytes, 0).map_err(|source| SpoolError::io("write", path, source))?;
+        disk.sync(path, file).map_err(|source| SpoolError::io("sync", path, source))
     }
 }
 
 /// Returns what the slot says; nothing where a write of it was cut off.
-fn read(path: &Path, mut file: &File) -> Result<Option<Saved>, SpoolError> {
+fn read(path: &Path, file: &File) -> Result<Option<Saved>, SpoolError> {
     let doing = |source| SpoolError::io("read", path, source);
     let mut bytes = Vec::new();
-    file.by_ref().take(u64::from(BYTES_MAX) + 8).read_to_end(&mut bytes).map_err(doing)?;
+    file.take(u64::from(BYTES_MAX) + 8).read_to_end(&mut bytes).map_err(doing)?;
     let Some((crc, rest)) = bytes.split_first_chunk() else { return Ok(None) };
     let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
     let Some(json) = rest.get(..u32::from_le_bytes(*length) as usize) else { return Ok(None) };

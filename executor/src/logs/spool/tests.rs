@@ -64,7 +64,7 @@ fn whole_segments_are_freed_up_to_what_is_durable_and_checkpointed() {
     }
     spool.free(Offset(300)).unwrap();
     assert_eq!(spool.first(), Offset(0), "nothing is checkpointed");
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     spool.free(Offset(239)).unwrap();
     assert_eq!(spool.first(), Offset(120));
     assert!(matches!(spool.read(Offset(0), 1), Err(SpoolError::Freed { first: Offset(120) })));
@@ -86,7 +86,7 @@ fn a_full_spool_takes_the_same_bytes_once_some_are_durable() {
     }
     let refused = spool.append(&[2; 100]).unwrap_err();
     insta::assert_snapshot!(refused, @"the spool holds its 1000 bytes; the log waits until some of it is safe elsewhere");
-    spool.checkpoint("").unwrap();
+    spool.checkpoint("", Offset(0)).unwrap();
     spool.free(Offset(100)).unwrap();
     spool.append(&[2; 100]).unwrap();
     assert_eq!(spool.log_end().length, Offset(1_100));
@@ -101,12 +101,12 @@ fn a_full_disk_loses_nothing_and_the_same_bytes_go_on_later() {
     faulty.space(Some(3));
     for _ in 0..3 {
         assert!(matches!(spool.append(b"while full "), Err(SpoolError::Disk(DiskError::NoSpace { .. }))));
-        assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Disk(DiskError::NoSpace { .. }))));
+        assert!(matches!(spool.checkpoint("x", Offset(0)), Err(SpoolError::Disk(DiskError::NoSpace { .. }))));
     }
     assert_eq!(spool.log_end().length, Offset(7));
     faulty.space(None);
     spool.append(b"while full ").unwrap();
-    spool.checkpoint("y").unwrap();
+    spool.checkpoint("y", Offset(0)).unwrap();
     assert_eq!(whole(&spool), b"before while full ");
     let disk: Arc<dyn Disk> = faulty;
     assert_eq!(whole(&reopened(&directory, &disk).spool), b"before while full ");
@@ -119,10 +119,13 @@ fn a_failed_sync_ends_the_spool_and_is_never_tried_again() {
     let mut spool = Spool::create(&directory, SMALL, faulty.clone()).unwrap();
     spool.append(b"bytes").unwrap();
     faulty.fail_syncs(true);
-    assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Disk(DiskError::Io { doing: "sync", .. }))));
+    assert!(matches!(
+        spool.checkpoint("x", Offset(0)),
+        Err(SpoolError::Disk(DiskError::Io { doing: "sync", .. }))
+    ));
     faulty.fail_syncs(false);
     faulty.take_calls();
-    assert!(matches!(spool.checkpoint("x"), Err(SpoolError::Bad)));
+    assert!(matches!(spool.checkpoint("x", Offset(0)), Err(SpoolError::Bad)));
     assert!(matches!(spool.sync(), Err(SpoolError::Bad)));
     assert!(matches!(spool.append(b"more"), Err(SpoolError::Bad)));
     assert_eq!(faulty.take_calls(), []);
@@ -136,7 +139,7 @@ fn a_checkpoint_is_written_only_after_its_bytes_are_synced() {
     let mut spool = Spool::create(&directory, SMALL, faulty.clone()).unwrap();
     spool.append(b"bytes").unwrap();
     faulty.take_calls();
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     let segment = "00000000000000000000.log".to_owned();
     let parent = directory.parent().and_then(Path::file_name).unwrap().to_string_lossy().into_owned();
     assert_eq!(
@@ -150,7 +153,7 @@ fn a_checkpoint_is_written_only_after_its_bytes_are_synced() {
         ]
     );
     spool.append(b"bytes").unwrap();
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     let calls = faulty.take_calls();
     assert_eq!(
         calls[1..],
@@ -159,12 +162,65 @@ fn a_checkpoint_is_written_only_after_its_bytes_are_synced() {
 }
 
 #[test]
+fn what_is_durable_elsewhere_is_not_synced_and_not_missed_after_a_power_cut() {
+    let (_root, directory) = place();
+    let faulty = Arc::new(FaultyDisk::default());
+    let mut spool = Spool::create(&directory, SMALL, faulty.clone()).unwrap();
+    for _ in 0..4 {
+        spool.append(&[1; 60]).unwrap();
+    }
+    spool.append(&[2; 30]).unwrap();
+    faulty.take_calls();
+    spool.checkpoint("x", Offset(260)).unwrap();
+    let last = "00000000000000000240.log".to_owned();
+    let calls = faulty.take_calls();
+    let segment = |call: &&Call| matches!(call, Call::Sync(name) if name.ends_with(".log"));
+    assert_eq!(calls.iter().filter(segment).collect::<Vec<_>>(), [&Call::Sync(last)]);
+    let end = spool.log_end();
+    drop(spool);
+    faulty.cut_power(|_| 0);
+    let disk: Arc<dyn Disk> = faulty;
+    let mut recovered = reopened(&directory, &disk).spool;
+    assert_eq!((recovered.first(), recovered.log_end()), (Offset(240), end));
+    assert_eq!(whole(&recovered), [2; 30]);
+    // What was spared once is gone for good.
+    recovered.checkpoint("y", Offset(0)).unwrap();
+    assert_eq!(reopened(&directory, &disk).spool.first(), Offset(240));
+}
+
+#[test]
+fn a_checkpoint_speaks_of_what_was_there_when_it_began_whatever_comes_meanwhile() {
+    let (_root, directory) = place();
+    let faulty = Arc::new(FaultyDisk::default());
+    let mut spool = Spool::create(&directory, SMALL, faulty.clone()).unwrap();
+    spool.append(&[1; 60]).unwrap();
+    let saving = spool.begin_checkpoint("x", Offset(0)).unwrap();
+    spool.append(&[2; 60]).unwrap();
+    spool.append(&[3; 60]).unwrap();
+    let saved = saving.run();
+    spool.end_checkpoint(&saving, saved).unwrap();
+    spool.free(Offset(180)).unwrap();
+    assert_eq!(spool.first(), Offset(0), "nothing behind the checkpoint is freed");
+    faulty.take_calls();
+    spool.checkpoint("y", Offset(0)).unwrap();
+    let synced = faulty
+        .take_calls()
+        .iter()
+        .filter(|call| matches!(call, Call::Sync(name) if name.ends_with(".log")))
+        .count();
+    assert_eq!(synced, 2, "what came meanwhile is not taken for synced");
+    drop(spool);
+    let disk: Arc<dyn Disk> = faulty;
+    assert_eq!(whole(&reopened(&directory, &disk).spool), [vec![1; 60], vec![2; 60], vec![3; 60]].concat());
+}
+
+#[test]
 fn lost_synced_bytes_are_said_and_not_papered_over() {
     let (_root, directory) = place();
     let disk = machine();
     let mut spool = Spool::create(&directory, SMALL, Arc::clone(&disk)).unwrap();
     spool.append(&[1; 50]).unwrap();
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     drop(spool);
     fs::write(directory.join("00000000000000000000.log"), [1; 49]).unwrap();
     let error = Spool::open(&directory, SMALL, disk, Tail::Cut).unwrap_err().to_string();
@@ -189,7 +245,7 @@ fn a_log_whose_front_was_freed_survives_one_crash_after_another() {
     let disk = machine();
     let mut spool = Spool::create(&directory, SMALL, Arc::clone(&disk)).unwrap();
     spool.append(&[1; 100]).unwrap();
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     spool.append(&[2; 50]).unwrap();
     spool.free(Offset(100)).unwrap();
     drop(spool);
@@ -210,7 +266,7 @@ fn what_a_full_disk_took_in_part_is_no_part_of_the_log() {
     faulty.space(None);
     spool.append(&[3; 40]).unwrap();
     spool.append(&[4; 10]).unwrap();
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     drop(spool);
     let disk: Arc<dyn Disk> = faulty;
     assert_eq!(whole(&reopened(&directory, &disk).spool), [vec![1; 60], vec![3; 40], vec![4; 10]].concat());
@@ -227,7 +283,7 @@ fn without_its_maker_a_spool_keeps_the_whole_frames_behind_the_checkpoint() {
     let frame = log.len() / 9;
     let mut spool = Spool::create(&directory, SMALL, Arc::clone(&disk)).unwrap();
     spool.append(&log[..frame]).unwrap();
-    spool.checkpoint("x").unwrap();
+    spool.checkpoint("x", Offset(0)).unwrap();
     spool.append(&log[frame..5 * frame]).unwrap();
     spool.append(&log[5 * frame..6 * frame + 3]).unwrap();
     drop(spool);
@@ -239,7 +295,8 @@ fn without_its_maker_a_spool_keeps_the_whole_frames_behind_the_checkpoint() {
 #[derive(Debug, Clone)]
 enum Step {
     Append(Vec<u8>),
-    Checkpoint,
+    /// With so much durable elsewhere.
+    Checkpoint(prop::sample::Index),
     Free(prop::sample::Index),
     /// The process is killed.
     Kill,
@@ -251,7 +308,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => proptest::collection::vec(any::<u8>(), 0..80).prop_map(Step::Append),
-        3 => Just(Step::Checkpoint),
+        3 => any::<prop::sample::Index>().prop_map(Step::Checkpoint),
         1 => any::<prop::sample::Index>().prop_map(Step::Free),
         1 => Just(Step::Kill),
         1 => any::<prop::sample::Index>().prop_map(Step::PowerCut),
@@ -278,7 +335,7 @@ proptest! {
                     Ok(()) => log.extend_from_slice(&bytes),
                     Err(error) => prop_assert!(matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })), "{error}"),
                 },
-                Step::Checkpoint => match spool.checkpoint(&log.len().to_string()) {
+                Step::Checkpoint(place) => match spool.checkpoint(&log.len().to_string(), Offset(place.index(log.len() + 1) as u64)) {
                     Ok(()) => safe = log.len(),
                     Err(error) => prop_assert!(matches!(error, SpoolError::Disk(DiskError::NoSpace { .. })), "{error}"),
                 },
@@ -339,7 +396,7 @@ proptest! {
                 spool.append(&log).unwrap();
                 from = to;
                 if checkpointed {
-                    spool.checkpoint(&serde_json::to_string(&masker.checkpoint()).unwrap()).unwrap();
+                    spool.checkpoint(&serde_json::to_string(&masker.checkpoint()).unwrap(), Offset(0)).unwrap();
                 }
             }
             drop(spool);

@@ -144,6 +144,36 @@ async fn a_log_that_was_prepared_only_is_begun_again_with_what_was_said() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_ended_before_anything_ran_goes_on_with_what_runs() {
+    let mut bench = Bench::new();
+    let log = bench.create(&machine()).await;
+    log.line("cancelled");
+    log.seal().await.unwrap();
+    left(log).await;
+    let log = bench.create(&machine()).await;
+    log.follow(&bench.capture.directory);
+    bench.capture.out("it ran\n");
+    let (digest, loss) = log.seal().await.unwrap();
+    left(log).await;
+    let spooled = bench.spooled();
+    assert_eq!((whole(&spooled), loss), (digest, None));
+    let (lines, rest) = lines_and_rest(&spooled);
+    assert_eq!((lines, rest), (vec!["cancelled".to_owned()], masked_whole(masks(), &bench.capture.raw)));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_opened_is_taken_away_with_what_is_masked_in_it() {
+    let bench = Bench::new();
+    let log = bench.create(&machine()).await;
+    log.line("pulling image");
+    left(log).await;
+    for _ in 0..2 {
+        AttemptLog::remove(&machine(), id(0), &bench.directory()).await;
+    }
+    assert_eq!(std::fs::read_dir(bench.directory()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_log_whose_capture_was_followed_is_never_begun_anew() {
     let mut bench = Bench::new();
     let log = bench.create(&machine()).await;

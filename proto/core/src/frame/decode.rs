@@ -5,6 +5,9 @@ use std::fmt;
 use super::encode::checksum;
 use super::{Body, DATA_BYTES_MAX, Exit, Frame, HEADER_BYTES, Mark, NO_STAGE, Offset, Tag};
 
+/// A frame's length comes first.
+const LENGTH_BYTES: usize = 4;
+
 /// The bytes at this place are no frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Corrupt {
@@ -48,6 +51,42 @@ impl Decoder {
         self.base = self.base.advance(self.taken);
         self.taken = 0;
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Hands out every frame that is whole with `bytes`, with its place, and keeps the rest: the same as
+    /// to push them and ask for each frame, but only what is not whole is copied.
+    pub fn each(
+        &mut self,
+        mut bytes: &[u8],
+        mut take: impl FnMut(&Frame<'_>, Offset),
+    ) -> Result<(), Corrupt> {
+        while self.taken < self.buffer.len() {
+            let at = self.offset();
+            if let Some(frame) = self.next_frame()? {
+                take(&frame, at);
+                continue;
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let begun = &self.buffer[self.taken..];
+            let whole = frame_length(begun).map_err(|why| Corrupt { at, why })?.unwrap_or(LENGTH_BYTES);
+            let (missing, rest) = bytes.split_at(bytes.len().min(whole - begun.len()));
+            self.buffer.extend_from_slice(missing);
+            bytes = rest;
+        }
+        self.base = self.offset();
+        self.buffer.clear();
+        self.taken = 0;
+        let corrupt = |at| move |why| Corrupt { at, why };
+        while let Some(length) = frame_length(bytes).map_err(corrupt(self.base))? {
+            let Some((whole, rest)) = bytes.split_at_checked(length) else { break };
+            take(&parse(whole).map_err(corrupt(self.base))?, self.base);
+            self.base = self.base.advance(length);
+            bytes = rest;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Returns the next whole frame, or none until more bytes are pushed.

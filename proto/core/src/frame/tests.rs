@@ -76,6 +76,40 @@ proptest! {
     }
 
     #[test]
+    fn frames_that_are_not_copied_are_the_same_at_the_same_places(
+        frames in proptest::collection::vec(owned(), 0..12),
+        sizes in proptest::collection::vec(prop_oneof![1usize..97, 300usize..2_000], 1..8),
+        damage in proptest::option::of((any::<prop::sample::Index>(), 0u8..8)),
+    ) {
+        let mut log = encoded(&frames);
+        if let Some((place, bit)) = damage.filter(|_| !log.is_empty()) {
+            let place = place.index(log.len());
+            log[place] ^= 1 << bit;
+        }
+        let (mut copying, mut passing) = (Decoder::at(Offset(7)), Decoder::at(Offset(7)));
+        let mut rest = &log[..];
+        for size in sizes.iter().cycle() {
+            let (piece, tail) = rest.split_at((*size).min(rest.len()));
+            let (mut copied, mut passed) = (Vec::new(), Vec::new());
+            copying.push(piece);
+            let ended = loop {
+                let at = copying.offset();
+                match copying.next_frame() {
+                    Ok(Some(frame)) => copied.push(format!("{at} {frame:?}")),
+                    Ok(None) => break Ok(()),
+                    Err(corrupt) => break Err(corrupt),
+                }
+            };
+            let passed_all = passing.each(piece, |frame, at| passed.push(format!("{at} {frame:?}")));
+            prop_assert_eq!((&passed_all, passed, passing.offset()), (&ended, copied, copying.offset()));
+            rest = tail;
+            if rest.is_empty() || ended.is_err() {
+                break;
+            }
+        }
+    }
+
+    #[test]
     fn a_flipped_bit_is_never_taken_for_a_frame(frame in owned(), place in any::<prop::sample::Index>(), bit in 0u8..8) {
         let mut log = encoded(std::slice::from_ref(&frame));
         let place = place.index(log.len());
