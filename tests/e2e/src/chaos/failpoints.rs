@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use ocelot_core::id::RunId as Id;
 use ocelot_e2e::fleet::{Build, Fleet};
 use ocelot_e2e::runner::trial;
+use ocelot_e2e::wait::wait_until;
 
 use super::oracle::Accepted;
 
@@ -96,13 +98,21 @@ async fn killed_at(point: &'static str, side: Side) -> Result<()> {
     }
 
     let mut accepted = Accepted::default();
+    let witness = fleet.witness.clone();
     let work = async {
         for class in ["normal", "exclusive", "once"] {
             accepted.add(caller.execute(class, &[]).await?, class);
         }
         let long = caller.execute("long", &[]).await?;
         accepted.add(long, "normal");
-        caller.running(long).await?;
+        // A cancel before its first stage would not pass all points.
+        wait_until("the long build's first word", || async {
+            let name = Id::from_bytes(long).to_string();
+            let begun = witness.lives()?.iter().any(|life| life.run == name);
+            ensure!(begun, "silence");
+            Ok(())
+        })
+        .await?;
         caller.cancel(long).await?;
         accepted.cancel(long);
         anyhow::Ok(())

@@ -46,6 +46,7 @@ async fn killed(fleet: &mut Fleet, count: u64, docker: bool) -> Result<()> {
     let mut taken = Vec::new();
     for _ in 0..count {
         caller.online(2).await?;
+        nothing_is_left(fleet).await?;
         let orphan = Orphan::of(fleet, caller.execute("normal", &[]).await?, docker).await?;
         let at = Instant::now();
         fleet.executors[orphan.executor].kill()?;
@@ -73,6 +74,7 @@ async fn killed(fleet: &mut Fleet, count: u64, docker: bool) -> Result<()> {
 async fn never_back(fleet: &mut Fleet, docker: bool) -> Result<()> {
     let caller = fleet.caller(0)?;
     caller.online(2).await?;
+    nothing_is_left(fleet).await?;
     let orphan = Orphan::of(fleet, caller.execute("exclusive", &[]).await?, docker).await?;
     let at = Instant::now();
     fleet.executors[orphan.executor].kill()?;
@@ -94,6 +96,16 @@ async fn elsewhere(caller: &Caller, orphan: &Orphan) -> Result<()> {
     wait_long("the next attempt", PATIENCE, || async {
         let now = caller.running(orphan.run).await?;
         ensure!(now > orphan.attempt, "still attempt {now}");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until no container of an earlier run can be taken for one of the next.
+async fn nothing_is_left(fleet: &Fleet) -> Result<()> {
+    wait_until("no container", || async {
+        let all = fleet.traces.containers(true)?;
+        ensure!(all.is_empty(), "{all:?}");
         Ok(())
     })
     .await
