@@ -34,7 +34,9 @@ pub fn shown(kind: Kind) -> Shown {
         Kind::Unauthenticated => (Code::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated"),
         Kind::Forbidden => (Code::PermissionDenied, StatusCode::FORBIDDEN, "forbidden"),
         Kind::Exhausted { .. } => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, "exhausted"),
-        Kind::Unavailable => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Kind::Unavailable | Kind::Leaving => {
+            (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+        }
         Kind::Internal => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     };
     Shown { grpc, http, word }
@@ -88,6 +90,10 @@ fn told(error: &Error) -> String {
         }
         Kind::Unavailable => {
             tracing::warn!(error = %chain(error), "a call failed because something does not answer");
+            error.to_string()
+        }
+        Kind::Leaving => {
+            tracing::debug!("a call is turned away: {error}");
             error.to_string()
         }
         Kind::NotFound
@@ -183,6 +189,7 @@ mod tests {
             Kind::Forbidden,
             Kind::Exhausted { retry_after: None },
             Kind::Unavailable,
+            Kind::Leaving,
             Kind::Internal,
         ];
         let row = |kind| {
@@ -199,6 +206,7 @@ mod tests {
         unauthenticated  Unauthenticated      401
         forbidden        PermissionDenied     403
         exhausted        ResourceExhausted    429
+        unavailable      Unavailable          503
         unavailable      Unavailable          503
         internal         Internal             500
         ");

@@ -29,6 +29,8 @@ pub enum Kind {
     Exhausted { retry_after: Option<Duration> },
     /// Something that is needed does not answer. The same call may go through later.
     Unavailable,
+    /// This program ends because it was asked to. The same call goes through elsewhere, or later.
+    Leaving,
     /// A fault of ours. The caller is told nothing but the request's id.
     Internal,
 }

@@ -193,7 +193,7 @@ impl ApiTokens {
                 found.ok_or_else(|| self.failed(from))?
             }
         };
-        self.note_use(&known.name, known.last_used_us).await;
+        self.table().note_use(&known.name, self.clock.wall().0);
         Ok(Access { token: known.name, person: known.person, ended: known.ended })
     }
 
@@ -212,6 +212,16 @@ impl ApiTokens {
             tokio::select! {
                 () = draining.draining() => {}
                 () = own.follow() => {}
+            }
+        });
+        let (own, draining) = (Arc::clone(self), tasks.clone());
+        tasks.spawn("token-uses", async move {
+            while !draining.is_draining() {
+                own.write_uses().await;
+                tokio::select! {
+                    () = draining.draining() => {}
+                    () = own.clock.sleep(Self::EXPIRE_EVERY) => {}
+                }
             }
         });
     }
@@ -273,21 +283,22 @@ impl ApiTokens {
         Ok(as_of)
     }
 
-    /// Writes down that a token was used. Nothing depends on it, so nothing fails with it.
-    async fn note_use(&self, name: &str, last_used_us: Option<u64>) {
-        let now_us = self.clock.wall().0;
-        let due = |last: u64| Duration::from_micros(now_us.saturating_sub(last)) >= Self::USE_EVERY;
-        if !last_used_us.is_none_or(due) {
-            return;
-        }
-        self.table().note_use(name, now_us);
-        let written = async {
-            let (mut record, at) = self.find(name).await?;
-            record.last_used_us = Some(now_us);
-            self.swap(&record, at).await
-        };
-        if let Err(error) = written.await {
-            tracing::debug!(token = name, %error, "the last use of {name} was not written");
+    /// Writes down which tokens were used since the last time. Nothing depends on it, so nothing fails
+    /// with it.
+    pub(super) async fn write_uses(&self) {
+        let due = self.table().take_uses(self.clock.wall().0, Self::USE_EVERY);
+        for (name, at_us) in due {
+            let written = async {
+                let (mut record, at) = self.find(&name).await?;
+                if record.last_used_us.is_some_and(|last| last >= at_us) {
+                    return Ok(true);
+                }
+                record.last_used_us = Some(at_us);
+                self.swap(&record, at).await
+            };
+            if let Err(error) = written.await {
+                tracing::debug!(token = name, %error, "the last use of {name} was not written");
+            }
         }
     }
 

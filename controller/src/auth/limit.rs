@@ -80,7 +80,8 @@ impl Pace {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// Returns the address that counts for all of its network.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -16,6 +16,7 @@ mod token;
 pub use api::{Access, ApiTokens, Denied, NewApiToken};
 pub use error::{Error, Result};
 pub use gate::{Admitted, Caller, Controllers, Gate, Identity, Sessions};
+pub(crate) use limit::network;
 pub use limit::{FailureLimit, TooManyFailures};
 pub use record::{ApiToken, RegistrationToken, TokenValue};
 pub use registration::{NewRegistrationToken, Redeemed, RegistrationTokens};

@@ -1,6 +1,7 @@
 //! The API tokens in memory, and what must end when one of them does.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,8 @@ use super::token::TokenHash;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     values: HashMap<TokenHash, Known>,
+    /// When each token was last used, where that is not written yet. Bounded by the tokens.
+    used: HashMap<String, u64>,
     /// What is older is known already, or was overtaken.
     as_of: Revision,
 }
@@ -22,7 +25,7 @@ pub(super) struct Known {
     pub(super) name: String,
     pub(super) person: String,
     end_us: Option<u64>,
-    pub(super) last_used_us: Option<u64>,
+    last_used_us: Option<u64>,
     /// Cancelled when the value is refused from now on.
     pub(super) ended: CancellationToken,
 }
@@ -57,11 +60,34 @@ impl Table {
         self.as_of = self.as_of.max(up_to);
     }
 
-    /// Remembers a use before it is written, so that it is written once.
+    /// Remembers a use; the call that it came with does not wait for more.
     pub(super) fn note_use(&mut self, name: &str, now_us: u64) {
-        for known in self.values.values_mut().filter(|known| known.name == name) {
-            known.last_used_us = Some(now_us);
+        match self.used.get_mut(name) {
+            Some(last) => *last = now_us,
+            None => drop(self.used.insert(name.to_owned(), now_us)),
         }
+    }
+
+    /// Takes the uses that are to be written: of each token its last, once in `every`.
+    pub(super) fn take_uses(&mut self, now_us: u64, every: Duration) -> Vec<(String, u64)> {
+        let mut written: HashMap<&str, Option<u64>> = HashMap::new();
+        for known in self.values.values().filter(|known| self.used.contains_key(&known.name)) {
+            written.insert(&known.name, known.last_used_us);
+        }
+        // Uses of tokens that are gone are taken too; they find nothing to be written to.
+        let is_due = |name: &String| {
+            let last = written.get(name.as_str()).copied().flatten();
+            last.is_none_or(|last| Duration::from_micros(now_us.saturating_sub(last)) >= every)
+        };
+        let due: Vec<String> = self.used.keys().filter(|name| is_due(name)).cloned().collect();
+        let due: Vec<(String, u64)> =
+            due.into_iter().filter_map(|name| self.used.remove_entry(&name)).collect();
+        for (name, at) in &due {
+            for known in self.values.values_mut().filter(|known| known.name == *name) {
+                known.last_used_us = Some(*at);
+            }
+        }
+        due
     }
 
     /// Ends what has expired.

@@ -161,16 +161,26 @@ async fn a_rotated_token_works_beside_its_new_value_for_the_overlap() {
 }
 
 #[tokio::test]
-async fn use_is_written_once_a_minute() {
+async fn use_is_written_once_a_minute_and_never_by_the_call() {
     let bench = bench();
     let (_, token) = bench.api.create(ci(), [1; 32]).await.unwrap();
     let last_used = async || bench.api.list(None, 10).await.unwrap()[0].last_used_us;
     assert_eq!(last_used().await, None);
-    for (wait, at_s) in [(0, 60), (59, 60), (1, 120), (30, 120)] {
+    let revision = async || bench.store.health().await.unwrap().revision;
+    for (wait, at_s) in [(0, 60), (59, 60), (1, 120), (30, 120), (31, 181)] {
         bench.clock.advance(Duration::from_secs(wait));
+        let before = revision().await;
         bench.api.authenticate(&token, HERE).await.unwrap();
+        assert_eq!(revision().await, before, "a call does not wait for the store");
+        bench.api.write_uses().await;
         assert_eq!(last_used().await, Some(at_s * 1_000_000));
     }
+    // The last use of a minute is written when the minute is over, though no other comes.
+    bench.clock.advance(Duration::from_secs(20));
+    bench.api.authenticate(&token, HERE).await.unwrap();
+    bench.clock.advance(Duration::from_secs(40));
+    bench.api.write_uses().await;
+    assert_eq!(last_used().await, Some(201 * 1_000_000));
 }
 
 #[tokio::test]

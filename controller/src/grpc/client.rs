@@ -134,7 +134,7 @@ impl Client {
 
 pub(super) fn stopping() -> Status {
     Error::new(
-        crate::error::Kind::Unavailable,
+        crate::error::Kind::Leaving,
         "this controller is being stopped; ask again, and go on where this ended",
     )
     .into()

@@ -15,7 +15,7 @@ use crate::service::{AttemptRef, Result, Service};
 /// Looks once; returns how many offers were taken back.
 pub async fn once(service: &Service) -> Result<usize> {
     let mut taken = 0;
-    for (task, age) in service.held_tasks() {
+    for (task, age) in service.offered_tasks() {
         let TaskState::Offered { live } = &task.state else { continue };
         let attempt = AttemptRef::of(&task, live);
         let time = if service.has_delivered(&attempt) { OFFER } else { OFFER + POLL };

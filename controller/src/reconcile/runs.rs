@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::pin::pin;
 
+use futures_util::stream::{self, StreamExt};
 use ocelot_core::id::{RunId, TaskId};
 use ocelot_core::plan::Plan;
 use ocelot_domain::outcome::{Actor, Outcome};
@@ -21,6 +23,9 @@ use crate::store::codec::encode;
 use crate::store::keys::{Folder, Key};
 use crate::store::view::Changed;
 use crate::store::{Expected, Revision, Txn};
+
+/// Runs that are looked at side by side.
+const LOOKS: usize = 64;
 
 /// A run as the view has it.
 struct Sighted {
@@ -54,8 +59,10 @@ pub(super) async fn follow(service: &Service) {
             again = now + TICK;
             runs.append(&mut failed);
         }
-        for run in runs {
-            let looked = look(service, run).await;
+        // Side by side, so that they share the store's syncs; never two looks at one run.
+        let looks = stream::iter(runs).map(async |run| (run, look(service, run).await));
+        let mut looks = pin!(looks.buffer_unordered(LOOKS));
+        while let Some((run, looked)) = looks.next().await {
             if looked.as_ref().is_err_and(Error::is_retryable) {
                 failed.insert(run);
             }

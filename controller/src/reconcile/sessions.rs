@@ -10,12 +10,12 @@ use std::time::Duration;
 use ocelot_core::id::{SessionId, TaskId};
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::timing::{GRACE, Revision};
-use ocelot_domain::task::{Task, Wait};
+use ocelot_domain::task::{Task, Timing, Wait};
 
 use ocelot_proto::kit::chaos;
 
 use super::or_left;
-use crate::service::{Result, Service};
+use crate::service::{Result, Service, told_to};
 use crate::store::keys::{Folder, Key};
 
 /// Sessions that vanish within this time count as vanished together.
@@ -46,6 +46,8 @@ pub struct Sessions {
 #[derive(Debug, Clone, Copy)]
 struct Noted {
     wait: Wait,
+    /// The longest times that its holder may have been told.
+    told: Timing,
     epoch: Revision,
     since: Duration,
 }
@@ -112,7 +114,8 @@ impl Sessions {
             true => Duration::from_secs(24 * 3600),
             false => service.now().saturating_sub(noted.since),
         };
-        let Some(served) = service.timing().served(noted.wait, elapsed) else { return Ok(false) };
+        let timing = service.timing().longest(noted.told);
+        let Some(served) = timing.served(noted.wait, elapsed) else { return Ok(false) };
         self.waits.remove(&task.id);
         chaos::point("lost.before_commit");
         let taken = service.let_happen(task.id, Event::SessionGone(served)).await?;
@@ -131,9 +134,10 @@ impl Sessions {
             return Ok(());
         }
         let epoch = service.read(&Key::ExecutorEpoch(live.session.executor).to_string()).await?;
+        let told = told_to(epoch.as_ref())?;
         let epoch = Revision(epoch.map_or(0, |item| u64::try_from(item.mod_revision.0).unwrap_or(0)));
         if let Some(wait) = Wait::begin(task, epoch) {
-            self.waits.insert(task.id, Noted { wait, epoch, since: service.now() });
+            self.waits.insert(task.id, Noted { wait, told, epoch, since: service.now() });
         }
         Ok(())
     }

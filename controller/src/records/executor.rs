@@ -1,10 +1,13 @@
 //! An executor as it is stored: its registration, what counts of it now, and its session.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use ocelot_core::id::{ExecutorId, Incarnation, SessionId};
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::state::{Session, Timestamp};
+use ocelot_domain::task::timing::SESSION_TTL_MIN;
 
 use super::Digest;
 use crate::store::codec::Record;
@@ -68,6 +71,11 @@ pub struct ExecutorEpoch {
     pub token: Digest,
     /// The newest last.
     pub past: Vec<Past>,
+    /// The longest time to live that the session's lease was given, where that is more than the
+    /// least: as long as that allows, its heartbeats may be apart. Never shorter while it holds
+    /// anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_ttl_ms: Option<u64>,
 }
 
 /// A session that no longer counts.
@@ -121,6 +129,21 @@ impl Record for NameOf {
 }
 
 impl ExecutorEpoch {
+    pub fn new(session: Session, token: Digest) -> Self {
+        Self { session, token, past: Vec::new(), session_ttl_ms: None }
+    }
+
+    /// Returns the longest time to live that the session's lease was given.
+    pub fn session_ttl(&self) -> Duration {
+        self.session_ttl_ms.map_or(SESSION_TTL_MIN, Duration::from_millis)
+    }
+
+    #[must_use]
+    pub fn with_session_ttl(self, ttl: Duration) -> Self {
+        let session_ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        Self { session_ttl_ms: (ttl > SESSION_TTL_MIN).then_some(session_ttl_ms), ..self }
+    }
+
     /// Returns the epoch of a newer session, which remembers this one.
     #[must_use]
     pub fn followed_by(&self, session: Session, token: Digest) -> Self {
@@ -133,6 +156,6 @@ impl ExecutorEpoch {
         if past.len() > PAST_MAX {
             past.remove(0);
         }
-        Self { session, token, past }
+        Self { session, token, past, session_ttl_ms: self.session_ttl_ms }
     }
 }

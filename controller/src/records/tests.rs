@@ -88,16 +88,26 @@ fn a_session_and_its_epoch_are_stored_as_the_ones_on_file() {
     let record = SessionRecord { session: session(), token, opened_at: at(), condition };
     assert_stored_shape(&record, include_bytes!("golden/session.v1"));
     let past = Past { session: session().id, incarnation: Incarnation(2), token };
-    let epoch = ExecutorEpoch { session: session(), token, past: vec![past] };
+    let epoch = ExecutorEpoch { past: vec![past], ..ExecutorEpoch::new(session(), token) };
     assert_stored_shape(&epoch, include_bytes!("golden/executor_epoch.v1"));
 }
 
 #[test]
 fn an_executors_epoch_remembers_its_last_sessions_and_no_more() {
-    let first = ExecutorEpoch { session: session(), token: Digest::of(b"0"), past: Vec::new() };
+    let first = ExecutorEpoch::new(session(), Digest::of(b"0"));
     let many = (1..=9_u8).fold(first, |epoch, number| epoch.followed_by(session(), Digest::of(&[number])));
     let past: Vec<_> = many.past.iter().map(|past| past.token).collect();
     assert_eq!(past, [5, 6, 7, 8].map(|number| Digest::of(&[number])));
+}
+
+#[test]
+fn only_a_long_time_to_live_is_written_down() {
+    let epoch = ExecutorEpoch::new(session(), Digest::of(b"0"));
+    let least = epoch.clone().with_session_ttl(std::time::Duration::from_secs(10));
+    assert_eq!(least, epoch);
+    let long = epoch.with_session_ttl(std::time::Duration::from_millis(13_500));
+    assert_eq!(long.session_ttl_ms, Some(13_500));
+    assert_eq!(long.followed_by(session(), Digest::of(b"1")).session_ttl().as_millis(), 13_500);
 }
 
 #[test]

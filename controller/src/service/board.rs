@@ -11,7 +11,7 @@ use ocelot_core::id::{ExecutorId, SessionId, TaskId};
 use ocelot_core::plan::{Plan, Runtime};
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::placement::{
-    Avoid, AvoidWhy, DECLINE_AVOIDED, Demand, FAILURE_AVOIDED, Fleet, Limits, Peers, Queue, QueuedTask,
+    Avoid, AvoidWhy, DECLINE_AVOIDED, Demand, Executor, FAILURE_AVOIDED, Fleet, Limits, Peers, Queue, QueuedTask,
     Trust, claims,
 };
 use ocelot_domain::task::state::{Session, Task, TaskState};
@@ -26,9 +26,21 @@ pub(super) struct Board {
     pub(super) peers: Peers,
     /// The session of each executor that has one.
     pub(super) sessions: BTreeMap<ExecutorId, Session>,
+    /// What the fleet counts for at least.
+    #[cfg(test)]
+    pub(super) fleet_least: u32,
     /// The groups that the queue was told of, as their keys write them.
     pub(super) groups: BTreeSet<String>,
+    /// The executor of each of `sessions`.
+    by_session: BTreeMap<SessionId, ExecutorId>,
+    /// What is known of each task that has not ended.
     seen: BTreeMap<TaskId, Seen>,
+    /// Those of them that wait for an executor or a person.
+    waiting: BTreeSet<TaskId>,
+    /// Those of them that are offered.
+    offered: BTreeSet<TaskId>,
+    /// Tasks of which an offer is on its way to the store, with the revision that it compares.
+    asked: BTreeMap<TaskId, Revision>,
     holdings: BTreeMap<SessionId, BTreeSet<TaskId>>,
 }
 
@@ -60,14 +72,23 @@ impl Board {
             fleet: Fleet::new(),
             peers: Peers::alone(),
             sessions: BTreeMap::new(),
+            #[cfg(test)]
+            fleet_least: 0,
             groups: BTreeSet::new(),
+            by_session: BTreeMap::new(),
             seen: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            offered: BTreeSet::new(),
+            asked: BTreeMap::new(),
             holdings: BTreeMap::new(),
         }
     }
 
     pub(super) fn fleet_size(&self) -> u32 {
-        u32::try_from(self.fleet.len()).unwrap_or(u32::MAX)
+        let size = u32::try_from(self.fleet.len()).unwrap_or(u32::MAX);
+        #[cfg(test)]
+        let size = size.max(self.fleet_least);
+        size
     }
 
     /// Returns the tasks that the records give to this session.
@@ -110,8 +131,80 @@ impl Board {
         if let Some(holder) = holder {
             self.holdings.entry(holder).or_default().insert(task.id);
         }
-        self.place(task, run);
+        self.sort(task);
+        if self.asked.get(&task.id) != Some(&revision) {
+            self.asked.remove(&task.id);
+            self.place(task, run);
+        }
         news
+    }
+
+    /// Files a task under what it is, so that nobody has to look through all of them.
+    fn sort(&mut self, task: &Task) {
+        let (waits, is_offered, is_over) = match &task.state {
+            TaskState::Waiting { .. } | TaskState::Queued { .. } => (true, false, false),
+            TaskState::Offered { .. } => (false, true, false),
+            TaskState::Running { .. } | TaskState::Cancelling { .. } => (false, false, false),
+            TaskState::Finished { .. } => (false, false, true),
+        };
+        for (set, is_in) in [(&mut self.waiting, waits), (&mut self.offered, is_offered)] {
+            if is_in {
+                set.insert(task.id);
+            } else {
+                set.remove(&task.id);
+            }
+        }
+        if is_over {
+            self.seen.remove(&task.id);
+        }
+    }
+
+    /// Notes that an offer is on its way: until the store shows what became of it, the same record
+    /// seen once more says nothing.
+    pub(super) fn ask(&mut self, id: TaskId, revision: Revision) {
+        self.asked.insert(id, revision);
+    }
+
+    /// Notes that an offer was not made, or that nobody knows.
+    pub(super) fn not_made(&mut self, id: &TaskId) {
+        self.asked.remove(id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Takes over what the store says about an executor; none if it is gone.
+    pub(super) fn executor(&mut self, id: ExecutorId, now: Option<(Executor, Option<Session>)>) {
+        let (executor, session) = now.unzip();
+        match executor {
+            Some(executor) => drop(self.fleet.insert(id, executor)),
+            None => drop(self.fleet.remove(&id)),
+        }
+        let before = match session.flatten() {
+            Some(session) => {
+                self.by_session.insert(session.id, id);
+                self.sessions.insert(id, session).filter(|before| before.id != session.id)
+            }
+            None => self.sessions.remove(&id),
+        };
+        if let Some(before) = before {
+            self.by_session.remove(&before.id);
+        }
+    }
+
+    /// Returns the executor whose session this is, as far as it counts.
+    pub(super) fn executor_of(&self, session: &SessionId) -> Option<ExecutorId> {
+        self.by_session.get(session).copied()
+    }
+
+    pub(super) fn waiting(&self) -> Vec<TaskId> {
+        self.waiting.iter().copied().collect()
+    }
+
+    pub(super) fn offered(&self) -> Vec<TaskId> {
+        self.offered.iter().copied().collect()
     }
 
     fn place(&mut self, task: &Task, run: Option<&RunOf<'_>>) {
@@ -184,6 +277,9 @@ impl Board {
     /// Forgets a task whose record is gone.
     pub(super) fn forget(&mut self, id: &TaskId) {
         drop(self.queue.gone(id));
+        self.waiting.remove(id);
+        self.offered.remove(id);
+        self.asked.remove(id);
         let holder = self.seen.remove(id).and_then(|seen| seen.holder);
         if let Some(holder) = holder {
             self.let_go(&holder, id);

@@ -78,7 +78,7 @@ impl Service {
     ///
     /// An attempt that is not the caller's has no say about a log. Its record knows the completion
     /// already or refuses it, whatever the log's end.
-    async fn log_end(
+    pub(crate) async fn log_end(
         &self,
         session: Session,
         attempt: AttemptRef,
@@ -88,8 +88,14 @@ impl Service {
         let task = self.read_task(attempt.task).await?.ok_or(Error::Fenced)?;
         match holding(&task, &attempt.claim(session)) {
             Holding::Running { .. } | Holding::Cancelling { .. } => {}
-            Holding::Offered | Holding::Unattached | Holding::Recorded | Holding::Kill => {
+            // These never change again, and what they are answered does not depend on the end.
+            Holding::Recorded | Holding::Kill => {
                 return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
+            }
+            // These may be live by the next look: an end that was made up here would be recorded then.
+            Holding::Offered => return Err(Error::Conflict { why: "the attempt is not acknowledged".into() }),
+            Holding::Unattached => {
+                return Err(Error::NotNow { why: "the attempt is being attached to a newer session" });
             }
         }
         if let (ReportedLog::Whole(end), true) = (&log, chaos::bug("complete.ignores_log")) {

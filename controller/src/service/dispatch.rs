@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ocelot_core::id::{ExecutorId, TaskId};
 use ocelot_domain::placement::{Offer, Peers, SlotClaim, View as Sight};
 use ocelot_domain::task::event::Event;
@@ -44,22 +45,40 @@ struct Prepared {
 
 impl Service {
     /// Follows the view, and offers what can be offered whenever something changed.
+    ///
+    /// Neither waits for the other: polls are told what happened while offers are on their way.
     pub async fn dispatch(&self) {
+        // Neither ends; dropping both at any await leaves only transactions that happened or did not.
+        tokio::join!(self.follow_news(), self.offer_on());
+    }
+
+    async fn follow_news(&self) {
         let mut changes = self.view.changes();
         let mut again = self.now() + TICK;
         loop {
-            let due = self.board().queue.next_due().map(|due| due.saturating_sub(self.now()));
-            let wait = due.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK);
-            // All are cancel-safe: news stays in the inbox, a bell keeps one ring.
+            // Both are cancel-safe: news stays in the inbox.
             tokio::select! {
                 biased;
                 changed = changes.next() => self.take_in(&changed).await,
-                () = self.bell.notified() => {}
-                () = self.sleep(wait) => {}
+                () = self.sleep(TICK) => {}
             }
             if self.now() >= again {
                 again = self.now() + TICK;
                 self.take_in_without_plan().await;
+            }
+            self.bell.notify_one();
+        }
+    }
+
+    async fn offer_on(&self) {
+        loop {
+            let due = self.board().queue.next_due().map(|due| due.saturating_sub(self.now()));
+            let wait = due.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK);
+            // Both are cancel-safe: a bell keeps one ring.
+            tokio::select! {
+                biased;
+                () = self.bell.notified() => {}
+                () = self.sleep(wait) => {}
             }
             if let Err(error) = self.dispatch_once().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "offers could not be made");
@@ -87,6 +106,10 @@ impl Service {
     }
 
     fn prepare(&self) -> Vec<Prepared> {
+        // An idle queue costs nothing, however many executors poll.
+        if self.board().queue.is_empty() {
+            return Vec::new();
+        }
         let now = self.now();
         let sessions: Vec<Session> = {
             let memory = self.memory();
@@ -111,7 +134,10 @@ impl Service {
                 self.prepare_one(&offer, (stored.task()?, revision), *session, waited(revision))
             });
             match one {
-                Some(one) => prepared.push(one),
+                Some(one) => {
+                    board.ask(one.task, one.revision);
+                    prepared.push(one);
+                }
                 // The view is ahead of the queue, and its news will put things right.
                 None => drop(board.queue.gone(&offer.task)),
             }
@@ -130,9 +156,21 @@ impl Service {
         Some(Prepared { task: offer.task, revision, step, slots: offer.slots.clone() })
     }
 
+    /// Makes these offers, by transactions side by side; returns how many were made.
     async fn offer_all(&self, prepared: Vec<Prepared>) -> Result<usize> {
-        let chunks = prepared.chunks(OFFERS_PER_TXN).map(<[Prepared]>::to_vec);
-        let mut work: Vec<Vec<Prepared>> = chunks.collect();
+        let parts = prepared.chunks(OFFERS_PER_TXN).map(|part| self.offer_part(part.to_vec()));
+        let (mut made, mut failed) = (0, None);
+        for part in join_all(parts).await {
+            match part {
+                Ok(count) => made += count,
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(made), Err)
+    }
+
+    async fn offer_part(&self, prepared: Vec<Prepared>) -> Result<usize> {
+        let mut work = vec![prepared];
         let mut made = 0;
         while let Some(batch) = work.pop() {
             match self.offer_batch(&batch).await {
@@ -147,10 +185,14 @@ impl Service {
                     let (first, second) = batch.split_at(batch.len() / 2);
                     work.extend([second.to_vec(), first.to_vec()]);
                 }
-                Ok(false) => self.look_again(&batch).await?,
+                Ok(false) => {
+                    self.not_made(&batch);
+                    self.look_again(&batch).await?;
+                }
                 Err(error) => {
                     // It may have happened, or may still: the view will say, and nothing is counted twice.
                     for batch in std::iter::once(batch).chain(work) {
+                        self.not_made(&batch);
                         self.take_in_tasks(batch.iter().map(|one| one.task).collect()).await;
                     }
                     return Err(error);
@@ -158,6 +200,11 @@ impl Service {
             }
         }
         Ok(made)
+    }
+
+    fn not_made(&self, batch: &[Prepared]) {
+        let mut board = self.board();
+        batch.iter().for_each(|one| board.not_made(&one.task));
     }
 
     /// Makes these offers in one transaction, or none of them.
@@ -204,7 +251,8 @@ impl Service {
                 self.take_in_group(&written);
             }
         }
-        self.take_in_fleet();
+        let executors = batch.iter().filter_map(|one| Some(one.step.next.live()?.session.executor));
+        self.take_in_executors(&executors.collect());
         self.take_in_tasks(batch.iter().map(|one| one.task).collect()).await;
         Ok(())
     }

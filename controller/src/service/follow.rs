@@ -24,14 +24,14 @@ impl Service {
         match changed {
             Changed::Everything => self.take_in_everything().await,
             Changed::Keys(keys) => {
-                let mut tasks = BTreeSet::new();
-                let mut is_fleet = false;
+                let (mut tasks, mut executors) = (BTreeSet::new(), BTreeSet::new());
                 for key in keys {
                     match key.parse::<Key>() {
                         Ok(Key::Task(id)) => _ = tasks.insert(id),
                         Ok(Key::Run(run)) => tasks.extend(self.tasks_of(run)),
                         Ok(Key::Group(name)) => self.take_in_group(&name),
-                        Ok(Key::Executor(_) | Key::ExecutorEpoch(_) | Key::Session(_)) => is_fleet = true,
+                        Ok(Key::Executor(id) | Key::ExecutorEpoch(id)) => _ = executors.insert(id),
+                        Ok(Key::Session(id)) => executors.extend(self.executors_of(&id)),
                         Ok(Key::Controller(_)) => self.take_in_controllers(),
                         Ok(
                             Key::Epoch
@@ -49,8 +49,8 @@ impl Service {
                         | Err(_) => {}
                     }
                 }
-                if is_fleet {
-                    self.take_in_fleet();
+                if !executors.is_empty() {
+                    self.take_in_executors(&executors);
                 }
                 self.take_in_tasks(tasks).await;
             }
@@ -81,28 +81,44 @@ impl Service {
         self.take_in_tasks(tasks.into_iter().chain(known).collect()).await;
     }
 
-    pub(super) fn take_in_fleet(&self) {
+    /// Takes over all executors, those that are gone too.
+    fn take_in_fleet(&self) {
         let folder = Folder::Executors.to_string();
-        let (fleet, sessions) = self.view.read(|items| {
-            let session_of = |id: ExecutorId| {
-                let epoch = items.get(&Key::ExecutorEpoch(id).to_string())?.known()?.epoch()?.clone();
-                items.get(&Key::Session(epoch.session.id).to_string())?.known()?.session().cloned()
+        let mut executors: BTreeSet<ExecutorId> = self.view.read(|items| {
+            let items = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
+            items.filter_map(|(_, entry)| Some(entry.known()?.executor()?.id)).collect()
+        });
+        executors.extend(self.board().fleet.keys());
+        executors.extend(self.memory().admitted.keys());
+        self.take_in_executors(&executors);
+    }
+
+    /// Takes over what the view says about these executors and their sessions.
+    pub(super) fn take_in_executors(&self, executors: &BTreeSet<ExecutorId>) {
+        let sighted: Vec<_> = self.view.read(|items| {
+            let sight = |id: ExecutorId| {
+                let record = items.get(&Key::Executor(id).to_string())?.known()?.executor()?;
+                let session = (|| {
+                    let epoch = items.get(&Key::ExecutorEpoch(id).to_string())?.known()?.epoch()?;
+                    items.get(&Key::Session(epoch.session.id).to_string())?.known()?.session()
+                })();
+                Some((fleet::executor(record, session), session.map(|session| session.session)))
             };
-            let executors = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
-            let records = executors.filter_map(|(_, entry)| entry.known()?.executor().cloned());
-            let both = records.map(|record| {
-                let session = session_of(record.id);
-                let sight = fleet::executor(&record, session.as_ref());
-                ((record.id, sight), session.map(|session| (record.id, session.session)))
-            });
-            let (fleet, sessions): (Vec<_>, Vec<_>) = both.unzip();
-            (fleet.into_iter().collect(), sessions.into_iter().flatten().collect())
+            executors.iter().map(|id| (*id, sight(*id))).collect()
         });
         {
             let mut board = self.board();
-            (board.fleet, board.sessions) = (fleet, sessions);
+            sighted.into_iter().for_each(|(id, sight)| board.executor(id, sight));
         }
-        self.end_sessions();
+        self.end_sessions(executors);
+    }
+
+    /// Returns whose session this is, and whose it was.
+    fn executors_of(&self, session: &SessionId) -> BTreeSet<ExecutorId> {
+        let entry = self.view.get(&Key::Session(*session).to_string());
+        let now = entry.and_then(|entry| Some(entry.known()?.session()?.session.executor));
+        let before = self.board().executor_of(session);
+        now.into_iter().chain(before).collect()
     }
 
     /// Controllers share tasks out among those that run.
@@ -218,21 +234,34 @@ impl Service {
     pub(crate) fn held_tasks(&self) -> Vec<(Task, Duration)> {
         let sessions = self.board().holders();
         let ids = sessions.iter().flat_map(|session| self.board().held_by(session)).collect();
-        self.tasks_with_age(ids, |_| true)
+        self.tasks_with_age(ids, |_, _| true)
     }
 
-    /// Returns every task that waits for an executor or a person, with how long it has been so.
-    pub(crate) fn waiting_tasks(&self) -> Vec<(Task, Duration)> {
-        let ids = self.board().known();
-        self.tasks_with_age(ids, |task| task.live().is_none() && task.outcome().is_none())
+    /// Returns every task that is offered, with how long it has been so.
+    pub(crate) fn offered_tasks(&self) -> Vec<(Task, Duration)> {
+        let ids = self.board().offered();
+        self.tasks_with_age(ids, |_, _| true)
     }
 
-    fn tasks_with_age(&self, ids: Vec<TaskId>, wanted: impl Fn(&Task) -> bool) -> Vec<(Task, Duration)> {
+    /// Returns those that wait for an executor or a person and are wanted, with how long they do.
+    pub(crate) fn waiting_tasks(&self, wanted: impl Fn(&Task, Duration) -> bool) -> Vec<(Task, Duration)> {
+        let ids = self.board().waiting();
+        self.tasks_with_age(ids, |task, age| {
+            task.live().is_none() && task.outcome().is_none() && wanted(task, age)
+        })
+    }
+
+    fn tasks_with_age(
+        &self,
+        ids: Vec<TaskId>,
+        wanted: impl Fn(&Task, Duration) -> bool,
+    ) -> Vec<(Task, Duration)> {
         let now = self.now();
         let tasks = ids.into_iter().filter_map(|id| {
             let (revision, stored) = known(self.view.get(&Key::Task(id).to_string()).as_ref())?;
-            let task = stored.task().filter(|task| wanted(task))?;
-            Some((task.clone(), self.board().seen_for(&id, revision, now)))
+            let task = stored.task()?;
+            let age = self.board().seen_for(&id, revision, now);
+            wanted(task, age).then(|| (task.clone(), age))
         });
         tasks.collect()
     }
@@ -242,7 +271,7 @@ impl Service {
         let mut gone = self.board().holders();
         gone.retain(|session| !present.contains(session));
         let ids = gone.iter().flat_map(|session| self.board().held_by(session)).collect();
-        self.tasks_with_age(ids, |_| true).into_iter().map(|(task, _)| task).collect()
+        self.tasks_with_age(ids, |_, _| true).into_iter().map(|(task, _)| task).collect()
     }
 
     pub(crate) fn polled_within(&self, session: &SessionId, time: Duration) -> bool {
@@ -266,7 +295,8 @@ impl Service {
         let live: BTreeSet<AttemptRef> =
             held.iter().filter_map(|(task, _)| Some(AttemptRef::of(task, task.live()?))).collect();
         let open: BTreeSet<SessionId> = self.board().sessions.values().map(|session| session.id).collect();
-        self.memory().forget(|attempt| live.contains(attempt), |session| open.contains(session));
+        let now = self.now();
+        self.memory().forget(|attempt| live.contains(attempt), |session| open.contains(session), now);
     }
 }
 

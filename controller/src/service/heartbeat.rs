@@ -5,9 +5,11 @@
 //! heartbeat, compared its record and the session's key.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ocelot_core::plan::Class;
 use ocelot_domain::task::state::{Session, Task};
+use ocelot_domain::task::timing::SESSION_TTL_MIN;
 use ocelot_domain::task::{Holding, Timing, holding};
 
 use ocelot_proto::kit::chaos;
@@ -46,7 +48,9 @@ impl Service {
         if request.held.len() > HELD_MAX {
             return Err(Error::Exhausted { what: "the list of held attempts", limit: HELD_MAX });
         }
-        self.keep_session(session, &request.condition).await?;
+        // Once, so that what is told is what the lease was kept for.
+        let timing = self.timing();
+        self.keep_session(session, &request.condition, timing).await?;
         let mut vouched = Vec::new();
         let mut exclusive = Vec::new();
         let mut directives = Vec::new();
@@ -81,7 +85,7 @@ impl Service {
         }
         let attempts: Vec<AttemptRef> = attempts.into_iter().collect();
         let logs = self.parts.logs.offsets(&attempts).await;
-        Ok(HeartbeatAnswer { vouched, directives, logs, timing: self.timing() })
+        Ok(HeartbeatAnswer { vouched, directives, logs, timing })
     }
 
     /// Judges one held attempt: by the view if that says yes, else by a read made for this call.
@@ -147,8 +151,9 @@ impl Service {
         Ok(confirmed)
     }
 
-    /// Renews the session's lease, or puts the session back if the store dropped it by itself.
-    async fn keep_session(&self, session: Session, condition: &Condition) -> Result<()> {
+    /// Renews the session's lease, for heartbeats as far apart as the answer will ask for; or puts the
+    /// session back if the store dropped it by itself.
+    async fn keep_session(&self, session: Session, condition: &Condition, timing: Timing) -> Result<()> {
         let key = Key::Session(session.id).to_string();
         let item = match self.view.get(&key) {
             Some(entry) => entry.lease,
@@ -156,22 +161,30 @@ impl Service {
         };
         let kept = match item {
             Some(lease) => match self.store.keep_alive(lease).await {
-                Ok(_) => true,
-                Err(store::Error::LeaseGone) => false,
+                Ok(kept) => Some(kept),
+                Err(store::Error::LeaseGone) => None,
                 Err(error) => return Err(error.into()),
             },
-            None => false,
+            None => None,
         };
-        if !kept {
-            return self.put_back(session, condition).await;
+        let Some(kept) = kept else { return self.put_back(session, condition, timing).await };
+        if !timing.fits(kept.ttl) || !timing.fits(self.longest_ttl(session)) {
+            return self.stretch(session, kept.id, timing).await;
         }
         let known = known(self.view.get(&key).as_ref());
         let differs = known
             .is_some_and(|(_, stored)| stored.session().is_some_and(|record| record.condition != *condition));
-        if let (true, Some(lease)) = (differs, item) {
-            self.note_condition(&key, lease, condition).await?;
+        if differs {
+            self.note_condition(&key, kept.id, condition).await?;
         }
         Ok(())
+    }
+
+    /// Returns the longest time to live that the session is known to have been given.
+    fn longest_ttl(&self, session: Session) -> Duration {
+        let epoch = known(self.view.get(&Key::ExecutorEpoch(session.executor).to_string()).as_ref());
+        let ttl = epoch.and_then(|(_, stored)| stored.epoch().map(ExecutorEpoch::session_ttl));
+        ttl.unwrap_or(SESSION_TTL_MIN)
     }
 
     async fn note_condition(&self, key: &str, lease: LeaseId, condition: &Condition) -> Result<()> {
@@ -189,9 +202,7 @@ impl Service {
     }
 
     /// Puts back a session that the store dropped, only if the executor's epoch still names it.
-    async fn put_back(&self, session: Session, condition: &Condition) -> Result<()> {
-        let lease = self.store.grant(self.timing().session_ttl()).await?;
-        let key = Key::Session(session.id).to_string();
+    async fn put_back(&self, session: Session, condition: &Condition, timing: Timing) -> Result<()> {
         let now = self.timestamp();
         let record = |epoch: &ExecutorEpoch| SessionRecord {
             session,
@@ -199,27 +210,59 @@ impl Service {
             opened_at: now,
             condition: condition.clone(),
         };
-        let epoch_key = Key::ExecutorEpoch(session.executor).to_string();
-        let updated = self.updater.update(&epoch_key, |epoch: Option<ExecutorEpoch>| {
-            let epoch = epoch.filter(|epoch| epoch.session == session).ok_or(Error::Fenced)?;
-            let beside = Txn::new().when(key.as_str(), Expected::Absent).put_under(
-                lease.id,
-                key.as_str(),
-                encode(&record(&epoch), None),
-            );
-            // Written though unchanged: its revision tells every wait that the session was back.
-            Ok(Edit::Put(epoch).beside(beside))
-        });
-        match updated.await {
-            Ok(_) => {
+        match self.lease_anew(session, (Expected::Absent, timing), record).await {
+            Ok(()) => {
                 tracing::warn!(session.id = %session.id, "the store had dropped a session; it is back");
                 Ok(())
             }
             // Somebody else put it back: ours is not needed.
-            Err(UpdateError::Beside { .. }) => Ok(self.store.revoke(lease.id).await?),
+            Err(UpdateError::Beside { .. }) => Ok(()),
+            Err(error) => super::jobs::settled(Err(error)),
+        }
+    }
+
+    /// Puts a session under a lease that lives longer. Only after that its heartbeats may be further
+    /// apart; how long others wait for it is written down with it.
+    async fn stretch(&self, session: Session, before: LeaseId, timing: Timing) -> Result<()> {
+        let lapsed = Error::NotNow { why: "the session has lapsed; a heartbeat puts it back" };
+        let item = self.read(&Key::Session(session.id).to_string()).await?.ok_or(lapsed)?;
+        let known: SessionRecord = decode(&item.value)?;
+        let expected = Expected::At(item.mod_revision);
+        let record =
+            |epoch: &ExecutorEpoch| SessionRecord { token: epoch.token, ..known.clone() };
+        super::jobs::settled(self.lease_anew(session, (expected, timing), record).await)?;
+        tracing::debug!(session.id = %session.id, ttl = ?timing.session_ttl(), "a session lives longer now");
+        // Nothing hangs on it any more.
+        Ok(self.store.revoke(before).await?)
+    }
+
+    /// Puts the session's key under a new lease, if the executor's epoch names it and the key is as
+    /// expected.
+    async fn lease_anew(
+        &self,
+        session: Session,
+        (expected, timing): (Expected, Timing),
+        record: impl Fn(&ExecutorEpoch) -> SessionRecord,
+    ) -> std::result::Result<(), UpdateError<Error>> {
+        let lease = self.store.grant(timing.session_ttl()).await?;
+        let key = Key::Session(session.id).to_string();
+        let epoch_key = Key::ExecutorEpoch(session.executor).to_string();
+        let updated = self.updater.update(&epoch_key, |epoch: Option<ExecutorEpoch>| {
+            let epoch = epoch.filter(|epoch| epoch.session == session).ok_or(Error::Fenced)?;
+            let beside = Txn::new().when(key.as_str(), expected).put_under(
+                lease.id,
+                key.as_str(),
+                encode(&record(&epoch), None),
+            );
+            let ttl = timing.session_ttl().max(epoch.session_ttl());
+            // Written though unchanged: its revision tells every wait that the session was back.
+            Ok(Edit::Put(epoch.with_session_ttl(ttl)).beside(beside))
+        });
+        match updated.await {
+            Ok(_) => Ok(()),
             Err(error) => {
                 self.store.revoke(lease.id).await.ok();
-                super::jobs::settled(Err(error))
+                Err(error)
             }
         }
     }

@@ -8,24 +8,26 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use ocelot_core::id::{ExecutorId, SessionId, TaskId};
-use ocelot_domain::task::Wait;
+use ocelot_domain::task::{Timing, Wait};
 use ocelot_domain::task::event::HeldList;
 use ocelot_domain::task::state::Timestamp;
 use ocelot_domain::task::timing::{OFFER, QUARANTINE_AFTER};
 
+use super::challenges::Challenges;
 use super::poll::Topic;
 use super::{AttemptRef, Service};
 use crate::records::Digest;
 use crate::store::Revision;
 
 const ENTRIES_MAX: usize = 100_000;
+/// Longer than anything waits to be told again.
+const PACE_MAX: Duration = Duration::from_secs(5);
 /// How long an executor may take to confirm a kill before it gets no more offers.
 const CONFIRM: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Challenges that were given out: to whom, and when.
-    pub(super) challenges: BTreeMap<[u8; 32], (ExecutorId, Duration)>,
+    pub(super) challenges: Challenges,
     pub(super) delivered: BTreeMap<AttemptRef, Delivered>,
     pub(super) missed: BTreeMap<AttemptRef, Missed>,
     pub(super) last_poll: BTreeMap<SessionId, Duration>,
@@ -78,6 +80,8 @@ pub(super) struct Missed {
     pub(super) list: HeldList,
     pub(super) since: Duration,
     pub(super) wait: Option<Wait>,
+    /// The longest times that the executor may have been told.
+    pub(super) told: Timing,
 }
 
 /// Puts an entry, and drops the first one where the map is full.
@@ -131,12 +135,14 @@ impl Memory {
         &mut self,
         is_live: impl Fn(&AttemptRef) -> bool,
         is_open: impl Fn(&SessionId) -> bool,
+        now: Duration,
     ) {
         self.delivered.retain(|attempt, _| is_live(attempt));
         self.missed.retain(|attempt, _| is_live(attempt));
         self.incomplete_logs.retain(|attempt, _| is_live(attempt));
         self.last_poll.retain(|session, _| is_open(session));
-        self.told.retain(|(session, _), _| is_open(session));
+        // Whatever was told longer ago may be told again.
+        self.told.retain(|(session, _), told| is_open(session) && now.saturating_sub(*told) < PACE_MAX);
         self.told_to_drain.retain(|session| is_open(session));
     }
 }

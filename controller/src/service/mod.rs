@@ -4,10 +4,12 @@
 //! that compare what the decision requires. Every call can be repeated. Views are hints: they say
 //! where to look, never what is true.
 
+mod accept;
 mod approve;
 mod attempt;
 mod board;
 mod cancel;
+mod challenges;
 mod complete;
 mod controllers;
 mod dispatch;
@@ -45,6 +47,7 @@ use tokio::time::Instant;
 
 use ocelot_core::id::{Attempt, Epoch, TaskId};
 use ocelot_domain::task::state::{Live, Session, Task, Timestamp};
+use ocelot_domain::task::timing::SESSION_TTL_MIN;
 use ocelot_domain::task::{Claim, Timing};
 
 pub use approve::Word;
@@ -53,7 +56,7 @@ pub use complete::{CompleteAnswer, CompleteRequest, ReportedLog};
 pub use controllers::Load;
 pub use error::{Error, Result, What};
 #[cfg(test)]
-pub(crate) use execute::Draft;
+pub(crate) use accept::Draft;
 pub use execute::{ExecuteRequest, Executed};
 pub use executors::Known;
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
@@ -72,12 +75,13 @@ pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::bytes::Floor;
-use crate::records::Stored;
+use crate::records::{ExecutorEpoch, Stored};
 use crate::store::Store;
+use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
 use crate::store::update::{Patience, Updater};
 use crate::store::view::{Follower, View, view};
-use crate::store::{RangeRequest, Revision};
+use crate::store::{KeyValue, RangeRequest, Revision};
 
 /// Attempts that one executor may name in one message.
 pub const HELD_MAX: usize = 1024;
@@ -112,7 +116,7 @@ pub struct Service {
     pub(crate) bell: Notify,
     board: Mutex<board::Board>,
     memory: Mutex<memory::Memory>,
-    lanes: execute::Lanes,
+    lanes: accept::Lanes,
     plans: plans::PlanCache,
     url: OnceLock<String>,
     seal: OnceLock<secrets::SealKey>,
@@ -137,7 +141,7 @@ impl Service {
             bell: Notify::new(),
             board: Mutex::new(board::Board::new(parts.limits.clone())),
             memory: Mutex::default(),
-            lanes: execute::Lanes::default(),
+            lanes: accept::Lanes::default(),
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
             seal: OnceLock::new(),
@@ -206,6 +210,18 @@ impl Service {
         Timing::for_fleet(lock(&self.board).fleet_size())
     }
 
+    /// Returns whether an offer is on its way, or not seen yet.
+    #[cfg(test)]
+    pub(crate) fn is_offering(&self) -> bool {
+        lock(&self.board).is_asking()
+    }
+
+    /// Lets the fleet count as larger than it is.
+    #[cfg(test)]
+    pub(crate) fn set_fleet_size(&self, least: u32) {
+        lock(&self.board).fleet_least = least;
+    }
+
     fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.parts.unguessable.fill(&mut bytes);
@@ -229,6 +245,12 @@ impl AttemptRef {
     pub(crate) fn claim(&self, session: Session) -> Claim {
         Claim { epoch: self.epoch, attempt: self.attempt, session }
     }
+}
+
+/// Returns the longest times that an executor may have been told, by its epoch.
+pub(crate) fn told_to(epoch: Option<&KeyValue>) -> Result<Timing> {
+    let epoch = epoch.map(|item| decode::<ExecutorEpoch>(&item.value)).transpose()?;
+    Ok(Timing::for_session(epoch.map_or(SESSION_TTL_MIN, |epoch| epoch.session_ttl())))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,7 +19,7 @@ use super::error::{Error, Result};
 use super::follow::known;
 use super::memory::{self, Delivered, Missed};
 use super::transition::Refused;
-use super::{AttemptRef, HELD_MAX, Held, Service};
+use super::{AttemptRef, HELD_MAX, Held, Service, told_to};
 use crate::records::{Digest, Subject};
 use crate::store::keys::Key;
 
@@ -197,11 +197,12 @@ impl Service {
             return Ok(None);
         }
         let first = self.memory().missed.get(attempt).copied();
-        let Some(Missed { list: first, since, wait }) = first else {
+        let Some(Missed { list: first, since, wait, told }) = first else {
             let epoch = self.read(&Key::ExecutorEpoch(session.executor).to_string()).await?;
+            let told = told_to(epoch.as_ref())?;
             let revision = epoch.map_or(0, |item| u64::try_from(item.mod_revision.0).unwrap_or(0));
             let wait = Wait::begin(task, timing::Revision(revision));
-            let missed = Missed { list, since: self.now(), wait };
+            let missed = Missed { list, since: self.now(), wait, told };
             memory::put(&mut self.memory().missed, *attempt, missed);
             return Ok(None);
         };
@@ -209,7 +210,7 @@ impl Service {
             return Ok(None);
         }
         let elapsed = self.now().saturating_sub(since);
-        let served = wait.and_then(|wait| self.timing().served(wait, elapsed));
+        let served = wait.and_then(|wait| self.timing().longest(told).served(wait, elapsed));
         Ok(Some(Event::Missing { claim: attempt.claim(session), lists: [first, list], served }))
     }
 

@@ -5,8 +5,9 @@ use ocelot_domain::outcome::{Actor, Outcome};
 use ocelot_domain::task::Task;
 
 use super::Service;
+use super::accept::Draft;
 use super::error::{Error, Result, What};
-use super::execute::{Draft, Executed};
+use super::execute::Executed;
 use crate::records::{Digest, RetryOf, RunRecord, Trigger, TriggerKind};
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
@@ -49,7 +50,7 @@ impl Service {
             retry: Some(RetryOf { run, succeeded }),
         };
         let secrets = self.secrets_of(run).await?;
-        self.accept_with_secrets(draft, |_| Ok(((*plan).clone(), secrets.clone()))).await
+        self.accept_with_secrets(draft, Box::new(move |_| Ok(((*plan).clone(), secrets.clone())))).await
     }
 
     async fn succeeded(&self, run: RunId) -> Result<Vec<u32>> {

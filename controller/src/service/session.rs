@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,9 +31,6 @@ use crate::store::keys::Key;
 use crate::store::update::{Edit, UpdateError};
 use crate::store::{Expected, LeaseId, Revision, Txn};
 
-/// How long a challenge may be answered.
-const CHALLENGE: Duration = Duration::from_secs(30);
-const CHALLENGES_MAX: usize = 10_000;
 /// How long an older process may still be heard after it was told: what it had sent before that.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -76,19 +74,10 @@ pub fn signed_message(executor: ExecutorId, incarnation: Incarnation, challenge:
 }
 
 impl Service {
-    /// Returns something to sign, valid once and for a short time.
-    pub fn challenge(&self, executor: ExecutorId) -> Challenge {
+    /// Returns something to sign, valid once and for a short time. `from` is who asks for it.
+    pub fn challenge(&self, executor: ExecutorId, from: Option<IpAddr>) -> Challenge {
         let challenge = self.random();
-        let now = self.now();
-        let mut memory = self.memory();
-        memory.challenges.retain(|_, (_, since)| now.saturating_sub(*since) < CHALLENGE);
-        if memory.challenges.len() >= CHALLENGES_MAX {
-            // By age: the keys are chance, and a flood must not push out who was answered just now.
-            let oldest = memory.challenges.iter().min_by_key(|(_, (_, since))| *since);
-            let oldest = oldest.map(|(challenge, _)| *challenge);
-            oldest.and_then(|oldest| memory.challenges.remove(&oldest));
-        }
-        memory.challenges.insert(challenge, (executor, now));
+        self.memory().challenges.give(challenge, executor, from, self.now());
         Challenge(challenge)
     }
 
@@ -103,7 +92,7 @@ impl Service {
         let fresh = SessionId::from_parts(self.timestamp().unix_ms, self.random());
         let lease = self.store.grant(timing.session_ttl()).await?;
         chaos::point("session.before_commit");
-        let opened = self.replace_session(&request, (fresh, &secret), lease.id).await;
+        let opened = self.replace_session(&request, (fresh, &secret), (lease.id, timing)).await;
         let session = match opened {
             Ok(session) => session,
             Err(error) => {
@@ -125,12 +114,8 @@ impl Service {
 
     /// Returns the executor, if the request proves that it comes from the holder of its key.
     async fn proven(&self, request: &OpenSessionRequest) -> Result<ExecutorRecord> {
-        let now = self.now();
-        let given = self.memory().challenges.remove(&request.challenge.0);
-        let is_ours = given.is_some_and(|(executor, since)| {
-            executor == request.executor && now.saturating_sub(since) < CHALLENGE
-        });
-        if !is_ours {
+        let given = self.memory().challenges.take(&request.challenge.0, self.now());
+        if given != Some(request.executor) {
             return Err(Error::Unauthenticated);
         }
         let item = self.read(&Key::Executor(request.executor).to_string()).await?;
@@ -147,7 +132,7 @@ impl Service {
         &self,
         request: &OpenSessionRequest,
         (fresh, secret): (SessionId, &[u8; 32]),
-        lease: LeaseId,
+        (lease, timing): (LeaseId, Timing),
     ) -> Result<Session> {
         let (executor, incarnation) = (request.executor, request.incarnation);
         let now = self.timestamp();
@@ -174,9 +159,15 @@ impl Service {
                 Some(older) if older.id != id => beside.delete(Key::Session(older.id)),
                 Some(_) | None => beside,
             };
+            let ttl = timing.session_ttl();
             let next = match epoch {
-                Some(epoch) => epoch.followed_by(session, digest),
-                None => ExecutorEpoch { session, token: digest, past: Vec::new() },
+                // What it holds may be guarded as it was told before.
+                Some(epoch) if !request.held.is_empty() => {
+                    let ttl = ttl.max(epoch.session_ttl());
+                    epoch.followed_by(session, digest).with_session_ttl(ttl)
+                }
+                Some(epoch) => epoch.followed_by(session, digest).with_session_ttl(ttl),
+                None => ExecutorEpoch::new(session, digest).with_session_ttl(ttl),
             };
             opened = Some(session);
             Ok(Edit::Put(next).beside(beside))
@@ -273,29 +264,27 @@ impl Service {
     }
 
     /// Ends what hangs on sessions that the view says do not count any more.
-    pub(super) fn end_sessions(&self) {
-        let mut ended = Vec::new();
+    pub(super) fn end_sessions(&self, executors: &BTreeSet<ExecutorId>) {
         let applied = self.view.applied();
-        self.memory().admitted.retain(|executor, admitted| {
-            let Some((revision, stored)) =
-                known(self.view.get(&Key::ExecutorEpoch(*executor).to_string()).as_ref())
-            else {
+        for executor in executors {
+            let entry = self.view.get(&Key::ExecutorEpoch(*executor).to_string());
+            let mut memory = self.memory();
+            let Some(admitted) = memory.admitted.get(executor) else { continue };
+            let counts = match known(entry.as_ref()) {
                 // Gone with its executor, unless the view is not that far yet.
-                if applied < admitted.seen {
-                    return true;
+                None => applied < admitted.seen,
+                // A view behind what was read says nothing.
+                Some((revision, stored)) => {
+                    revision < admitted.seen
+                        || stored.epoch().is_some_and(|epoch| epoch.token == admitted.token)
                 }
-                ended.push(admitted.ended.clone());
-                return false;
             };
-            let counts = stored.epoch().is_some_and(|epoch| epoch.token == admitted.token);
-            // A view behind what was read says nothing.
-            if counts || revision < admitted.seen {
-                return true;
+            if !counts {
+                let ended = memory.admitted.remove(executor);
+                drop(memory);
+                ended.iter().for_each(|admitted| admitted.ended.cancel());
             }
-            ended.push(admitted.ended.clone());
-            false
-        });
-        ended.iter().for_each(CancellationToken::cancel);
+        }
     }
 
     /// Answers a process that no longer counts: once it was told so, it must be silent, or it is a

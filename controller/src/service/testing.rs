@@ -16,7 +16,7 @@ use ocelot_core::plan::Plan;
 use ocelot_domain::task::state::LogEnd;
 use ocelot_proto::kit::clock::{Clock, Sleep, UnixMicros};
 
-use super::execute::Draft;
+use super::accept::Draft;
 use super::parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Plans, Unguessable, Verify};
 use super::{AttemptRef, Executed, Result, lock};
 use crate::records::{Digest, Subject, Trigger};
@@ -247,6 +247,6 @@ impl super::Service {
         }
         let subject = Subject::Job { name: job.to_owned(), version: 1 };
         let draft = Draft { id, payload, subject, trigger, retry: None };
-        self.accept(draft, |_| Ok(plan.clone())).await
+        self.accept(draft, plan.clone()).await
     }
 }

@@ -124,6 +124,12 @@ impl Board {
         self.lock().values().filter(|seat| seat.working).count()
     }
 
+    /// Returns how many attempts have done their work, and only their end is still to be told.
+    pub fn telling(&self) -> usize {
+        let has_ended = |seat: &&Seat| matches!(seat.phase, WirePhase::Finishing | WirePhase::Ended);
+        self.lock().values().filter(has_ended).count()
+    }
+
     /// Waits until no attempt needs a slot, or none is left at all.
     pub fn watch(&self) -> watch::Receiver<usize> {
         self.count.subscribe()

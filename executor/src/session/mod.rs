@@ -36,6 +36,9 @@ pub use standing::{Refusal, Standing};
 /// After a stop that was ordered, what runs has so long to be killed.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
+/// After the grace, what has ended has so long to be told; less than the program has to stop in.
+const TOLD_WITHIN: Duration = Duration::from_secs(8);
+
 /// Why an executor stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
@@ -178,6 +181,11 @@ impl Speech {
         self.shared.reopen.notify_one();
     }
 
+    /// Whether the program ends: then others may, too, and that is no trouble.
+    fn is_ending(&self) -> bool {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner).ending
+    }
+
     fn begin_ending(&self) {
         self.draining.lock().unwrap_or_else(PoisonError::into_inner).ending = true;
         self.shared.beat.notify_one();
@@ -270,9 +278,24 @@ async fn ending(speech: &Speech, tasks: &Tasks) -> Stopped {
     tracing::info!(left, "no new work is taken; {left} attempts are being finished");
     tokio::select! {
         _ = seats.wait_for(|left| *left == 0) => Stopped::Drained,
-        () = speech.shared.clock.sleep(speech.rules.drain_grace) => {
-            Stopped::Left { left: speech.shared.board.ids().len() }
-        }
+        () = speech.shared.clock.sleep(speech.rules.drain_grace) => told(speech).await,
+    }
+}
+
+/// The grace is over: what still runs is left, but what has ended is told first.
+async fn told(speech: &Speech) -> Stopped {
+    let board = &speech.shared.board;
+    let mut seats = board.watch();
+    let told = async {
+        while board.telling() > 0 && seats.changed().await.is_ok() {}
+    };
+    tokio::select! {
+        () = told => {}
+        () = speech.shared.clock.sleep(TOLD_WITHIN) => {}
+    }
+    match board.ids().len() {
+        0 => Stopped::Drained,
+        left => Stopped::Left { left },
     }
 }
 

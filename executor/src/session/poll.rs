@@ -47,7 +47,11 @@ pub(super) async fn poll(speech: &Arc<Speech>, tasks: &Tasks) -> CallError {
             Err(error @ (CallError::Fenced | CallError::Unauthenticated(_))) => return error,
             Err(error @ (CallError::Refused(_) | CallError::Unknown(_))) => {
                 failures += 1;
-                tracing::warn!(failures, error = %chain(&error), "a poll was not answered: {error}");
+                if speech.is_ending() {
+                    tracing::debug!(failures, error = %chain(&error), "a poll was not answered: {error}");
+                } else {
+                    tracing::warn!(failures, error = %chain(&error), "a poll was not answered: {error}");
+                }
                 shared.clock.sleep(pace.wait(failures, shared.random())).await;
             }
         }

@@ -41,6 +41,7 @@ struct World {
     first: Vec<String>,
     allow_process: bool,
     disk_floor: u64,
+    drain_grace: Duration,
     running: Option<Program>,
 }
 
@@ -69,7 +70,16 @@ impl World {
         assert_eq!(registered.await.unwrap().labels, ["gpu"]);
         let machine = Machine::new();
         let first = vec![];
-        Self { controller, machine, data, first, allow_process: true, disk_floor: 0, running: None }
+        Self {
+            controller,
+            machine,
+            data,
+            first,
+            allow_process: true,
+            disk_floor: 0,
+            drain_grace: PATIENCE,
+            running: None,
+        }
     }
 
     async fn started() -> Self {
@@ -83,7 +93,7 @@ impl World {
         settings.reach.controllers = [self.first.clone(), vec![self.controller.url()]].concat();
         settings.allow_process = self.allow_process;
         settings.disk_floor = self.disk_floor;
-        settings.drain_grace = PATIENCE;
+        settings.drain_grace = self.drain_grace;
         settings
     }
 
@@ -639,6 +649,36 @@ async fn asked_to_end_it_finishes_what_runs_and_takes_nothing_new() {
     assert_eq!(program.started.stopped.await, Ok(Stopped::Drained));
     assert_eq!(program.ended.await, Ok(Ended::Drained));
     assert_eq!(world.controller.model().completed.len(), 1);
+}
+
+#[tokio::test]
+async fn what_has_ended_is_told_though_the_grace_is_over() {
+    let mut world = World::registered().await;
+    world.drain_grace = Duration::ZERO;
+    world.start().await;
+    world.controller.fault("complete", &[Fault::Unavailable; 2]);
+    world.offer(&plan(vec![stage("a")]));
+    world.controller.until("a completion nobody took", |model| model.calls.contains(&"complete")).await;
+    let program = world.running.take().unwrap();
+    program.requests.send(()).await.unwrap();
+    assert_eq!(program.started.stopped.await, Ok(Stopped::Drained));
+    assert_eq!(world.controller.model().completed.len(), 1);
+}
+
+#[tokio::test]
+async fn what_runs_when_the_grace_is_over_is_left_at_once() {
+    let mut world = World::registered().await;
+    world.drain_grace = Duration::ZERO;
+    world.start().await;
+    world.machine.set(|facts| facts.held_stages = true);
+    world.offer(&plan(vec![stage("a")]));
+    world
+        .machine
+        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
+        .await;
+    let program = world.running.take().unwrap();
+    program.requests.send(()).await.unwrap();
+    assert_eq!(program.started.stopped.await, Ok(Stopped::Left { left: 1 }));
 }
 
 #[tokio::test]

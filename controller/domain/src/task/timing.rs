@@ -35,7 +35,8 @@ pub const FAILING_MAX: Duration = Duration::from_secs(600);
 pub const QUARANTINE_AFTER: u32 = 3;
 
 const HEARTBEAT_MIN: Duration = Duration::from_secs(2);
-const SESSION_TTL_MIN: Duration = Duration::from_secs(10);
+/// The least time to live of a session's lease.
+pub const SESSION_TTL_MIN: Duration = Duration::from_secs(10);
 const GUARD_MIN: Duration = Duration::from_secs(60);
 /// The guard outlives two confirmations and one heartbeat by this much.
 const GUARD_OVER_HEARTBEAT: Duration = Duration::from_secs(58);
@@ -79,10 +80,30 @@ impl Timing {
 
     /// Returns the times for a fleet of this size; from 36,000 executors on they grow no more.
     pub fn for_fleet(executors: u32) -> Self {
-        let spread = Duration::from_secs(1) * executors / HEARTBEATS_PER_SECOND_MAX;
+        // In whole seconds, so that not every executor that comes changes the times of all.
+        let spread = Duration::from_secs(executors.div_ceil(HEARTBEATS_PER_SECOND_MAX).into());
         let heartbeat = spread.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         let session_ttl = SESSION_TTL_MIN.max(heartbeat * 9 / 2);
         Self::new(heartbeat, session_ttl).expect("every heartbeat between the bounds gives safe times")
+    }
+
+    /// Returns the longest times that a session whose lease lives so long may be told.
+    pub fn for_session(ttl: Duration) -> Self {
+        let ttl = ttl.clamp(SESSION_TTL_MIN, HEARTBEAT_MAX * 9 / 2);
+        let heartbeat = if ttl > SESSION_TTL_MIN { ttl / 4 } else { HEARTBEAT_MIN };
+        Self::new(heartbeat.min(HEARTBEAT_MAX), ttl)
+            .expect("a quarter of every lease between the bounds gives safe times")
+    }
+
+    /// Returns whether a session whose lease lives so long may be told these times.
+    pub fn fits(&self, ttl: Duration) -> bool {
+        self.heartbeat <= Self::for_session(ttl).heartbeat
+    }
+
+    /// Returns the longer of two: what is waited for with it was told either.
+    #[must_use]
+    pub fn longest(self, other: Self) -> Self {
+        if other.heartbeat > self.heartbeat { other } else { self }
     }
 
     fn checked(self) -> Result<Self, Unsafe> {

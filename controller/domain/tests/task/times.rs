@@ -39,6 +39,18 @@ fn ten_thousand_executors_beat_every_ten_seconds() {
 }
 
 #[test]
+fn a_session_is_told_only_times_that_its_lease_outlives() {
+    let small = Timing::for_fleet(3);
+    assert!(small.fits(seconds(10)) && !Timing::for_fleet(2_001).fits(seconds(10)));
+    let large = Timing::for_fleet(10_000);
+    // Its own, and those of a fleet that is a little larger.
+    assert!(large.fits(seconds(45)) && Timing::for_fleet(11_000).fits(seconds(45)));
+    assert!(!Timing::for_fleet(12_000).fits(seconds(45)));
+    assert_eq!(Timing::for_session(seconds(10)), small);
+    assert_eq!(small.longest(Timing::for_session(seconds(45))).reassign(Class::Exclusive), seconds(84) + Duration::from_millis(250));
+}
+
+#[test]
 fn times_under_which_clocks_could_overlap_are_refused() {
     assert!(matches!(Timing::new(seconds(52), seconds(240)), Err(Unsafe::Overlap { .. })));
     assert!(matches!(Timing::new(seconds(1), seconds(10)), Err(Unsafe::HeartbeatTooOften(_))));
@@ -49,6 +61,13 @@ proptest! {
     #[test]
     fn every_fleet_has_safe_times(executors in any::<u32>()) {
         assert_safe(&Timing::for_fleet(executors));
+    }
+
+    #[test]
+    fn every_session_has_safe_times_that_its_fleet_fits(executors in 0u32..100_000, ttl in any::<u32>()) {
+        let timing = Timing::for_fleet(executors);
+        prop_assert!(timing.fits(timing.session_ttl()));
+        assert_safe(&Timing::for_session(Duration::from_millis(ttl.into())));
     }
 
     #[test]

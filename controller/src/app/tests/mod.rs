@@ -143,7 +143,7 @@ async fn executor(service: &Service, name: &str) -> Session {
         })
         .await
         .unwrap();
-    let challenge = service.challenge(registered.executor);
+    let challenge = service.challenge(registered.executor, None);
     let message = signed_message(registered.executor, Incarnation(1), &challenge);
     let opened = service.open_session(OpenSessionRequest {
         executor: registered.executor,

@@ -93,7 +93,7 @@ impl ExecutorService for Executors {
 
     async fn challenge(&self, request: Request<wire::ChallengeRequest>) -> Answer<wire::ChallengeResponse> {
         let executor = ExecutorId::from_bytes(decode::bytes("executor", &request.get_ref().executor)?);
-        let Challenge(challenge) = self.service.challenge(executor);
+        let Challenge(challenge) = self.service.challenge(executor, from(&request));
         Ok(Response::new(wire::ChallengeResponse { challenge: Bytes::copy_from_slice(&challenge) }))
     }
 
@@ -264,5 +264,5 @@ fn status(error: service::Error) -> Status {
 }
 
 fn leaving() -> Status {
-    Error::new(Kind::Unavailable, "this controller is going away; another one answers").into()
+    Error::new(Kind::Leaving, "this controller is going away; another one answers").into()
 }

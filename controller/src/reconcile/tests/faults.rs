@@ -11,6 +11,7 @@ use ocelot_domain::task::state::{LogEnd, TaskState};
 use super::world::*;
 use crate::reconcile::retention::{self, Keep};
 use crate::service::*;
+use crate::store::Store;
 use crate::store::keys::Folder;
 
 #[tokio::test]
@@ -199,4 +200,102 @@ async fn finished_runs_leave_by_number_and_by_age_and_no_sooner_than_ten_minutes
     controller.advance(Duration::from_secs(7 * 24 * 3600)).await;
     assert_eq!(retention::once(&controller.service, Keep::default()).await.unwrap(), 1);
     assert!(matches!(controller.state(open).await, TaskState::Queued { .. }), "a run that goes on stays");
+}
+
+#[tokio::test]
+async fn requests_that_wait_together_are_accepted_together_and_numbered_without_gaps() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    controller.put_job(JOB).await;
+    let before = world.embedded.health().await.unwrap().revision;
+    let accept = |number| {
+        let service = Arc::clone(&controller.service);
+        async move { service.execute(request(number)).await.unwrap() }
+    };
+    // Each asks twice, as a client does that heard nothing.
+    let accepted = futures_util::future::join_all((1..=100).chain(1..=100).map(accept)).await;
+    let mut numbers: Vec<u64> = accepted.iter().map(|executed| executed.run.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=100).flat_map(|number| [number; 2]).collect::<Vec<_>>());
+    assert_eq!(accepted.iter().filter(|executed| executed.existed).count(), 100);
+    let after = world.embedded.health().await.unwrap().revision;
+    assert!(after.0 - before.0 < 20, "{} transactions for a hundred runs", after.0 - before.0);
+}
+
+#[tokio::test]
+async fn requests_that_wait_together_are_each_accepted_once_though_answers_are_lost() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    controller.put_job(JOB).await;
+    world.store.set_lossy(true);
+    let accept = |number| {
+        let service = Arc::clone(&controller.service);
+        async move {
+            loop {
+                match service.execute(request(number)).await {
+                    Ok(executed) => return executed.run.number,
+                    Err(error) => assert!(error.is_retryable(), "{error:?}"),
+                }
+            }
+        }
+    };
+    let mut numbers = futures_util::future::join_all((1..=60).map(accept)).await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=60).collect::<Vec<u64>>());
+    assert!(world.store.lost() > 0);
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_accepting_for_others_takes_nothing_from_them() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    controller.put_job(JOB).await;
+    let accept = |number| {
+        let service = Arc::clone(&controller.service);
+        Box::pin(async move { service.execute(request(number)).await.unwrap().run.number })
+    };
+    // Every second call is given up at some step of its own; the others stay.
+    let calls = (1..=40_u8).map(|number| {
+        let (mut call, mut steps) = (accept(number), 0);
+        futures_util::future::poll_fn(move |context| {
+            steps += 1;
+            match number % 2 == 0 && steps > number / 2 {
+                true => std::task::Poll::Ready(None),
+                false => call.as_mut().poll(context).map(Some),
+            }
+        })
+    });
+    let stayed = futures_util::future::join_all(calls).await;
+    assert!(stayed.iter().step_by(2).all(Option::is_some), "{stayed:?}");
+    let mut numbers = futures_util::future::join_all((1..=40).map(accept)).await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=40).collect::<Vec<u64>>());
+}
+
+/// The record may become live between two looks at it; an end that was made up would be recorded then.
+#[tokio::test]
+async fn a_completion_that_comes_before_its_attempt_is_attached_is_asked_for_again_with_its_own_log() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    let run = controller.execute(1).await;
+    let offered = executor.offered(&controller).await.attempt;
+    let end = || ReportedLog::Whole(ClaimedEnd { bytes: 3, sha256: [1; 32] });
+    let session = executor.session(&controller).await;
+    let early = controller.service.log_end(session, offered, end()).await;
+    assert!(matches!(early, Err(Error::Conflict { .. })), "{early:?}");
+    executor.acknowledge(&controller, offered).await.unwrap();
+    // Its next process does not name it, so that it stays with the session before.
+    executor.held.clear();
+    executor.start(&controller).await;
+    let session = executor.session(&controller).await;
+    let early = controller.service.log_end(session, offered, end()).await;
+    assert!(matches!(early, Err(Error::NotNow { .. })), "{early:?}");
+    let early = executor.complete(&controller, offered, Report::Succeeded).await;
+    assert!(matches!(early, Err(Error::NotNow { .. })), "{early:?}");
+    executor.held.push(offered);
+    executor.heartbeat(&controller).await.unwrap();
+    executor.succeed(&controller, offered).await;
+    let log = controller.task(run, 0).await.ended[0].completion.clone().unwrap().log;
+    assert!(matches!(log, LogEnd::Whole { bytes: 3, .. }), "{log:?}");
 }

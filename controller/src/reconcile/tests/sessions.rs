@@ -41,7 +41,7 @@ async fn a_session_needs_the_executors_own_signature_on_a_fresh_challenge() {
     let world = World::new();
     let controller = world.controller("a").await;
     let executor = Executor::ready(&controller, "x1", 1).await;
-    let challenge = controller.service.challenge(executor.id);
+    let challenge = controller.service.challenge(executor.id, None);
     let request = OpenSessionRequest {
         executor: executor.id,
         challenge,
@@ -465,5 +465,35 @@ async fn a_return_that_the_controller_did_not_see_still_begins_the_wait_anew() {
     controller.pass(1).await;
     assert_eq!(controller.state(run).await.name(), "Running", "the epoch says that it was back");
     controller.pass(3).await;
+    assert_eq!(controller.state(run).await.name(), "Queued");
+}
+
+/// A fleet that grows: heartbeats are further apart, and what waits for them waits longer.
+#[tokio::test]
+async fn a_session_lives_longer_before_its_heartbeats_are_further_apart() {
+    let world = World::new();
+    let mut controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    controller.put_job(EXCLUSIVE).await;
+    let run = controller.service.execute(request(1)).await.unwrap().run.id;
+    executor.take(&controller).await;
+    controller.settle().await;
+    let small = executor.heartbeat(&controller).await.unwrap().timing;
+    controller.service.set_fleet_size(10_000);
+    let large = executor.heartbeat(&controller).await.unwrap().timing;
+    assert_eq!((small.heartbeat().as_secs(), large.heartbeat().as_secs()), (2, 10));
+    controller.service.set_fleet_size(0);
+    // As it was told: one heartbeat in ten seconds, and one of them lost.
+    for _ in 0..4 {
+        controller.pass(20).await;
+        let session = executor.session(&controller).await;
+        let key = crate::store::keys::Key::Session(session.id).to_string();
+        assert!(controller.service.read(&key).await.unwrap().is_some(), "the store has not dropped it");
+        assert_eq!(executor.heartbeat(&controller).await.unwrap().vouched, executor.held);
+    }
+    // Then silence. The fleet has shrunk, but what the container was told still holds.
+    controller.pass(45 + 82).await;
+    assert_eq!(controller.state(run).await.name(), "Running", "a shorter wait would overlap its guard");
+    controller.pass(10).await;
     assert_eq!(controller.state(run).await.name(), "Queued");
 }

@@ -139,7 +139,7 @@ impl Controller {
             trigger: trigger(),
             retry: None,
         };
-        self.service.accept(draft, |_| Ok(plan.clone())).await.unwrap().run.id
+        self.service.accept(draft, plan).await.unwrap().run.id
     }
 
     pub(super) async fn task(&self, run: RunId, index: u32) -> Task {
@@ -230,7 +230,7 @@ impl Executor {
     }
 
     pub(super) async fn open(&mut self, controller: &Controller) -> Result<Vec<AttemptRef>> {
-        let challenge = controller.service.challenge(self.id);
+        let challenge = controller.service.challenge(self.id, None);
         let incarnation = Incarnation(self.incarnation);
         let message = signed_message(self.id, incarnation, &challenge);
         let opened = controller
@@ -385,6 +385,11 @@ async fn quiet(controller: &Controller) {
         controller.settle().await;
         // Under lost answers it may fail, and is tried again with the next poll.
         controller.service.dispatch_once().await.ok();
+    }
+    // What the controller itself has begun meanwhile comes to its end.
+    while controller.service.is_offering() {
+        tokio::task::yield_now().await;
+        controller.settle().await;
     }
 }
 

@@ -121,7 +121,8 @@ impl<T> View<T> {
 
     /// Returns the revision up to which everything is in.
     pub fn applied(&self) -> Revision {
-        self.shared.applied()
+        // Of the items themselves: who was told of a change must not find it before the change.
+        self.shared.mirror.read().unwrap_or_else(PoisonError::into_inner).applied()
     }
 
     /// Waits until everything up to `revision` is in. Takes no longer than the store takes to answer

@@ -35,6 +35,8 @@ pub(super) const LABEL_OURS: &str = "ocelot";
 pub(super) const LABEL_OURS_VALUE: &str = "task";
 pub(super) const LABEL_EXECUTOR: &str = "ocelot.executor";
 pub(super) const LABEL_CONTROL: &str = "ocelot.control";
+/// The executor's own directory: without it there is no such executor any more.
+pub(super) const LABEL_HOME: &str = "ocelot.home";
 
 /// What the launch does not say.
 #[derive(Debug, Clone)]

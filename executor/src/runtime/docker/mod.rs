@@ -75,6 +75,8 @@ pub struct Docker {
     pulls: Pulls,
     networks: Networks,
     limits_disk: AtomicBool,
+    /// What executors that are gone had left was looked for.
+    swept: AtomicBool,
     /// Images of attempts that are prepared or started, by control directory.
     images: Mutex<HashMap<PathBuf, Image>>,
     /// Control directories whose creation was asked for and not answered.
@@ -93,10 +95,11 @@ impl Docker {
         let engine = engine.map_err(|error| failure::runtime("be reached", error))?;
         Ok(Self {
             engine,
-            networks: Networks::new(settings.executor.clone()),
+            networks: Networks::new(settings.executor.clone(), settings.data.clone()),
             settings,
             pulls: Pulls::default(),
             limits_disk: AtomicBool::new(false),
+            swept: AtomicBool::new(false),
             images: Mutex::default(),
             unanswered: Mutex::default(),
         })
@@ -129,6 +132,13 @@ impl Runtime for Docker {
         }
         self.networks.forget().await;
         self.probe().await?;
+        if !self.swept.swap(true, Ordering::Relaxed) {
+            match self.networks.sweep(&self.engine).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "networks of executors that are gone are removed"),
+                Err(error) => tracing::debug!(%error, "networks could not be looked through"),
+            }
+        }
         Ok(Support { version, whole_kill: true })
     }
 

@@ -7,7 +7,7 @@
 //! bridge, where all containers of the machine meet, are never used.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -15,7 +15,7 @@ use bollard::models::NetworkCreateRequest;
 use bollard::query_parameters::ListNetworksOptions;
 use tokio::sync::Mutex;
 
-use super::body::{self, LABEL_CONTROL, LABEL_EXECUTOR, LABEL_OURS};
+use super::body::{self, LABEL_CONTROL, LABEL_EXECUTOR, LABEL_HOME, LABEL_OURS};
 use super::failure::{Answer, answer};
 use super::within;
 
@@ -26,13 +26,35 @@ const NO_NEIGHBOURS: &str = "com.docker.network.bridge.enable_icc";
 #[derive(Debug)]
 pub(super) struct Networks {
     executor: String,
+    /// The executor's own directory.
+    home: PathBuf,
     /// The id of the shared one, once it is known.
     shared: Mutex<Option<String>>,
 }
 
 impl Networks {
-    pub(super) fn new(executor: String) -> Self {
-        Self { executor, shared: Mutex::default() }
+    pub(super) fn new(executor: String, home: PathBuf) -> Self {
+        Self { executor, home, shared: Mutex::default() }
+    }
+
+    /// Removes networks of executors that are gone for good. One that containers use the engine keeps,
+    /// and one whose executor lives elsewhere after all is made again on need, so a wrong guess costs
+    /// a start some time and nothing else.
+    pub(super) async fn sweep(&self, engine: &Docker) -> Result<usize, Error> {
+        let filters = HashMap::from([("label".to_owned(), vec![LABEL_OURS.to_owned()])]);
+        let options = ListNetworksOptions { filters: Some(filters) };
+        let mut removed = 0;
+        for network in within(engine.list_networks(Some(options))).await? {
+            let (Some(id), Some(labels)) = (network.id, network.labels) else { continue };
+            if !is_left(&labels, &self.executor, Path::exists) {
+                continue;
+            }
+            match within(engine.remove_network(&id)).await {
+                Ok(()) => removed += 1,
+                Err(error) => tracing::debug!(%error, "a network of another executor is kept"),
+            }
+        }
+        Ok(removed)
     }
 
     /// Returns the id of the network for tasks that are alone, and makes it if it is not there.
@@ -46,7 +68,9 @@ impl Networks {
         let id = match found.into_iter().next() {
             Some(id) => id,
             None => {
-                let labels = [(LABEL_OURS, NETWORK), (LABEL_EXECUTOR, &self.executor)];
+                let home = self.home.to_string_lossy();
+                let labels =
+                    [(LABEL_OURS, NETWORK), (LABEL_EXECUTOR, &self.executor), (LABEL_HOME, home.as_ref())];
                 let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
                 let options = HashMap::from([(NO_NEIGHBOURS.to_owned(), "false".to_owned())]);
                 let name = body::name(Path::new(&self.executor));
@@ -82,6 +106,18 @@ impl Networks {
         }
         Ok(())
     }
+}
+
+/// Returns whether a network belongs to an executor, other than this one, of which nothing is there.
+pub(super) fn is_left(
+    labels: &HashMap<String, String>,
+    own: &str,
+    exists: impl Fn(&Path) -> bool,
+) -> bool {
+    let executor = labels.get(LABEL_EXECUTOR).filter(|executor| *executor != own);
+    let place = labels.get(LABEL_HOME).or_else(|| labels.get(LABEL_CONTROL));
+    // Of one that does not say where it lives nothing is known.
+    executor.is_some() && place.is_some_and(|place| !exists(Path::new(place)))
 }
 
 async fn find(engine: &Docker, labels: Vec<String>) -> Result<Vec<String>, Error> {

@@ -202,3 +202,18 @@ fn no_mount_reaches_outside_of_what_is_the_attempts() {
     std::os::unix::fs::symlink("/etc", &bench.launch.workspace).unwrap();
     bench.check(&bench.body()).unwrap_err();
 }
+
+#[test]
+fn only_a_network_of_an_executor_that_is_gone_is_left() {
+    use super::body::{LABEL_CONTROL, LABEL_EXECUTOR, LABEL_HOME};
+    let is_left = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        network::is_left(&labels, "own", |path| path.starts_with("/there"))
+    };
+    assert!(is_left(&[(LABEL_EXECUTOR, "other"), (LABEL_HOME, "/gone")]));
+    assert!(is_left(&[(LABEL_EXECUTOR, "other"), (LABEL_CONTROL, "/gone/control")]));
+    assert!(!is_left(&[(LABEL_EXECUTOR, "other"), (LABEL_HOME, "/there")]));
+    assert!(!is_left(&[(LABEL_EXECUTOR, "own"), (LABEL_HOME, "/gone")]), "its own start looks after that");
+    assert!(!is_left(&[(LABEL_EXECUTOR, "other")]), "nobody knows where it lives");
+    assert!(!is_left(&[(LABEL_HOME, "/gone")]));
+}

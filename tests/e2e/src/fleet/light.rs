@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use futures_util::future::try_join_all;
 use ocelot_controller::service::{Challenge, signed_message};
 use ocelot_core::id::{ExecutorId, Incarnation};
 use ocelot_proto::wire;
@@ -164,13 +165,15 @@ impl LightSession {
         let working = async move {
             for poll in 1.. {
                 let answer = self.poll(poll, Vec::new()).await?;
-                for offer in answer.offers {
+                // Side by side, as the attempts of one executor are.
+                let attempts = answer.offers.into_iter().map(async |offer| {
                     let attempt = offer.attempt.context("an attempt")?;
                     self.acknowledge(attempt.clone(), poll + 1).await?;
                     self.complete(attempt.clone(), poll + 1).await?;
-                    if ended.send(attempt).await.is_err() {
-                        return Ok(());
-                    }
+                    anyhow::Ok(ended.send(attempt).await.is_ok())
+                });
+                if try_join_all(attempts).await?.contains(&false) {
+                    return Ok(());
                 }
             }
             anyhow::Ok(())

@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("runtime::losses::volumes_and_networks_go_with_the_container", left),
         trial("runtime::losses::a_container_that_somebody_removed_is_absent", removed_by_others),
         trial("runtime::losses::a_network_that_somebody_removed_is_made_again", pruned),
+        trial("runtime::losses::networks_go_with_executors_that_are_gone_and_no_others", deserted),
     ]
 }
 
@@ -180,5 +181,23 @@ async fn pruned() -> Result<()> {
     rig.renew()?;
     let second = rig.start(&launch).await?;
     ensure!(rig.runtime.inspect(&second).await? == Standing::Running);
+    Ok(())
+}
+
+async fn deserted() -> Result<()> {
+    let network = |rig: &Rig| {
+        docker(&["network", "ls", "-q", "--filter", &format!("label=ocelot.executor={}", rig.executor)])
+    };
+    let (gone, idle, starting) = (Rig::new()?, Rig::new()?, Rig::new()?);
+    for rig in [&gone, &idle] {
+        let launch = rig.launch(IMAGE);
+        rig.start(&launch).await?;
+        rig.runtime.remove(&launch.control).await?;
+        ensure!(!network(rig)?.is_empty(), "it shares one");
+    }
+    std::fs::remove_dir_all(gone.data.path())?;
+    starting.runtime.check().await?;
+    ensure!(network(&gone)?.is_empty(), "the network of an executor without a home is left");
+    ensure!(!network(&idle)?.is_empty(), "one that only idles lost its network");
     Ok(())
 }
