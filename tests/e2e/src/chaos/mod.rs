@@ -3,6 +3,7 @@
 //! What was accepted ends, once; what must not run twice does not; the witness beside the fleet says
 //! so, not the fleet.
 
+mod bugs;
 mod failpoints;
 mod networks;
 mod oracle;
@@ -12,7 +13,7 @@ mod restarts;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [failpoints::trials(), networks::trials(), pauses::trials(), restarts::trials()]
+    [bugs::trials(), failpoints::trials(), networks::trials(), pauses::trials(), restarts::trials()]
         .into_iter()
         .flatten()
         .collect()
