@@ -276,19 +276,18 @@ async fn ending(speech: &Speech, tasks: &Tasks) -> Stopped {
     let mut seats = speech.shared.board.watch();
     let left = *seats.borrow();
     tracing::info!(left, "no new work is taken; {left} attempts are being finished");
-    tokio::select! {
-        _ = seats.wait_for(|left| *left == 0) => Stopped::Drained,
-        () = speech.shared.clock.sleep(speech.rules.drain_grace) => told(speech).await,
-    }
+    let drained = tokio::select! {
+        _ = seats.wait_for(|left| *left == 0) => true,
+        () = speech.shared.clock.sleep(speech.rules.drain_grace) => false,
+    };
+    if drained { Stopped::Drained } else { told(speech).await }
 }
 
 /// The grace is over: what still runs is left, but what has ended is told first.
 async fn told(speech: &Speech) -> Stopped {
     let board = &speech.shared.board;
     let mut seats = board.watch();
-    let told = async {
-        while board.telling() > 0 && seats.changed().await.is_ok() {}
-    };
+    let told = async { while board.telling() > 0 && seats.changed().await.is_ok() {} };
     tokio::select! {
         () = told => {}
         () = speech.shared.clock.sleep(TOLD_WITHIN) => {}

@@ -4,5 +4,6 @@
 
 pub mod fleet;
 pub mod model;
+pub mod power;
 pub mod rows;
 pub mod sequences;

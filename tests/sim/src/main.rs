@@ -7,8 +7,10 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 
 use ocelot_core::plan::Class;
+use ocelot_proto::kit::chaos::BUGS;
 use ocelot_sim::fleet;
 use ocelot_sim::model::Guard;
+use ocelot_sim::power;
 use ocelot_sim::rows::{self, Bounds, Row};
 use ocelot_sim::sequences::{self, Passed};
 
@@ -108,7 +110,8 @@ fn main() -> anyhow::Result<ExitCode> {
         What::Sequences { count, seed } => run_sequences(count, seed),
         What::Simulate { seed, history: true, .. } => show(seed),
         What::Simulate { count, seed, history: false } => simulate(count, seed),
-        What::Power { count, seed, only, compares } => power((count, seed), only.as_deref(), compares),
+        What::Power { count, seed, only, compares: false } => power((count, seed), only.as_deref()),
+        What::Power { count, seed, only, compares: true } => compares((count, seed), only.as_deref()),
     }
 }
 
@@ -156,39 +159,70 @@ fn simulate(count: u64, seed: u64) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Plants each bug; fails if one is not found that is not known to be beyond this oracle.
-fn power((count, seed): (u64, u64), only: Option<&str>, compares: bool) -> anyhow::Result<ExitCode> {
-    let planted: Vec<(String, fleet::Planted)> = if compares {
-        let found = fleet::compares(20, seed).map_err(|failed| anyhow::anyhow!("{failed:?}"))?;
-        let leave_out = |named: fleet::Named| {
-            (named.to_string(), fleet::Planted { left_out: Some(named), ..fleet::Planted::default() })
-        };
-        found.into_iter().map(leave_out).collect()
-    } else {
-        let plant = |bug: fleet::Bug| {
-            (bug.name().to_owned(), fleet::Planted { bug: Some(bug), ..fleet::Planted::default() })
-        };
-        fleet::Bug::ALL.into_iter().map(plant).collect()
-    };
+/// Plants each bug; fails if one is found neither here nor by the test elsewhere that looks for it.
+fn power((count, seed): (u64, u64), only: Option<&str>) -> anyhow::Result<ExitCode> {
+    let mut out = stdout().lock();
+    let untrue = power::untrue()?;
+    for why in &untrue {
+        writeln!(out, "{why}")?;
+    }
+    let mut missed = untrue.len();
+    for name in BUGS.iter().filter(|name| only.is_none_or(|only| name.contains(only))) {
+        let elsewhere = power::elsewhere(name);
+        let bug = fleet::Bug::ALL.into_iter().find(|bug| bug.name() == *name);
+        let planted = fleet::Planted { bug, ..fleet::Planted::default() };
+        match bug.map(|_| fleet::run(count, seed, &planted)) {
+            Some(Err(failed)) => writeln!(out, "{name:<30} {}", found(&failed))?,
+            Some(Ok(_)) if elsewhere.is_none() => {
+                missed += 1;
+                writeln!(out, "{name:<30} not found in {count} worlds")?;
+            }
+            Some(Ok(_)) => writeln!(out, "{name:<30} not in {count} worlds")?,
+            None => {}
+        }
+        if let Some(elsewhere) = elsewhere {
+            writeln!(out, "{name:<30} found by {} in {}", elsewhere.test, elsewhere.file)?;
+        }
+    }
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Leaves each kind of compare out of the controllers' transactions; fails if one that alone kept a
+/// change back was not missed.
+fn compares((count, seed): (u64, u64), only: Option<&str>) -> anyhow::Result<ExitCode> {
+    let found_there = fleet::compares(60, seed).map_err(|failed| anyhow::anyhow!("{failed:?}"))?;
     let mut missed = 0;
-    for (name, planted) in planted {
+    for named in found_there {
+        let name = named.to_string();
         if only.is_some_and(|only| !name.contains(only)) {
             continue;
         }
         let mut out = stdout().lock();
-        match fleet::run(count, seed, &planted) {
-            Err(failed) => {
-                let why: String = failed.why.chars().take(110).collect();
-                writeln!(out, "{name:<70} seed {:>4}, {:>3} passed: {why}", failed.seed, failed.passed)?;
-            }
-            Ok(passed) => {
-                missed += 1;
-                let bit = passed.left_out;
-                writeln!(out, "{name:<70} not found in {count} worlds; it mattered {bit} times")?;
+        let left_out = Some(named.clone());
+        match fleet::run(count, seed, &fleet::Planted { left_out, ..fleet::Planted::default() }) {
+            Err(failed) => writeln!(out, "{name:<36} {}", found(&failed))?,
+            Ok(fleet::Passed { left_out, .. }) => {
+                let covered = power::covered(&named);
+                missed += u64::from(covered.is_none() && left_out.alone > 0);
+                let fleet::LeftOut { refusals, alone, others } = left_out;
+                let others: Vec<String> =
+                    others.iter().map(|(other, times)| format!("{other} {times} times")).collect();
+                writeln!(
+                    out,
+                    "{name:<36} not in {count} worlds: it would have refused {refusals} times, {alone} times \
+                     alone; beside it {}; {}",
+                    if others.is_empty() { "nothing".to_owned() } else { others.join(", ") },
+                    covered.unwrap_or("nobody says why"),
+                )?;
             }
         }
     }
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn found(failed: &fleet::Failed) -> String {
+    let why: String = failed.why.chars().take(110).collect();
+    format!("seed {:>4}, {:>3} passed: {why}", failed.seed, failed.passed)
 }
 
 /// Prints what happened in one world, line by line.

@@ -3,6 +3,7 @@
 //! What was accepted ends, once; what must not run twice does not; the witness beside the fleet says
 //! so, not the fleet.
 
+mod bugs;
 mod containers;
 mod failpoints;
 mod members;
@@ -15,6 +16,7 @@ use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
+        bugs::trials(),
         containers::trials(),
         failpoints::trials(),
         members::trials(),

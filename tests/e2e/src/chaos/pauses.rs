@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use ocelot_core::id::RunId as Id;
-use ocelot_e2e::fleet::{Build, Fleet};
+use ocelot_e2e::fleet::{Build, Fleet, Life};
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 use ocelot_proto::wire::outcome::Outcome;
@@ -31,7 +31,7 @@ async fn executor_held(seconds: u64, class: &'static str) -> Result<()> {
     let mut fleet = Fleet::embedded(Build::Plain).await?;
     let caller = fleet.caller(0)?;
     let class_key = format!("class: {class}");
-    caller.put_job(&fleet.witness.job(class, u32::try_from(seconds)? * 5 + 25, &class_key)).await?;
+    caller.put_job(&fleet.witness.job(class, u32::try_from(seconds)? * 5 + 75, &class_key)).await?;
     fleet.add_executor("one", 1, &[]).await?;
     caller.online(1).await?;
     let run = caller.execute(class, &[]).await?;
@@ -56,24 +56,28 @@ async fn executor_held(seconds: u64, class: &'static str) -> Result<()> {
         fleet.last_words()
     );
     if moves {
-        first_attempt_dies(&fleet, &Id::from_bytes(run).to_string()).await?;
+        fenced_falls_silent(&fleet, &Id::from_bytes(run).to_string()).await?;
     }
     Ok(())
 }
 
-/// The fenced attempt is gone soon after its executor goes on: its last word stays its last.
-async fn first_attempt_dies(fleet: &Fleet, run: &str) -> Result<()> {
-    let last = || -> Result<Option<f64>> {
+/// The fenced attempt is gone soon after its executor goes on: its last word stays its last, and is
+/// not its own end.
+pub(super) async fn fenced_falls_silent(fleet: &Fleet, run: &str) -> Result<()> {
+    let first = || -> Result<Option<Life>> {
         let lives = fleet.witness.lives()?;
-        Ok(lives.iter().find(|life| life.run == run).map(|life| life.until))
+        Ok(lives.into_iter().find(|life| life.run == run))
     };
     wait_until("the fenced attempt to fall silent", || async {
-        let before = last()?;
+        let before = first()?;
         pass(1).await;
-        ensure!(last()? == before, "it still speaks");
-        Ok(())
+        ensure!(first()? == before, "it still speaks");
+        anyhow::Ok(())
     })
-    .await
+    .await?;
+    let life = first()?;
+    ensure!(life.as_ref().is_some_and(|life| !life.ended), "it ran to its end: {life:?}");
+    Ok(())
 }
 
 async fn controller_held(seconds: u64) -> Result<()> {

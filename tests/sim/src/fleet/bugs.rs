@@ -6,19 +6,23 @@
 
 use ocelot_controller::records::Stored;
 use ocelot_controller::store::codec::{encode, mark_of};
-use ocelot_controller::store::{Expected, KeyValue, Op, Revision, Txn};
+use ocelot_controller::store::{Compare, Expected, KeyValue, Op, Revision, Txn};
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::task::state::TaskState;
 
+use super::names::kind_of;
 use super::store::ModelStore;
 
 /// A bug with the name that the planted bugs of the programs have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
     ExecuteAnswersBeforeCommit,
+    OfferIgnoresSession,
+    AcknowledgeIgnoresRecord,
     AcknowledgeBeforeJournal,
     StartWithoutJournal,
     LostWithoutWait,
+    LostIgnoresEpoch,
     CompleteIgnoresClaim,
     CompleteIgnoresLog,
     CancelLosesToComplete,
@@ -29,11 +33,14 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::ExecuteAnswersBeforeCommit,
+        Self::OfferIgnoresSession,
+        Self::AcknowledgeIgnoresRecord,
         Self::AcknowledgeBeforeJournal,
         Self::StartWithoutJournal,
         Self::LostWithoutWait,
+        Self::LostIgnoresEpoch,
         Self::CompleteIgnoresClaim,
         Self::CompleteIgnoresLog,
         Self::CancelLosesToComplete,
@@ -46,9 +53,12 @@ impl Bug {
     pub fn name(self) -> &'static str {
         match self {
             Self::ExecuteAnswersBeforeCommit => "execute.answers_before_commit",
+            Self::OfferIgnoresSession => "offer.ignores_session",
+            Self::AcknowledgeIgnoresRecord => "acknowledge.ignores_record",
             Self::AcknowledgeBeforeJournal => "acknowledge.before_journal",
             Self::StartWithoutJournal => "start.without_journal",
             Self::LostWithoutWait => "lost.without_wait",
+            Self::LostIgnoresEpoch => "lost.ignores_epoch",
             Self::CompleteIgnoresClaim => "complete.ignores_claim",
             Self::CompleteIgnoresLog => "complete.ignores_log",
             Self::CancelLosesToComplete => "cancel.loses_to_complete",
@@ -56,6 +66,26 @@ impl Bug {
             Self::GuardNeverEnds => "guard.never_ends",
             Self::FencedKeepsContainer => "fenced.keeps_container",
             Self::SessionVouchesFromMemory => "session.vouches_from_memory",
+        }
+    }
+}
+
+impl Bug {
+    /// Tells whether it is a compare that is left out.
+    pub(super) fn leaves_out(self) -> bool {
+        matches!(self, Self::OfferIgnoresSession | Self::LostIgnoresEpoch)
+    }
+
+    /// Tells whether it leaves this compare out of this transaction.
+    pub(super) fn leaves(self, txn: &Txn, compare: &Compare) -> bool {
+        let writes_it = txn.ops().iter().any(|op| op.key() == compare.key);
+        match self {
+            Self::OfferIgnoresSession => {
+                let is_session = kind_of(&compare.key) == "session";
+                is_session && compare.expected == Expected::Present && !txn.ops().is_empty()
+            }
+            Self::LostIgnoresEpoch => kind_of(&compare.key) == "incarnation" && !writes_it,
+            _ => false,
         }
     }
 }

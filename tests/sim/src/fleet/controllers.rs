@@ -61,6 +61,7 @@ pub(super) struct Place {
     pub clock: Arc<SimClock>,
     pub gate: Arc<Gate>,
     pub is_cut: Arc<AtomicBool>,
+    pub is_deposed: Arc<AtomicBool>,
     dice: Arc<Dice>,
     starts: AtomicU64,
     alive: Mutex<Option<Alive>>,
@@ -80,6 +81,7 @@ impl Place {
             clock: Arc::new(SimClock::new(rate)),
             gate: Arc::default(),
             is_cut: Arc::default(),
+            is_deposed: Arc::default(),
             dice: Arc::new(Dice::new(seed, &format!("controller {index}"))),
             starts: AtomicU64::new(0),
             alive: Mutex::new(None),
@@ -105,6 +107,7 @@ impl Place {
             weather: Arc::clone(&world.weather),
             dice: Arc::clone(&self.dice),
             is_cut: Arc::clone(&self.is_cut),
+            is_deposed: Arc::clone(&self.is_deposed),
             struck: Arc::clone(&world.struck),
         };
         let parts = Parts {

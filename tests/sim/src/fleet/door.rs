@@ -4,24 +4,24 @@
 //! A compare can be left out here, which is how a bug in a transaction is planted without touching
 //! the code that makes it.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use ocelot_controller::records::Stored;
-use ocelot_controller::store::keys::Key;
 use ocelot_controller::store::{
-    Compare, Error, Expected, Health, Lease, LeaseId, Op, Page, RangeRequest, Result, Revision, Store, Txn,
+    Error, Expected, Health, KeyValue, Lease, LeaseId, Op, Page, RangeRequest, Result, Revision, Store, Txn,
     Verdict, Watch,
 };
-use ocelot_domain::task::state::TaskState;
 
+use super::Bug;
 use super::dice::Dice;
-use super::store::ModelStore;
+use super::executor::lock;
+use super::names::{LeftOut, Named, name_of, site_of};
+use super::store::{ModelStore, holds};
 use super::world::Struck;
 
 /// Every call of the store has this deadline.
@@ -37,25 +37,12 @@ pub(super) struct Weather {
     pub is_down: AtomicBool,
     /// A kind of compare that is left out of every transaction.
     pub left_out: Option<Named>,
-    pub left_out_count: AtomicU64,
+    pub left_out_did: Mutex<LeftOut>,
     /// Whether the kinds of compares are told apart, which costs time.
     pub names: bool,
     /// Kinds of compares that were made.
-    pub seen: Mutex<std::collections::BTreeMap<Named, u64>>,
-    pub bug: Option<super::Bug>,
-}
-
-/// A compare by what its transaction does and what it compares.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Named {
-    pub txn: String,
-    pub compare: String,
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} | {}", self.txn, self.compare)
-    }
+    pub seen: Mutex<BTreeMap<Named, u64>>,
+    pub bug: Option<Bug>,
 }
 
 #[derive(Debug)]
@@ -65,6 +52,8 @@ pub(super) struct Door {
     pub dice: Arc<Dice>,
     /// This controller alone does not reach the store.
     pub is_cut: Arc<AtomicBool>,
+    /// This controller speaks to a member that was deposed and does not know it.
+    pub is_deposed: Arc<AtomicBool>,
     pub struck: Arc<Struck>,
 }
 
@@ -86,7 +75,8 @@ impl Door {
     }
 
     fn is_shut(&self) -> bool {
-        self.weather.is_down.load(Ordering::Relaxed) || self.is_cut.load(Ordering::Relaxed)
+        let shut = [&self.weather.is_down, &self.is_cut, &self.is_deposed];
+        shut.into_iter().any(|shut| shut.load(Ordering::Relaxed))
     }
 
     fn fate(&self) -> Fate {
@@ -119,7 +109,8 @@ impl Door {
         let (before, after) = (self.latency(), self.latency());
         let late = DEADLINE + self.dice.ms(0, 8_000);
         let store = Arc::clone(&self.store);
-        let (weather, is_cut) = (Arc::clone(&self.weather), Arc::clone(&self.is_cut));
+        let weather = Arc::clone(&self.weather);
+        let (is_cut, is_deposed) = (Arc::clone(&self.is_cut), Arc::clone(&self.is_deposed));
         self.struck.note_fate(&fate);
         super::detached(async move {
             tokio::time::sleep(before).await;
@@ -127,8 +118,8 @@ impl Door {
                 Fate::Heard => {
                     let done = act(&store);
                     tokio::time::sleep(after).await;
-                    let shut = weather.is_down.load(Ordering::Relaxed) || is_cut.load(Ordering::Relaxed);
-                    if !shut {
+                    let shut = [&weather.is_down, &is_cut, &is_deposed];
+                    if !shut.into_iter().any(|shut| shut.load(Ordering::Relaxed)) {
                         answer.send(done).ok();
                     }
                 }
@@ -172,6 +163,9 @@ impl Store for Door {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Verdict> {
+        if txn.ops().is_empty() && self.weather.bug == Some(Bug::SessionVouchesFromMemory) {
+            return Ok(Verdict::Committed(self.store.revision()));
+        }
         let weather = Arc::clone(&self.weather);
         self.change(move |store| {
             let (txn, places) = weather.altered(store, txn);
@@ -188,7 +182,7 @@ impl Store for Door {
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch> {
         self.reach().await?;
-        self.store.watch(prefix, from)
+        self.store.watch(prefix, from, Arc::clone(&self.is_deposed))
     }
 
     async fn grant(&self, ttl: Duration) -> Result<Lease> {
@@ -196,8 +190,9 @@ impl Store for Door {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Lease> {
-        // A store may say yes for a lease that is gone.
-        if self.dice.hits(self.weather.loss.load(Ordering::Relaxed) / 8) {
+        // A store may say yes for a lease that is gone; a deposed member does.
+        let is_deposed = self.is_deposed.load(Ordering::Relaxed);
+        if is_deposed || self.dice.hits(self.weather.loss.load(Ordering::Relaxed) / 8) {
             self.struck.add("leases renewed in word only");
             return Ok(Lease { id: lease, ttl: Duration::from_secs(10) });
         }
@@ -226,38 +221,44 @@ impl Store for Door {
     }
 }
 
-type Answered = Vec<(usize, Option<ocelot_controller::store::KeyValue>)>;
+type Answered = Vec<(usize, Option<KeyValue>)>;
 
 impl Weather {
     /// Leaves out what is to be left out, and notes what there was.
     fn altered(&self, store: &ModelStore, txn: Txn) -> (Txn, Answered) {
-        let txn = self.bent(store, txn);
-        let from_memory = self.bug == Some(super::Bug::SessionVouchesFromMemory);
-        if !self.names && self.left_out.is_none() && !from_memory {
+        let txn = match self.bug {
+            Some(Bug::CancelLosesToComplete) => super::bugs::cancel_loses(store, txn),
+            _ => txn,
+        };
+        let bug = self.bug.filter(|bug| bug.leaves_out());
+        if !self.names && self.left_out.is_none() && bug.is_none() {
             return (txn, Vec::new());
         }
-        let what = describe(store, &txn);
+        let what = site_of(store, &txn);
         let mut left = Vec::new();
         let mut kept = Txn::new();
+        let (mut mattered, mut others) = (false, Vec::new());
         for (place, compare) in txn.compares().iter().enumerate() {
             let named = Named { txn: what.clone(), compare: name_of(compare) };
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(named.clone()).or_default() += 1;
-            if self.left_out.as_ref() == Some(&named) || (from_memory && what == "vouch") {
-                let now = store.version(&compare.key, None);
-                let holds = match compare.expected {
-                    Expected::Absent => now.is_none(),
-                    Expected::Present => now.is_some(),
-                    Expected::At(revision) => now.as_ref().is_some_and(|item| item.mod_revision == revision),
-                };
-                self.left_out_count.fetch_add(u64::from(!holds), Ordering::Relaxed);
+            *lock(&self.seen).entry(named.clone()).or_default() += 1;
+            let now = store.version(&compare.key, None);
+            let is_left = self.left_out.as_ref() == Some(&named);
+            if is_left || bug.is_some_and(|bug| bug.leaves(&txn, compare)) {
+                mattered |= !holds(compare.expected, now.as_ref());
                 let pretended = match compare.expected {
                     Expected::At(at) => store.version(&compare.key, Some(at)),
                     Expected::Absent | Expected::Present => now,
                 };
                 left.push((place, pretended));
             } else {
+                if !holds(compare.expected, now.as_ref()) {
+                    others.push(named.compare);
+                }
                 kept = kept.when(compare.key.as_str(), compare.expected);
             }
+        }
+        if mattered {
+            lock(&self.left_out_did).mattered(others);
         }
         let kept = txn.ops().iter().fold(kept, |kept, op| match op {
             Op::Put { key, value, lease: None } => kept.put(key, value.clone()),
@@ -265,93 +266,5 @@ impl Weather {
             Op::Delete { key } => kept.delete(key),
         });
         (kept, left)
-    }
-
-    /// Plants the bug that a completion beats a cancel.
-    fn bent(&self, store: &ModelStore, txn: Txn) -> Txn {
-        if self.bug != Some(super::Bug::CancelLosesToComplete) {
-            return txn;
-        }
-        super::bugs::cancel_loses(store, txn)
-    }
-}
-
-/// Names what a transaction does: a task's way, or the kinds of keys that it writes.
-fn describe(store: &ModelStore, txn: &Txn) -> String {
-    let mut words: Vec<String> = txn.ops().iter().map(|op| word_of(store, txn, op)).collect();
-    words.dedup();
-    words.sort();
-    words.dedup();
-    if words.is_empty() { "vouch".to_owned() } else { words.join(" + ") }
-}
-
-fn word_of(store: &ModelStore, txn: &Txn, op: &Op) -> String {
-    let kind = kind_of(op.key());
-    let value = match op {
-        Op::Put { value, .. } => value,
-        Op::Delete { .. } => return format!("delete {kind}"),
-    };
-    if kind != "task" {
-        return format!("put {kind}");
-    }
-    // What it was when it was decided upon.
-    let seen = txn.compares().iter().find(|compare| compare.key == op.key());
-    let before = match seen.map(|compare| compare.expected) {
-        Some(Expected::At(at)) => store.version(op.key(), Some(at)),
-        Some(Expected::Absent | Expected::Present) | None => None,
-    };
-    let before = before.and_then(|item| state_of(&item.value, op.key()));
-    let after = state_of(value, op.key());
-    let name = |state: &Option<TaskState>| state.as_ref().map_or("none", |state| state.name());
-    if before.as_ref().map(TaskState::name) == after.as_ref().map(TaskState::name) {
-        return format!("task {} attached", name(&after));
-    }
-    format!("task {} to {}", name(&before), name(&after))
-}
-
-fn state_of(value: &bytes::Bytes, key: &str) -> Option<TaskState> {
-    let item = ocelot_controller::store::KeyValue {
-        key: key.to_owned(),
-        value: value.clone(),
-        create_revision: Revision(1),
-        mod_revision: Revision(1),
-        lease: None,
-    };
-    Some(Stored::read(&item).ok()?.task()?.state.clone())
-}
-
-fn name_of(compare: &Compare) -> String {
-    let expected = match compare.expected {
-        Expected::Absent => "absent",
-        Expected::Present => "present",
-        Expected::At(_) => "unchanged",
-    };
-    format!("{} {expected}", kind_of(&compare.key))
-}
-
-/// Returns the word for what a key holds.
-pub(super) fn kind_of(key: &str) -> &'static str {
-    match key.parse() {
-        Ok(Key::Epoch) => "epoch",
-        Ok(Key::Job(_)) => "job",
-        Ok(Key::JobNumber(_)) => "number",
-        Ok(Key::Run(_)) => "run",
-        Ok(Key::Task(_)) => "task",
-        Ok(Key::Executor(_)) => "executor",
-        Ok(Key::ExecutorEpoch(_)) => "incarnation",
-        Ok(Key::ExecutorName(_)) => "name",
-        Ok(Key::Progress(..)) => "progress",
-        Ok(Key::Session(_)) => "session",
-        Ok(Key::Group(_)) => "group",
-        Ok(Key::Outbox { .. }) => "outbox",
-        Ok(
-            Key::Home
-            | Key::Project { .. }
-            | Key::Controller(_)
-            | Key::Token(_)
-            | Key::Secret(_)
-            | Key::Schedule(_),
-        ) => "other",
-        Err(_) => "unknown",
     }
 }

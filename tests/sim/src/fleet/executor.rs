@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use ocelot_controller::service::testing::sign;
 use ocelot_controller::service::{
-    AttemptRef, Directive, Error, HeartbeatRequest, Held, OfferedTask, OpenSessionRequest, OpenedSession,
-    PollRequest, signed_message,
+    AttemptRef, Directive, Error, HeartbeatRequest, Held, NewRegistrationToken, OfferedTask,
+    OpenSessionRequest, OpenedSession, PollRequest, RegisterRequest, signed_message,
 };
 use ocelot_core::id::{ExecutorId, Incarnation};
-use ocelot_core::plan::TaskPlan;
+use ocelot_core::plan::{Class, TaskPlan};
+use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::Timing;
 use ocelot_domain::task::state::JournalSequence;
 use ocelot_executor::attempt::AttemptId;
@@ -56,6 +58,40 @@ pub(super) fn named(attempt: AttemptId) -> AttemptRef {
 
 fn held_as(attempt: AttemptRef) -> AttemptId {
     AttemptId { task: attempt.task, number: attempt.attempt, epoch: attempt.epoch }
+}
+
+/// Registers a machine under a name and a key that nobody has; false if it is not known to have
+/// happened.
+pub(super) async fn register(world: &Arc<World>, index: usize, controller: usize) -> bool {
+    let machine = &world.machines[index];
+    let life = {
+        let mut inside = machine.inside();
+        inside.registered = inside.registered.wrapping_add(1);
+        inside.registered
+    };
+    let (key, slots) = (machine.key(), machine.slots);
+    let registered = world.call((index, controller), CALL, move |service| async move {
+        let token = NewRegistrationToken {
+            labels: Vec::new(),
+            uses: 1,
+            valid_for: Duration::from_secs(900),
+            by: Actor("ana".into()),
+        };
+        let token = service.make_registration_token(token).await?;
+        let request = RegisterRequest {
+            token,
+            public_key: key,
+            name: format!("machine-{index}-{life}"),
+            labels: Vec::new(),
+            slots,
+            version: "1".into(),
+            machine: super::workload::machine(),
+        };
+        service.register(request).await
+    });
+    let Some(Ok(registered)) = registered.await else { return false };
+    machine.inside().id = Some(registered.executor);
+    true
 }
 
 impl Process {
@@ -145,7 +181,7 @@ impl Process {
                 self.machine().kill_container(&self.world, attempt);
             }
         }
-        let Some(id) = self.machine().inside().id else { return };
+        let id = self.registered().await;
         let opened = loop {
             match self.open(id, incarnation).await {
                 Some(Ok(opened)) => break opened,
@@ -162,15 +198,29 @@ impl Process {
         self.poll().await;
     }
 
+    /// Who it is; one whose disk was lost registers as somebody new.
+    async fn registered(&self) -> ExecutorId {
+        loop {
+            let known = self.machine().inside().id;
+            if let Some(id) = known {
+                return id;
+            }
+            if !register(&self.world, self.index, self.preferred()).await {
+                self.turn_away().await;
+            }
+        }
+    }
+
     async fn open(
         &self,
         executor: ExecutorId,
         incarnation: Incarnation,
     ) -> Option<Result<OpenedSession, Error>> {
         let way = (self.index, self.preferred());
-        let asked = self.world.call(way, CALL, move |service| async move { Ok(service.challenge(executor)) });
+        let asked =
+            self.world.call(way, CALL, move |service| async move { Ok(service.challenge(executor, None)) });
         let challenge = asked.await?.ok()?;
-        let signature = sign(&self.machine().key, &signed_message(executor, incarnation, &challenge));
+        let signature = sign(&self.machine().key(), &signed_message(executor, incarnation, &challenge));
         let (held, _) = self.held();
         self.world
             .call(way, CALL, move |service| {
@@ -238,7 +288,7 @@ impl Process {
         loop {
             let every = lock(&self.session).as_ref().map_or(CALL, |(_, timing)| timing.heartbeat());
             tokio::time::sleep(every).await;
-            let sent = self.machine().boot_time();
+            let (sent, asked) = (self.machine().boot_time(), Instant::now());
             let (held, _) = self.held();
             let request = HeartbeatRequest { held, condition: Default::default() };
             let Some(token) = self.token() else { return };
@@ -248,12 +298,22 @@ impl Process {
             });
             match answer.await {
                 Some(Ok(answer)) => {
-                    answer.vouched.iter().for_each(|at| self.event(held_as(*at), Event::Vouched { sent }));
+                    for at in answer.vouched {
+                        self.vouched(held_as(at), asked);
+                        self.event(held_as(at), Event::Vouched { sent });
+                    }
                     answer.directives.iter().for_each(|directive| self.directed(directive));
                 }
                 Some(Err(Error::Fenced | Error::Unauthenticated)) => return self.replaced(),
                 Some(Err(_)) | None => self.turn_away().await,
             }
+        }
+    }
+
+    fn vouched(&self, id: AttemptId, asked: Instant) {
+        let class = self.machine().inside().plans.get(&id).map(|plan| plan.class);
+        if class == Some(Class::Exclusive) {
+            self.world.laws.vouched(id, asked);
         }
     }
 

@@ -60,6 +60,7 @@ pub(super) fn heal(world: &Arc<World>) {
     super::executor::lock(&world.net.cuts).clear();
     for place in &world.controllers {
         place.is_cut.store(false, Ordering::Relaxed);
+        place.is_deposed.store(false, Ordering::Relaxed);
         place.gate.go_on();
         place.start(world);
     }
@@ -78,7 +79,7 @@ fn later(world: &Arc<World>, after: Duration, act: impl FnOnce(&Arc<World>) + Se
 }
 
 fn one(world: &Arc<World>, dice: &Dice) {
-    match dice.below(16) {
+    match dice.below(19) {
         0 | 1 => kill_controller(world, dice),
         2 => stop_controller(world, dice, 40_000),
         3 | 4 => kill_executor(world, dice),
@@ -115,8 +116,10 @@ fn one(world: &Arc<World>, dice: &Dice) {
             });
         }
         12 => {
-            for _ in 0..world.store.drop_leases(500) {
-                world.struck.add("leases dropped");
+            drop_leases(world);
+            // And once more, when those that were there are back.
+            if dice.hits(500) {
+                later(world, dice.ms(1_000, 60_000), drop_leases);
             }
         }
         13 => {
@@ -128,6 +131,13 @@ fn one(world: &Arc<World>, dice: &Dice) {
             world.store.compact(world.store.revision());
             world.store.cut_watches();
         }
+        15 => {
+            let index = dice.place(MACHINES);
+            world.struck.add("machines' disks lost");
+            world.machines[index].lose_disk(world);
+            later(world, dice.ms(1_000, 60_000), move |world| world.machines[index].start(world));
+        }
+        16 | 17 => part(world, dice),
         _ => jump(world, dice),
     }
 }
@@ -147,7 +157,7 @@ fn kill_controller(world: &Arc<World>, dice: &Dice) {
     let index = dice.place(CONTROLLERS);
     world.struck.add("controllers killed");
     world.controllers[index].kill(world);
-    if world.bug == Some(super::Bug::LogFreesReceived) || dice.hits(100) {
+    if dice.hits(100) {
         world.struck.add("controllers' disks lost");
         world.logs.forget(index);
     }
@@ -192,6 +202,34 @@ fn cut(world: &Arc<World>, dice: &Dice) {
     later(world, dice.ms(500, 110_000), move |world| {
         let mut known = super::executor::lock(&world.net.cuts);
         known.retain(|cut| !cuts.contains(cut));
+    });
+}
+
+fn drop_leases(world: &Arc<World>) {
+    for _ in 0..world.store.drop_leases(500) {
+        world.struck.add("leases dropped");
+    }
+}
+
+/// Parts the network in two: on the small side a controller with a member of the store that was
+/// deposed and does not know it, and a machine.
+fn part(world: &Arc<World>, dice: &Dice) {
+    let machine = dice.place(MACHINES);
+    let controller = world.machines[machine].preferred().unwrap_or_else(|| dice.place(CONTROLLERS));
+    let crossing = |at: usize, other: usize| (at == machine) != (other == controller);
+    let ways = (0..MACHINES).flat_map(|at| (0..CONTROLLERS).map(move |other| (at, other)));
+    let cuts: Vec<_> = ways
+        .filter(|(at, other)| crossing(*at, *other))
+        .flat_map(|(at, other)| [(at, other, Way::There), (at, other, Way::Back)])
+        .collect();
+    world.struck.add("networks parted");
+    world.laws.note(|| format!("machine {machine} and controller {controller} are parted from the rest"));
+    world.controllers[controller].is_deposed.store(true, Ordering::Relaxed);
+    super::executor::lock(&world.net.cuts).extend(cuts.iter().copied());
+    later(world, dice.ms(2_000, 130_000), move |world| {
+        world.laws.note(|| format!("machine {machine} and controller {controller} are back"));
+        world.controllers[controller].is_deposed.store(false, Ordering::Relaxed);
+        super::executor::lock(&world.net.cuts).retain(|cut| !cuts.contains(cut));
     });
 }
 

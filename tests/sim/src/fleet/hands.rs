@@ -10,7 +10,7 @@ use ocelot_executor::attempt::{AttemptId, Ended};
 use ocelot_executor::journal::{Entry, Record};
 
 use super::Bug;
-use super::executor::{Process, lock};
+use super::executor::{Process, lock, named};
 use super::reports;
 
 impl Process {
@@ -99,12 +99,17 @@ impl Process {
             Effect::CancelStage { index } => machine.cancel_stage(id, index),
             Effect::Collect { .. } => soon((1, 30), Event::Collected(Ok(Vec::new()))),
             Effect::SealLog => soon((1, 5), reports::sealed(machine, id)),
+            Effect::KillContainer if self.world.bug == Some(Bug::FencedKeepsContainer) => {
+                soon((1, 100), Event::ContainerRemoved);
+            }
             Effect::KillContainer | Effect::RemoveContainer { .. } => {
                 machine.kill_container(&self.world, id);
                 soon((1, 100), Event::ContainerRemoved);
             }
             Effect::DropSpool => {
-                machine.inside().spools.remove(&id);
+                let spool = machine.inside().spools.remove(&id);
+                let durable = self.world.logs.durable(&named(id));
+                self.world.laws.freed(id, spool.filter(|length| *length > durable));
                 soon((1, 5), Event::SpoolDropped);
             }
             Effect::Acknowledge { .. }
@@ -132,6 +137,9 @@ impl Process {
                 self.spawn(async move { reports::complete(process, id, ended, repeat).await });
             }
             Effect::ConfirmFenced { repeat } => {
+                if repeat == 0 && self.machine().found(id).is_some() {
+                    self.world.laws.broken(format!("I4: it is said that {id} was killed, and it is there"));
+                }
                 self.spawn(async move { reports::confirm(process, id, repeat).await });
             }
             _ => {}

@@ -26,6 +26,10 @@ struct Log {
     durable: u64,
     /// Synced at each controller, and not yet in the home.
     received: BTreeMap<usize, u64>,
+    /// How much of it some controller has had.
+    most: u64,
+    /// Whether a controller has lost its disk with a part of it.
+    forgotten: bool,
     ended: Option<LogEnd>,
 }
 
@@ -64,6 +68,7 @@ impl LogHome {
             Some(LogEnd::Truncated { at, .. }) => at,
         };
         log.received.insert(at, end.max(to.min(most)));
+        log.most = log.most.max(log.end_at(at));
         Ok(log.end_at(at))
     }
 
@@ -79,6 +84,23 @@ impl LogHome {
         logs.any(|(named, log)| log.durable == bytes && digest_of(named, bytes) == sha256)
     }
 
+    /// Tells whether all controllers together have never had so much of a log.
+    pub(super) fn lacks(&self, (task, attempt): (TaskId, u32), bytes: u64) -> bool {
+        self.named((task, attempt), |log| log.most).unwrap_or(0) < bytes
+    }
+
+    /// Tells whether a controller's disk was lost with a part of the log.
+    pub(super) fn has_forgotten(&self, tried: (TaskId, u32)) -> bool {
+        self.named(tried, |log| log.forgotten).unwrap_or(false)
+    }
+
+    fn named<T>(&self, (task, attempt): (TaskId, u32), look: impl Fn(&Log) -> T) -> Option<T> {
+        let logs = self.logs();
+        let mut logs =
+            logs.iter().filter(|(named, _)| named.task == task && named.attempt.number() == attempt);
+        logs.next().map(|(_, log)| look(log))
+    }
+
     /// Takes over what a controller has, if it goes on from where the home is.
     pub(super) fn ship(&self, at: usize) {
         for log in self.logs().values_mut() {
@@ -91,7 +113,8 @@ impl LogHome {
     /// A controller's disk is gone.
     pub(super) fn forget(&self, at: usize) {
         for log in self.logs().values_mut() {
-            log.received.remove(&at);
+            let lost = log.received.remove(&at);
+            log.forgotten |= lost.is_some_and(|lost| lost > log.durable);
         }
     }
 }

@@ -29,7 +29,6 @@ pub(super) struct Machine {
     pub index: usize,
     pub dice: Dice,
     pub gate: Arc<Gate>,
-    pub key: [u8; 32],
     pub slots: u32,
     seed: u64,
     origin: Instant,
@@ -41,6 +40,8 @@ pub(super) struct Machine {
 #[derive(Debug, Default)]
 pub(super) struct Inside {
     pub id: Option<ExecutorId>,
+    /// How often it registered, each time with a key and a name of its own.
+    pub registered: u8,
     /// As far as it is synced.
     pub journal: State,
     pub plans: BTreeMap<AttemptId, TaskPlan>,
@@ -69,7 +70,6 @@ impl Machine {
             slots: u32::try_from(1 + dice.below(3)).unwrap_or(1),
             dice,
             gate: Arc::default(),
-            key: [u8::try_from(index + 1).unwrap_or(u8::MAX); 32],
             seed,
             origin: Instant::now(),
             inside: Mutex::default(),
@@ -122,11 +122,38 @@ impl Machine {
         }
     }
 
+    /// Nothing is left of the machine but its name: it starts as one that nobody knows.
+    pub(super) fn lose_disk(&self, world: &World) {
+        self.lose_power(world);
+        let mut inside = self.inside();
+        let lost = std::mem::take(&mut *inside);
+        inside.registered = lost.registered;
+        inside.doomed = lost.journal.attempts.iter().map(|held| held.id).collect();
+        drop(inside);
+        world.laws.note(|| format!("the disk of machine {} is lost", self.index));
+        for held in lost.journal.attempts {
+            world.laws.spool_lost(held.id);
+        }
+    }
+
+    /// The key that this life of the disk has.
+    pub(super) fn key(&self) -> [u8; 32] {
+        let own = u8::try_from(self.index + 1).unwrap_or(u8::MAX);
+        let mut key = [own; 32];
+        key[31] = self.inside().registered;
+        key
+    }
+
     /// Tells the executor, if it runs, of something that happened to an attempt.
     pub(super) fn tell(&self, attempt: AttemptId, event: Event) {
         if let Some(process) = &*self.process() {
             process.tell(attempt, event);
         }
+    }
+
+    /// The controller that its executor asks, if it runs.
+    pub(super) fn preferred(&self) -> Option<usize> {
+        self.process().as_ref().map(|process| process.preferred())
     }
 
     pub(super) fn containers(&self) -> Vec<AttemptId> {
@@ -222,9 +249,6 @@ impl Machine {
 
     /// Kills whatever of the attempt runs or is being started.
     pub(super) fn kill_container(&self, world: &World, attempt: AttemptId) {
-        if world.bug == Some(Bug::FencedKeepsContainer) {
-            return;
-        }
         let gone = {
             let mut inside = self.inside();
             inside.doomed.insert(attempt);
@@ -247,11 +271,8 @@ async fn supervise(world: &Arc<World>, machine: usize, attempt: AttemptId, chang
             (running.deadline, running.stage.map(|(_, ends, _)| ends))
         };
         let guarded = world.bug != Some(Bug::GuardNeverEnds);
-        let next = ends.unwrap_or(deadline).min(if guarded {
-            deadline
-        } else {
-            deadline + Duration::from_secs(86_400)
-        });
+        let guard = if guarded { deadline } else { deadline + Duration::from_secs(86_400) };
+        let next = ends.map_or(guard, |ends| ends.min(guard));
         tokio::select! {
             biased;
             () = changed.notified() => continue,

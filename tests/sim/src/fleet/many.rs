@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::{Counts, Ended, Named, Planted, world};
+use super::{Counts, Ended, LeftOut, Named, Planted, world};
 
 /// What all worlds were together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Passed {
     pub counts: Counts,
     pub struck: BTreeMap<&'static str, u64>,
     pub compares: BTreeMap<Named, u64>,
-    /// How often a compare that was left out would have refused.
-    pub left_out: u64,
+    /// What a compare that was left out would have done.
+    pub left_out: LeftOut,
 }
 
 /// The first world, by its seed, in which a promise broke.
@@ -60,7 +60,7 @@ pub fn run(count: u64, seed: u64, planted: &Planted) -> Result<Passed, Failed> {
             let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
             passed.worlds += 1;
             passed.counts.add(&counts);
-            passed.left_out += left_out;
+            passed.left_out.add(left_out);
             struck.into_iter().for_each(|(fault, times)| *passed.struck.entry(fault).or_default() += times);
             compares
                 .into_iter()

@@ -6,6 +6,7 @@
 //! watch miss an event.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -111,12 +112,8 @@ impl ModelStore {
         txn.check()?;
         let mut kept = self.kept();
         let found: Vec<_> = txn.compares().iter().map(|compare| kept.now(&compare.key)).collect();
-        let holds = txn.compares().iter().zip(&found).all(|(compare, item)| match compare.expected {
-            Expected::Absent => item.is_none(),
-            Expected::Present => item.is_some(),
-            Expected::At(revision) => item.as_ref().is_some_and(|item| item.mod_revision == revision),
-        });
-        if !holds {
+        let mut looked = txn.compares().iter().zip(&found);
+        if !looked.all(|(compare, item)| holds(compare.expected, item.as_ref())) {
             return Ok(Verdict::Refused { found });
         }
         for op in txn.ops() {
@@ -243,18 +240,30 @@ impl ModelStore {
     }
 
     /// Follows changes below a prefix; each watch by a task of its own, late by a little.
-    pub(super) fn watch(self: &Arc<Self>, prefix: &str, from: Revision) -> Result<Watch> {
+    ///
+    /// While `is_held` nothing is told, and nothing says so.
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        prefix: &str,
+        from: Revision,
+        is_held: Arc<AtomicBool>,
+    ) -> Result<Watch> {
         let oldest = self.kept().oldest;
         if from.0 <= oldest {
             return Err(Error::Compacted { oldest: Revision(oldest) });
         }
         let (sender, batches) = mpsc::channel(Watch::QUEUE);
         let (store, prefix) = (Arc::clone(self), prefix.to_owned());
-        super::detached(async move { store.tell(prefix, from.0, sender).await });
+        super::detached(async move { store.tell(prefix, from.0, (sender, is_held)).await });
         Ok(Watch::new(batches))
     }
 
-    async fn tell(&self, prefix: String, from: i64, sender: mpsc::Sender<Result<WatchBatch>>) {
+    async fn tell(
+        &self,
+        prefix: String,
+        from: i64,
+        (sender, is_held): (mpsc::Sender<Result<WatchBatch>>, Arc<AtomicBool>),
+    ) {
         let mut next = from;
         let cuts = self.kept().cuts;
         loop {
@@ -276,6 +285,9 @@ impl ModelStore {
             }
             let wait = if self.dice.hits(20) { self.dice.ms(20, 1500) } else { self.dice.ms(0, 3) };
             tokio::time::sleep(wait).await;
+            while is_held.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
             let batch = self.batch(&prefix, &mut next);
             let over = batch.is_err();
             if sender.send(batch).await.is_err() || over {
@@ -297,6 +309,14 @@ impl ModelStore {
         let batch = WatchBatch { events: events.cloned().collect(), revision: Revision(last) };
         *next = last + 1;
         Ok(batch)
+    }
+}
+
+pub(super) fn holds(expected: Expected, item: Option<&KeyValue>) -> bool {
+    match expected {
+        Expected::Absent => item.is_none(),
+        Expected::Present => item.is_some(),
+        Expected::At(revision) => item.is_some_and(|item| item.mod_revision == revision),
     }
 }
 

@@ -89,7 +89,8 @@ impl Net {
 
 impl World {
     pub(super) fn new(seed: u64, planted: &Planted, with_history: bool) -> Arc<Self> {
-        let laws = Arc::new(Laws::new(with_history));
+        let logs = Arc::new(LogHome::new(planted.bug));
+        let laws = Arc::new(Laws::new(with_history, Arc::clone(&logs)));
         let bug = planted.bug;
         Arc::new(Self {
             store: ModelStore::new(seed, Arc::clone(&laws)),
@@ -102,7 +103,7 @@ impl World {
             struck: Arc::default(),
             controllers: (0..CONTROLLERS).map(|index| Place::new(seed, index, bug)).collect(),
             machines: (0..MACHINES).map(|index| Machine::new(seed, index)).collect(),
-            logs: Arc::new(LogHome::new(bug)),
+            logs,
             net: Net {
                 dice: Dice::new(seed, "network"),
                 loss: AtomicU64::new(0),

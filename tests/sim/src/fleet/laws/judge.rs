@@ -16,17 +16,15 @@ use ocelot_domain::task::state::{LogEnd, Session, TaskState};
 use ocelot_domain::task::timing::{REASSIGN_NORMAL, Timing};
 use ocelot_executor::attempt::{self, Ended};
 
-use super::Seen;
+use super::{Seen, Tried};
+use crate::fleet::logs::LogHome;
 
 /// Bytes that an executor still has may be called lost only when they did not come for this long.
 const LOG_WAITS: Duration = Duration::from_secs(300);
-/// How a controller says that it gave a log up by itself.
-const HASTY: [&str; 2] = ["the attempt is not live", "the rest of the log did not come in time"];
-
 impl Seen {
-    pub(super) fn put(&mut self, (revision, at): (i64, Duration), item: &KeyValue) {
+    pub(super) fn put(&mut self, (revision, at): (i64, Duration), item: &KeyValue, logs: &LogHome) {
         match Stored::read(item) {
-            Ok(Stored::Task(task)) => self.task((revision, at), task),
+            Ok(Stored::Task(task)) => self.task((revision, at), task, logs),
             Ok(Stored::Run(run)) => self.run((revision, at), run),
             Ok(Stored::Session(record)) => {
                 let session = record.session;
@@ -100,7 +98,7 @@ impl Seen {
         self.runs.insert(run.id, run);
     }
 
-    fn task(&mut self, (revision, at): (i64, Duration), task: Task) {
+    fn task(&mut self, (revision, at): (i64, Duration), task: Task, logs: &LogHome) {
         self.note(at, || {
             format!(
                 "@{revision} task {} attempt {:?} tries {}: {:?}",
@@ -108,7 +106,12 @@ impl Seen {
             )
         });
         let before = self.tasks.insert(task.id, task.clone());
-        if let Some(why) = self.wrong(at, before.as_ref(), &task) {
+        if let Some(live) = before.as_ref().and_then(Task::live)
+            && task.live().is_none_or(|now| now.attempt != live.attempt)
+        {
+            self.left.insert((task.id, live.attempt.number()), Instant::now());
+        }
+        if let Some(why) = self.wrong(at, before.as_ref(), &task, logs) {
             let was = before.map(|before| before.state);
             self.break_law(at, format!("{why}: task {} from {was:?} to {:?}", task.id, task.state));
         }
@@ -120,7 +123,10 @@ impl Seen {
     }
 
     /// Judges one change of a task's record.
-    fn wrong(&mut self, at: Duration, before: Option<&Task>, task: &Task) -> Option<String> {
+    fn wrong(&mut self, at: Duration, before: Option<&Task>, task: &Task, logs: &LogHome) -> Option<String> {
+        if self.restored.is_some_and(|(epoch, _)| task.epoch < epoch) {
+            return Some("a record of before the restore was written after it".into());
+        }
         let Some(before) = before else {
             let fresh = task.attempt.is_none() && task.tries == 0 && task.live().is_none();
             return (!fresh).then(|| "a task began in the middle of its life".into());
@@ -146,7 +152,7 @@ impl Seen {
         if number(task) != number(before) + u32::from(offered) {
             return Some("I2: the attempt's number is not that of the offers".into());
         }
-        self.wrong_way(before, task).or_else(|| self.wrong_end(at, before, task))
+        self.wrong_way(before, task).or_else(|| self.wrong_end(at, before, task, logs))
     }
 
     /// Judges where a task came from, and by whose hand.
@@ -191,7 +197,7 @@ impl Seen {
     }
 
     /// Judges how an attempt ended.
-    fn wrong_end(&mut self, at: Duration, before: &Task, task: &Task) -> Option<String> {
+    fn wrong_end(&mut self, at: Duration, before: &Task, task: &Task, logs: &LogHome) -> Option<String> {
         let [end] = task.ended.get(before.ended.len()..)? else { return None };
         let live = before.live()?;
         let key = (task.id, end.attempt.number());
@@ -226,21 +232,29 @@ impl Seen {
         if is_success != was_success || (is_success && !really) {
             return Some(format!("I9: the result is not what the build did ({:?})", result.outcome));
         }
-        self.wrong_log(&completion.log, &result, at.saturating_sub(journalled))
+        self.wrong_log(key, &completion.log, (&result, at.saturating_sub(journalled)), logs)
     }
 
     /// Judges how a log ended, `since` after its executor had the whole end on disk.
-    fn wrong_log(&mut self, log: &LogEnd, result: &Ended, since: Duration) -> Option<String> {
+    fn wrong_log(
+        &mut self,
+        tried: Tried,
+        log: &LogEnd,
+        (result, since): (&Ended, Duration),
+        logs: &LogHome,
+    ) -> Option<String> {
         match log {
             LogEnd::Whole { bytes, sha256 } => {
-                let same = *bytes == result.log.length.0 && *sha256 == result.log.sha256;
-                (!same).then(|| "I15: the log's end is not the build's".to_owned())
+                if *bytes != result.log.length.0 || *sha256 != result.log.sha256 {
+                    return Some("I15: the log's end is not the build's".to_owned());
+                }
+                let lacks = logs.lacks(tried, *bytes);
+                lacks.then(|| "I14: a log was called whole that no controller ever had".to_owned())
             }
             LogEnd::Truncated { why, .. } => {
                 self.counts.logs_lost += 1;
-                // What an executor says itself about its disk is taken at its word.
-                let own = HASTY.contains(&why.as_str());
-                let hasty = own && result.loss.is_none() && since < LOG_WAITS;
+                let is_there = result.loss.is_none() && !self.spools_lost.contains(&tried);
+                let hasty = is_there && since < LOG_WAITS;
                 hasty.then(|| format!("I14: a log that its executor has was called lost: {why}"))
             }
         }

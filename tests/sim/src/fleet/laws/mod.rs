@@ -8,21 +8,24 @@ mod counts;
 mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use ocelot_controller::records::RunRecord;
 use ocelot_controller::store::{Change, Event};
-use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
+use ocelot_core::id::{Epoch, ExecutorId, RunId, SessionId, TaskId};
 use ocelot_core::plan::Class;
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::task::Task;
 use ocelot_domain::task::state::{LogEnd, Session};
+use ocelot_domain::task::timing::CONFIRMED;
 use ocelot_executor::attempt::{AttemptId, Ended};
 
 pub use counts::Counts;
+
+use super::logs::LogHome;
 
 /// One attempt of a task, as the witness names it.
 pub(super) type Tried = (TaskId, u32);
@@ -31,6 +34,8 @@ pub(super) type Tried = (TaskId, u32);
 pub(super) struct Laws {
     seen: Mutex<Seen>,
     origin: Instant,
+    /// What the controllers really have of the logs.
+    logs: Arc<LogHome>,
 }
 
 #[derive(Debug)]
@@ -43,6 +48,12 @@ struct Seen {
     slots: BTreeMap<ExecutorId, usize>,
     acknowledged: BTreeSet<Tried>,
     builds: BTreeMap<Tried, Build>,
+    /// When the record stopped naming an attempt.
+    left: BTreeMap<Tried, Instant>,
+    /// Attempts whose bytes their executors lost with their disks.
+    spools_lost: BTreeSet<Tried>,
+    /// The epoch that a restore raised, and when.
+    restored: Option<(Epoch, Instant)>,
     /// What executors journalled as an attempt's end, and when.
     results: BTreeMap<Tried, (Ended, Duration)>,
     counts: Counts,
@@ -63,7 +74,7 @@ pub(super) fn tried(attempt: AttemptId) -> Tried {
 }
 
 impl Laws {
-    pub(super) fn new(with_history: bool) -> Self {
+    pub(super) fn new(with_history: bool, logs: Arc<LogHome>) -> Self {
         Self {
             seen: Mutex::new(Seen {
                 tasks: BTreeMap::new(),
@@ -74,6 +85,9 @@ impl Laws {
                 slots: BTreeMap::new(),
                 acknowledged: BTreeSet::new(),
                 builds: BTreeMap::new(),
+                left: BTreeMap::new(),
+                spools_lost: BTreeSet::new(),
+                restored: None,
                 results: BTreeMap::new(),
                 counts: Counts::default(),
                 broken: None,
@@ -81,6 +95,7 @@ impl Laws {
                 history: with_history.then(Vec::new),
             }),
             origin: Instant::now(),
+            logs,
         }
     }
 
@@ -135,7 +150,7 @@ impl Laws {
             match &event.change {
                 Change::Put(item) => {
                     seen.hash(&item.value);
-                    seen.put((revision, at), item);
+                    seen.put((revision, at), item, &self.logs);
                 }
                 Change::Delete { key } => seen.deleted((revision, at), key),
             }
@@ -189,6 +204,66 @@ impl Laws {
         seen.hash(how.as_bytes());
         if let Some(build) = seen.builds.get_mut(&tried(attempt)) {
             build.runs = false;
+        }
+    }
+
+    /// The store was put back: what is of an older epoch no longer counts.
+    pub(super) fn restored(&self, epoch: Epoch) {
+        let at = self.at();
+        let mut seen = self.seen();
+        seen.note(at, || format!("the store is restored: epoch {epoch}"));
+        seen.restored = Some((epoch, Instant::now()));
+    }
+
+    /// An executor was told that an exclusive attempt may go on, by an answer to what it asked then.
+    pub(super) fn vouched(&self, attempt: AttemptId, asked: Instant) {
+        let at = self.at();
+        let mut seen = self.seen();
+        let restored = seen.restored.filter(|(epoch, _)| attempt.epoch < *epoch);
+        let late = restored.map(|(_, since)| asked.saturating_duration_since(since));
+        if late.is_some_and(|late| late > CONFIRMED) {
+            return seen.break_law(at, format!("vouched for {attempt} of before the restore"));
+        }
+        let live = seen.tasks.get(&attempt.task).and_then(|task| task.live().cloned());
+        let since = match live.filter(|live| live.attempt == attempt.number) {
+            Some(live) if seen.sessions.contains_key(&live.session.id) => return,
+            Some(live) => seen.vanished.get(&live.session.id).copied(),
+            None => seen.left.get(&tried(attempt)).copied(),
+        };
+        let gone = since.map(|since| asked.saturating_duration_since(since));
+        if gone.is_some_and(|gone| gone > CONFIRMED) {
+            seen.break_law(
+                at,
+                format!("vouched for {attempt}, which had been without a holder for {gone:?}"),
+            );
+        }
+    }
+
+    /// An executor's disk was lost, and the log of an attempt with it.
+    pub(super) fn spool_lost(&self, attempt: AttemptId) {
+        self.seen().spools_lost.insert(tried(attempt));
+    }
+
+    pub(super) fn is_spool_lost(&self, tried: Tried) -> bool {
+        self.seen().spools_lost.contains(&tried)
+    }
+
+    /// An executor has let go of a log; `early` is its length if nobody else has it for good.
+    pub(super) fn freed(&self, attempt: AttemptId, early: Option<u64>) {
+        let at = self.at();
+        let mut seen = self.seen();
+        if early.is_none() || seen.spools_lost.contains(&tried(attempt)) {
+            return;
+        }
+        let Some(task) = seen.tasks.get(&attempt.task) else { return };
+        let is_live = task.live().is_some_and(|live| live.attempt == attempt.number);
+        let is_whole = task
+            .ended
+            .iter()
+            .filter(|end| end.attempt == attempt.number)
+            .any(|end| matches!(end.completion.as_ref().map(|end| &end.log), Some(LogEnd::Whole { .. })));
+        if is_live || is_whole {
+            seen.break_law(at, format!("I14: the log of {attempt} was freed before it was durable"));
         }
     }
 
