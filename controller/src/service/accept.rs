@@ -376,7 +376,11 @@ impl Service {
         Err(Error::NotNow { why: "the job's numbers are contended" })
     }
 
-    async fn put_run(&self, run: RunRecord, beside: Txn) -> std::result::Result<Executed, UpdateError<Error>> {
+    async fn put_run(
+        &self,
+        run: RunRecord,
+        beside: Txn,
+    ) -> std::result::Result<Executed, UpdateError<Error>> {
         let mut found = None;
         let key = Key::Run(run.id).to_string();
         let updated = self.updater.update(&key, |known: Option<RunRecord>| match known {

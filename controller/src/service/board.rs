@@ -11,8 +11,8 @@ use ocelot_core::id::{ExecutorId, SessionId, TaskId};
 use ocelot_core::plan::{Plan, Runtime};
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::placement::{
-    Avoid, AvoidWhy, DECLINE_AVOIDED, Demand, Executor, FAILURE_AVOIDED, Fleet, Limits, Peers, Queue, QueuedTask,
-    Trust, claims,
+    Avoid, AvoidWhy, DECLINE_AVOIDED, Demand, Executor, FAILURE_AVOIDED, Fleet, Limits, Peers, Queue,
+    QueuedTask, Trust, claims,
 };
 use ocelot_domain::task::state::{Session, Task, TaskState};
 

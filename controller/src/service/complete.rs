@@ -93,7 +93,9 @@ impl Service {
                 return Ok(Ok(LogEnd::Truncated { at: 0, why: "the attempt is not live".into() }));
             }
             // These may be live by the next look: an end that was made up here would be recorded then.
-            Holding::Offered => return Err(Error::Conflict { why: "the attempt is not acknowledged".into() }),
+            Holding::Offered => {
+                return Err(Error::Conflict { why: "the attempt is not acknowledged".into() });
+            }
             Holding::Unattached => {
                 return Err(Error::NotNow { why: "the attempt is being attached to a newer session" });
             }

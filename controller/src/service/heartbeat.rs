@@ -228,8 +228,7 @@ impl Service {
         let item = self.read(&Key::Session(session.id).to_string()).await?.ok_or(lapsed)?;
         let known: SessionRecord = decode(&item.value)?;
         let expected = Expected::At(item.mod_revision);
-        let record =
-            |epoch: &ExecutorEpoch| SessionRecord { token: epoch.token, ..known.clone() };
+        let record = |epoch: &ExecutorEpoch| SessionRecord { token: epoch.token, ..known.clone() };
         super::jobs::settled(self.lease_anew(session, (expected, timing), record).await)?;
         tracing::debug!(session.id = %session.id, ttl = ?timing.session_ttl(), "a session lives longer now");
         // Nothing hangs on it any more.

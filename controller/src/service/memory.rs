@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use ocelot_core::id::{ExecutorId, SessionId, TaskId};
-use ocelot_domain::task::{Timing, Wait};
 use ocelot_domain::task::event::HeldList;
 use ocelot_domain::task::state::Timestamp;
 use ocelot_domain::task::timing::QUARANTINE_AFTER;
+use ocelot_domain::task::{Timing, Wait};
 
 use super::challenges::Challenges;
 use super::poll::Topic;

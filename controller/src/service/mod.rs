@@ -50,13 +50,13 @@ use ocelot_domain::task::state::{Live, Session, Task, Timestamp};
 use ocelot_domain::task::timing::SESSION_TTL_MIN;
 use ocelot_domain::task::{Claim, Timing};
 
+#[cfg(test)]
+pub(crate) use accept::Draft;
 pub use approve::Word;
 pub use cancel::{CancelRequest, Cancelled};
 pub use complete::{CompleteAnswer, CompleteRequest, ReportedLog};
 pub use controllers::Load;
 pub use error::{Error, Result, What};
-#[cfg(test)]
-pub(crate) use accept::Draft;
 pub use execute::{ExecuteRequest, Executed};
 pub use executors::Known;
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};

@@ -285,9 +285,7 @@ async fn ending(speech: &Speech, tasks: &Tasks) -> Stopped {
 async fn told(speech: &Speech) -> Stopped {
     let board = &speech.shared.board;
     let mut seats = board.watch();
-    let told = async {
-        while board.telling() > 0 && seats.changed().await.is_ok() {}
-    };
+    let told = async { while board.telling() > 0 && seats.changed().await.is_ok() {} };
     tokio::select! {
         () = told => {}
         () = speech.shared.clock.sleep(TOLD_WITHIN) => {}

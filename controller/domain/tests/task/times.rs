@@ -47,7 +47,10 @@ fn a_session_is_told_only_times_that_its_lease_outlives() {
     assert!(large.fits(seconds(45)) && Timing::for_fleet(11_000).fits(seconds(45)));
     assert!(!Timing::for_fleet(12_000).fits(seconds(45)));
     assert_eq!(Timing::for_session(seconds(10)), small);
-    assert_eq!(small.longest(Timing::for_session(seconds(45))).reassign(Class::Exclusive), seconds(84) + Duration::from_millis(250));
+    assert_eq!(
+        small.longest(Timing::for_session(seconds(45))).reassign(Class::Exclusive),
+        seconds(84) + Duration::from_millis(250)
+    );
 }
 
 #[test]

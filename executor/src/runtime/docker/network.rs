@@ -109,11 +109,7 @@ impl Networks {
 }
 
 /// Returns whether a network belongs to an executor, other than this one, of which nothing is there.
-pub(super) fn is_left(
-    labels: &HashMap<String, String>,
-    own: &str,
-    exists: impl Fn(&Path) -> bool,
-) -> bool {
+pub(super) fn is_left(labels: &HashMap<String, String>, own: &str, exists: impl Fn(&Path) -> bool) -> bool {
     let executor = labels.get(LABEL_EXECUTOR).filter(|executor| *executor != own);
     let place = labels.get(LABEL_HOME).or_else(|| labels.get(LABEL_CONTROL));
     // Of one that does not say where it lives nothing is known.

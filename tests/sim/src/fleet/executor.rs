@@ -168,7 +168,7 @@ impl Process {
         incarnation: Incarnation,
     ) -> Option<Result<OpenedSession, Error>> {
         let way = (self.index, self.preferred());
-        let asked = self.world.call(way, CALL, move |service| async move { Ok(service.challenge(executor)) });
+        let asked = self.world.call(way, CALL, move |service| async move { Ok(service.challenge(executor, None)) });
         let challenge = asked.await?.ok()?;
         let signature = sign(&self.machine().key, &signed_message(executor, incarnation, &challenge));
         let (held, _) = self.held();
