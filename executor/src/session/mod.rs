@@ -276,11 +276,11 @@ async fn ending(speech: &Speech, tasks: &Tasks) -> Stopped {
     let mut seats = speech.shared.board.watch();
     let left = *seats.borrow();
     tracing::info!(left, "no new work is taken; {left} attempts are being finished");
-    let drained = tokio::select! {
+    let in_time = tokio::select! {
         _ = seats.wait_for(|left| *left == 0) => true,
         () = speech.shared.clock.sleep(speech.rules.drain_grace) => false,
     };
-    if drained { Stopped::Drained } else { told(speech).await }
+    if in_time { Stopped::Drained } else { told(speech).await }
 }
 
 /// The grace is over: what still runs is left, but what has ended is told first.
