@@ -285,7 +285,10 @@ async fn a_kill_while_starting_leaves_no_container() {
     world.machine.set(|facts| facts.held_start = true);
     let id = world.offer(&plan(vec![stage("a")]));
     world.machine.until("a start", |facts| facts.starts == 1).await;
+    let polls = world.controller.model().polls.len();
     world.controller.set(|model| model.directives.push(kill(id)));
+    // Whoever polls again has heard what the poll before brought.
+    world.controller.until("the kill is heard", |model| model.polls.len() > polls).await;
     world.machine.set(|facts| facts.held_start = false);
     world.controller.until("a confirmation", |model| model.confirmed == [id]).await;
     assert!(world.machine.facts().containers.is_empty());
