@@ -36,7 +36,7 @@ use super::ports::{Log, LogFailed, LogNews, NewsSender};
 use super::progress::{Clocks, Told};
 use super::secrets::Secrets;
 use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Spec, Written};
-use crate::journal::{Accepted, Container, Entry, JournalError, Phase};
+use crate::journal::{Accepted, Container, Entry, JournalError};
 use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
 pub use adopt::Left;
 pub use shared::Shared;
@@ -206,16 +206,7 @@ impl Driver {
         let accepted = left.held.accepted.clone();
         let state = AttemptState::recovering(spec, left.held.clone(), left.found.clone());
         let mut driver = Self::build(shared, state, (plan, offered), accepted, inbox);
-        match left.held.phase {
-            // It needs no slot, and only the answer to its completion ends it: the same as if this
-            // process had written it.
-            Phase::Ended(_) => {
-                driver.ended = true;
-                driver.show(WirePhase::Ended);
-            }
-            Phase::Fenced => driver.show(WirePhase::Ended),
-            Phase::Accepted | Phase::Starting | Phase::Started(_) => {}
-        }
+        driver.was_written(&left.held.phase);
         driver.resume(left);
         driver
     }
