@@ -510,6 +510,31 @@ async fn a_restart_with_a_result_tells_it_again_with_the_same_completion() {
 }
 
 #[tokio::test]
+async fn a_kill_after_a_restart_with_a_result_does_not_take_the_log() {
+    let mut world = World::started().await;
+    world.controller.fault("complete", &[Fault::Lost; 1]);
+    world.controller.fault("complete", &[Fault::Unavailable; 1_000]);
+    let id = world.offer(&plan(vec![stage("a")]));
+    world.controller.until("a completion", |model| model.completed.len() == 1).await;
+    world.killed().await;
+    world.start().await;
+    world.controller.until("a second session", |model| model.opened.len() == 2).await;
+    world.controller.set(|model| {
+        model.polls.clear();
+        model.directives.push(kill(id));
+    });
+    // The answer to a poll is acted on before the next one.
+    world.controller.until("the next poll", |model| !model.polls.is_empty()).await;
+    assert_eq!(world.machine.facts().spools_dropped, 0);
+    world.controller.set(|model| model.faults.clear());
+    world.controller.until("a second completion", |model| model.completed.len() == 2).await;
+    world.clean().await;
+    let model = world.controller.model();
+    assert_eq!(model.completed[0].completion, model.completed[1].completion);
+    assert!(model.confirmed.is_empty());
+}
+
+#[tokio::test]
 async fn what_a_new_session_does_not_keep_is_killed_and_confirmed() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);

@@ -143,8 +143,9 @@ mod planted {
         if passed == *times {
             kill_process(getpid(), *signal).expect("a process may signal itself");
             // Another thread may be the one that takes a stop and holds all the others, and it takes it
-            // when it gets its turn: this one must not go on before.
-            std::thread::sleep(STOPPED_WITHIN);
+            // when it gets its turn: this one must not go on before. Nobody could tell it: who sees
+            // the stop is stopped.
+            std::thread::park_timeout(STOPPED_WITHIN);
         }
     }
 

@@ -9,7 +9,7 @@ use ocelot_proto::wire::held::Phase as WirePhase;
 use super::{Done, Driver, pace};
 use crate::attempt::state::{Event, Written};
 use crate::disk::DiskError;
-use crate::journal::{Entry, JournalError, Record};
+use crate::journal::{Entry, JournalError, Phase, Record};
 
 impl Driver {
     pub(super) fn write(&mut self, entry: Entry) {
@@ -39,6 +39,19 @@ impl Driver {
                 Err(error) => Done::NotWritten(entries, error),
             }
         });
+    }
+
+    /// Takes what another process wrote as if this one had: an ended attempt needs no slot, and only
+    /// the answer to its completion decides about its log.
+    pub(super) fn was_written(&mut self, phase: &Phase) {
+        match phase {
+            Phase::Ended(_) => {
+                self.ended = true;
+                self.show(WirePhase::Ended);
+            }
+            Phase::Fenced => self.show(WirePhase::Ended),
+            Phase::Accepted | Phase::Starting | Phase::Started(_) => {}
+        }
     }
 
     pub(super) fn written(&mut self, written: Vec<Written>) {

@@ -208,6 +208,7 @@ impl Driver {
         let accepted = left.held.accepted.clone();
         let state = AttemptState::recovering(spec, left.held.clone(), left.found.clone());
         let mut driver = Self::build(shared, state, (plan, offered), accepted, inbox);
+        driver.was_written(&left.held.phase);
         driver.resume(left);
         driver
     }

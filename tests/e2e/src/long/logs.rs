@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{Chance, kept};
 
 const MIB: usize = 16;
+const KILLS: usize = 20;
 
 /// An executor is killed and started within five seconds while a build prints for `seconds`.
 pub(super) async fn readopt(seconds: u64) -> Result<()> {
@@ -130,13 +131,13 @@ async fn under_kills(fleet: &mut Fleet, count: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Kills and starts executor and controller at random times until all is over.
+/// Kills and starts executor and controller at random times until all is over or so many were killed.
 async fn kill(fleet: &mut Fleet, chance: &mut Chance, over: &Cell<bool>) -> Result<(usize, usize)> {
     let mut kills = (0, 0);
-    loop {
-        tokio::time::sleep(Duration::from_millis(1000 + chance.below(5000) as u64)).await;
+    while kills.0 + kills.1 < KILLS {
+        tokio::time::sleep(Duration::from_millis(2000 + chance.below(4000) as u64)).await;
         if over.get() {
-            return Ok(kills);
+            break;
         }
         if chance.below(2) == 0 {
             fleet.executors[0].kill_and_start()?;
@@ -146,6 +147,7 @@ async fn kill(fleet: &mut Fleet, chance: &mut Chance, over: &Cell<bool>) -> Resu
             kills.1 += 1;
         }
     }
+    Ok(kills)
 }
 
 /// Waits for the run's end, which must be a good one with a whole log, and returns its last attempt.
