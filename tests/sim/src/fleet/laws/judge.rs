@@ -130,7 +130,7 @@ impl Seen {
         task: &Task,
         logs: &LogHome,
     ) -> Option<String> {
-        if self.restored.is_some_and(|(epoch, _)| task.epoch < epoch) {
+        if self.restored.is_some_and(|epoch| task.epoch < epoch) {
             return Some("a record of before the restore was written after it".into());
         }
         let Some(before) = before else {
