@@ -6,46 +6,49 @@ use ocelot_sim::fleet::{self, Bug, Planted};
 use ocelot_sim::power;
 
 /// What must have struck these worlds at the least, or they prove nothing: about half of what does.
-const FLOORS: [(&str, u64); 22] = [
-    ("answers lost", 500),
-    ("clocks set", 60),
-    ("compactions", 45),
-    ("controllers cut from the store", 55),
-    ("controllers killed", 110),
-    ("controllers stopped", 55),
-    ("controllers' disks lost", 12),
-    ("drains", 50),
-    ("executes repeated", 750),
-    ("executors killed", 110),
-    ("executors stopped", 100),
-    ("leases dropped", 60),
-    ("leases renewed by the store", 45),
-    ("leases renewed in word only", 12),
-    ("machines without power", 50),
-    ("messages doubled", 230),
-    ("networks cut", 100),
-    ("offers declined", 700),
-    ("requests lost", 750),
-    ("store answers lost", 75),
-    ("store changes late", 75),
-    ("store down", 50),
+const FLOORS: [(&str, u64); 25] = [
+    ("answers lost", 5_000),
+    ("clocks set", 450),
+    ("compactions", 350),
+    ("controllers cut from the store", 400),
+    ("controllers killed", 900),
+    ("controllers stopped", 450),
+    ("controllers' disks lost", 90),
+    ("drains", 400),
+    ("executes repeated", 7_500),
+    ("executors killed", 900),
+    ("executors stopped", 800),
+    ("leases dropped", 500),
+    ("leases renewed by the store", 350),
+    ("leases renewed in word only", 120),
+    ("machines without power", 400),
+    ("machines' disks lost", 350),
+    ("messages doubled", 2_000),
+    ("networks cut", 800),
+    ("networks parted", 800),
+    ("offers declined", 6_000),
+    ("requests lost", 6_500),
+    ("restores", 100),
+    ("store answers lost", 650),
+    ("store changes late", 650),
+    ("store down", 400),
 ];
 
 #[test]
-fn a_hundred_fleets_keep_every_promise() {
-    let passed = fleet::run(100, 1, &Planted::default())
+fn a_thousand_fleets_keep_every_promise() {
+    let passed = fleet::run(1_000, 1, &Planted::default())
         .unwrap_or_else(|failed| panic!("{}\nreplay: {}", failed.why, failed.replay()));
-    assert_eq!(passed.worlds, 100);
+    assert_eq!(passed.worlds, 1_000);
     for (fault, floor) in FLOORS {
         let struck = passed.struck.get(fault).copied().unwrap_or(0);
         assert!(struck >= floor, "{fault}: {struck} times, and {floor} are the least that proves anything");
     }
     let counts = &passed.counts;
-    assert!(counts.runs > 800 && counts.builds > 1_300, "{counts}");
-    assert!(counts.retried > 90 && counts.reattached > 40 && counts.taken > 35, "{counts}");
+    assert!(counts.runs > 8_000 && counts.builds > 12_000, "{counts}");
+    assert!(counts.retried > 900 && counts.reattached > 400 && counts.taken > 350, "{counts}");
     let ended: BTreeMap<&str, u64> =
         counts.outcomes.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-    for (outcome, floor) in [("succeeded", 500), ("failed", 60), ("cancelled", 100), ("lost", 2)] {
+    for (outcome, floor) in [("succeeded", 5_000), ("failed", 600), ("cancelled", 1_000), ("lost", 20)] {
         assert!(ended.get(outcome).is_some_and(|count| *count >= floor), "{outcome}: {counts}");
     }
     println!("{} worlds from seed 1; {counts}; {:?}", passed.worlds, passed.struck);

@@ -62,6 +62,7 @@ pub(super) struct Place {
     pub gate: Arc<Gate>,
     pub is_cut: Arc<AtomicBool>,
     pub is_deposed: Arc<AtomicBool>,
+    pub is_blind: Arc<AtomicBool>,
     dice: Arc<Dice>,
     starts: AtomicU64,
     alive: Mutex<Option<Alive>>,
@@ -82,6 +83,7 @@ impl Place {
             gate: Arc::default(),
             is_cut: Arc::default(),
             is_deposed: Arc::default(),
+            is_blind: Arc::default(),
             dice: Arc::new(Dice::new(seed, &format!("controller {index}"))),
             starts: AtomicU64::new(0),
             alive: Mutex::new(None),
@@ -108,6 +110,7 @@ impl Place {
             dice: Arc::clone(&self.dice),
             is_cut: Arc::clone(&self.is_cut),
             is_deposed: Arc::clone(&self.is_deposed),
+            is_blind: Arc::clone(&self.is_blind),
             struck: Arc::clone(&world.struck),
         };
         let parts = Parts {

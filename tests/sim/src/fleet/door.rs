@@ -54,6 +54,8 @@ pub(super) struct Door {
     pub is_cut: Arc<AtomicBool>,
     /// This controller speaks to a member that was deposed and does not know it.
     pub is_deposed: Arc<AtomicBool>,
+    /// Its watches tell nothing, and it does not know it.
+    pub is_blind: Arc<AtomicBool>,
     pub struck: Arc<Struck>,
 }
 
@@ -182,7 +184,7 @@ impl Store for Door {
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch> {
         self.reach().await?;
-        self.store.watch(prefix, from, Arc::clone(&self.is_deposed))
+        self.store.watch(prefix, from, Arc::clone(&self.is_blind))
     }
 
     async fn grant(&self, ttl: Duration) -> Result<Lease> {

@@ -310,7 +310,8 @@ impl Process {
         }
     }
 
-    fn vouched(&self, id: AttemptId, asked: Instant) {
+    /// Tells the laws of an answer that lets an exclusive attempt go on.
+    pub(super) fn vouched(&self, id: AttemptId, asked: Instant) {
         let class = self.machine().inside().plans.get(&id).map(|plan| plan.class);
         if class == Some(Class::Exclusive) {
             self.world.laws.vouched(id, asked);

@@ -60,7 +60,7 @@ pub(super) fn heal(world: &Arc<World>) {
     super::executor::lock(&world.net.cuts).clear();
     for place in &world.controllers {
         place.is_cut.store(false, Ordering::Relaxed);
-        place.is_deposed.store(false, Ordering::Relaxed);
+        depose(world, place.index, false);
         place.gate.go_on();
         place.start(world);
     }
@@ -116,10 +116,10 @@ fn one(world: &Arc<World>, dice: &Dice) {
             });
         }
         12 => {
-            drop_leases(world);
-            // And once more, when those that were there are back.
-            if dice.hits(500) {
-                later(world, dice.ms(1_000, 60_000), drop_leases);
+            if dice.hits(300) {
+                drop_leases(world);
+            } else {
+                blink(world, dice);
             }
         }
         13 => {
@@ -211,6 +211,18 @@ fn drop_leases(world: &Arc<World>) {
     }
 }
 
+/// Sessions go, come back and go again, and one controller sees the middle of it too late.
+fn blink(world: &Arc<World>, dice: &Dice) {
+    let index = dice.place(CONTROLLERS);
+    let set = move |world: &Arc<World>, is_blind: bool| {
+        world.controllers[index].is_blind.store(is_blind, Ordering::Relaxed);
+    };
+    drop_leases(world);
+    later(world, dice.ms(20, 1_200), move |world| set(world, true));
+    later(world, dice.ms(1_500, 4_000), drop_leases);
+    later(world, dice.ms(4_000, 8_000), move |world| set(world, false));
+}
+
 /// Parts the network in two: on the small side a controller with a member of the store that was
 /// deposed and does not know it, and a machine.
 fn part(world: &Arc<World>, dice: &Dice) {
@@ -224,13 +236,19 @@ fn part(world: &Arc<World>, dice: &Dice) {
         .collect();
     world.struck.add("networks parted");
     world.laws.note(|| format!("machine {machine} and controller {controller} are parted from the rest"));
-    world.controllers[controller].is_deposed.store(true, Ordering::Relaxed);
+    depose(world, controller, true);
     super::executor::lock(&world.net.cuts).extend(cuts.iter().copied());
     later(world, dice.ms(2_000, 130_000), move |world| {
         world.laws.note(|| format!("machine {machine} and controller {controller} are back"));
-        world.controllers[controller].is_deposed.store(false, Ordering::Relaxed);
+        depose(world, controller, false);
         super::executor::lock(&world.net.cuts).retain(|cut| !cuts.contains(cut));
     });
+}
+
+fn depose(world: &World, controller: usize, is_deposed: bool) {
+    let place = &world.controllers[controller];
+    place.is_deposed.store(is_deposed, Ordering::Relaxed);
+    place.is_blind.store(is_deposed, Ordering::Relaxed);
 }
 
 fn jump(world: &World, dice: &Dice) {

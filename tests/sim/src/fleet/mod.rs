@@ -155,6 +155,7 @@ async fn restore(world: &Arc<World>, seed: u64) {
         dice: Arc::new(Dice::new(seed, "restore")),
         is_cut: Arc::default(),
         is_deposed: Arc::default(),
+        is_blind: Arc::default(),
         struck: Arc::clone(&world.struck),
     };
     let updater = Updater::new(Arc::new(door), Arc::new(Sequence::new(seed)), Patience::default());

@@ -43,6 +43,7 @@ pub(super) async fn acknowledge(process: Arc<Process>, id: AttemptId, repeat: u3
     let held = process.machine().inside().journal.attempt(id).map(|held| held.sequence.0);
     // Fenced and forgotten meanwhile.
     let Some(sequence) = held else { return };
+    let asked = tokio::time::Instant::now();
     let ignored = process.world.bug == Some(Bug::AcknowledgeIgnoresRecord);
     let answered = process.world.call((process.index, process.preferred()), CALL, move |service| {
         let token = token.clone();
@@ -53,8 +54,10 @@ pub(super) async fn acknowledge(process: Arc<Process>, id: AttemptId, repeat: u3
         }
     });
     let answer = answer_of(answered.await);
-    if answer == Answer::Unknown {
-        process.turn_away().await;
+    match answer {
+        Answer::Yes => process.vouched(id, asked),
+        Answer::Unknown => process.turn_away().await,
+        Answer::Fenced => {}
     }
     process.tell(id, Event::Acknowledged(answer));
 }
@@ -88,11 +91,9 @@ pub(super) async fn push_log(process: Arc<Process>, id: AttemptId, mut from: u64
     }
     let attempt = named(id);
     loop {
-        let Some(length) = process.machine().inside().spools.get(&id).copied() else {
-            let why = "the spool is gone".to_owned();
-            process.tell(id, Event::LogBroken(LogLoss { at: Offset(from), why }));
-            break;
-        };
+        // Without a byte there is no spool, and of one that was let go nothing is left to send.
+        let spool = process.machine().inside().spools.get(&id).copied();
+        let Some(length) = spool else { break };
         if process.world.logs.durable(&attempt) >= length {
             process.tell(id, Event::Durable(Offset(length)));
             break;

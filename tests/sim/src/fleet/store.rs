@@ -241,7 +241,7 @@ impl ModelStore {
 
     /// Follows changes below a prefix; each watch by a task of its own, late by a little.
     ///
-    /// While `is_held` nothing is told, and nothing says so.
+    /// While `is_held` is set nothing is told, and nothing says so.
     pub(super) fn watch(
         self: &Arc<Self>,
         prefix: &str,

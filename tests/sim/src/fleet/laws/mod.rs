@@ -20,12 +20,15 @@ use ocelot_core::plan::Class;
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::task::Task;
 use ocelot_domain::task::state::{LogEnd, Session};
-use ocelot_domain::task::timing::CONFIRMED;
+use ocelot_domain::task::timing::{CONFIRMED, Timing};
 use ocelot_executor::attempt::{AttemptId, Ended};
 
 pub use counts::Counts;
 
 use super::logs::LogHome;
+
+/// What a supervisor may be late by.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// One attempt of a task, as the witness names it.
 pub(super) type Tried = (TaskId, u32);
@@ -52,8 +55,10 @@ struct Seen {
     left: BTreeMap<Tried, Instant>,
     /// Attempts whose bytes their executors lost with their disks.
     spools_lost: BTreeSet<Tried>,
-    /// The epoch that a restore raised, and when.
-    restored: Option<(Epoch, Instant)>,
+    /// When the last request was sent that vouched for an exclusive attempt.
+    vouched: BTreeMap<Tried, Instant>,
+    /// The epoch that a restore raised.
+    restored: Option<Epoch>,
     /// What executors journalled as an attempt's end, and when.
     results: BTreeMap<Tried, (Ended, Duration)>,
     counts: Counts,
@@ -87,6 +92,7 @@ impl Laws {
                 builds: BTreeMap::new(),
                 left: BTreeMap::new(),
                 spools_lost: BTreeSet::new(),
+                vouched: BTreeMap::new(),
                 restored: None,
                 results: BTreeMap::new(),
                 counts: Counts::default(),
@@ -202,8 +208,12 @@ impl Laws {
         let mut seen = self.seen();
         seen.note(at, || format!("build of {attempt} ends: {how}"));
         seen.hash(how.as_bytes());
-        if let Some(build) = seen.builds.get_mut(&tried(attempt)) {
-            build.runs = false;
+        let Some(build) = seen.builds.get_mut(&tried(attempt)) else { return };
+        let ran = std::mem::replace(&mut build.runs, false);
+        let guard = Timing::for_fleet(1).guard(Class::Exclusive) + MOMENT;
+        let alone = seen.vouched.get(&tried(attempt)).map(Instant::elapsed);
+        if ran && alone.is_some_and(|alone| alone > guard) {
+            seen.break_law(at, format!("{attempt} ran {alone:?} after the last word of a controller"));
         }
     }
 
@@ -212,18 +222,15 @@ impl Laws {
         let at = self.at();
         let mut seen = self.seen();
         seen.note(at, || format!("the store is restored: epoch {epoch}"));
-        seen.restored = Some((epoch, Instant::now()));
+        seen.restored = Some(epoch);
     }
 
-    /// An executor was told that an exclusive attempt may go on, by an answer to what it asked then.
+    /// An executor was told that its exclusive attempt may go on, by an answer to what it asked then.
     pub(super) fn vouched(&self, attempt: AttemptId, asked: Instant) {
         let at = self.at();
         let mut seen = self.seen();
-        let restored = seen.restored.filter(|(epoch, _)| attempt.epoch < *epoch);
-        let late = restored.map(|(_, since)| asked.saturating_duration_since(since));
-        if late.is_some_and(|late| late > CONFIRMED) {
-            return seen.break_law(at, format!("vouched for {attempt} of before the restore"));
-        }
+        let last = seen.vouched.entry(tried(attempt)).or_insert(asked);
+        *last = asked.max(*last);
         let live = seen.tasks.get(&attempt.task).and_then(|task| task.live().cloned());
         let since = match live.filter(|live| live.attempt == attempt.number) {
             Some(live) if seen.sessions.contains_key(&live.session.id) => return,
