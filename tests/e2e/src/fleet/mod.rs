@@ -212,8 +212,10 @@ impl Fleet {
         let register = ["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
         let output = self.run("ocelot-executor", &register)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
-        let mut arguments: Vec<String> =
-            ["start", "--data", &data, "--runtime", "process"].map(str::to_owned).to_vec();
+        let mut arguments: Vec<String> = ["start", "--data", &data].map(str::to_owned).to_vec();
+        if !more.contains(&"--runtime") {
+            arguments.extend(["--runtime", "process"].map(str::to_owned));
+        }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
         let start = Start {
             build: self.build,
