@@ -17,11 +17,14 @@ use tokio::process::Command;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
+use super::engine::Engine;
 use super::{Measuring, Row};
 use crate::measure::{Effort, Figure, Round, in_turns};
 
 /// Runs in one round of a latency row; with the usual seven rounds they are more than 200.
 const RUNS: usize = 30;
+/// Between two runs of a latency row.
+const IDLE: Duration = Duration::from_millis(250);
 const IMAGE: &str = "ocelot-test/busybox:1";
 
 pub(super) const ROWS: &[Row] = &[
@@ -37,8 +40,8 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "fleet.first_byte.docker",
-        about: "execute to the first byte at a follower, cold container; beside docker run",
-        measure: |effort| first_byte(effort, 0, CONTAINER),
+        about: "execute to the first byte at a follower, cold container; beside the engine's own create and start",
+        measure: cold_container,
     },
     Row {
         name: "fleet.first_line.command",
@@ -59,38 +62,67 @@ const CONTAINER: &str =
 
 fn first_byte(effort: Effort, etcd: usize, job: &'static str) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(etcd, job).await?;
+        let fleet = fleet(etcd, &[], job).await?;
         let caller = fleet.caller(0)?;
-        let last = Mutex::new(new_run_id());
-        for _ in 0..3 {
-            *last.lock().await = speak(&caller).await?.0;
-        }
-        let figure = in_turns(
-            &effort,
-            "run/s",
-            "docker run --rm",
-            async || {
-                let began = Instant::now();
-                let mut round = Round::default();
-                for _ in 0..RUNS {
-                    let (run, after) = speak(&caller).await?;
-                    *last.lock().await = run;
-                    round.latencies_ms.push(after.as_secs_f64() * 1000.0);
-                }
-                round.rate = RUNS as f64 / began.elapsed().as_secs_f64();
-                Ok(round)
-            },
-            docker_round,
-        )
-        .await?;
+        let last = Mutex::new(warmed_up(&caller).await?);
+        let ours = async || spoken_round(&caller, &last).await;
+        let figure = in_turns(&effort, "run/s", "docker run --rm", ours, docker_round).await?;
         eprintln!("{}", phases(&caller, *last.lock().await).await?);
         Ok(figure)
     })
 }
 
-async fn fleet(etcd: usize, job: &str) -> Result<Fleet> {
+fn cold_container(effort: Effort) -> Measuring {
+    Box::pin(async move {
+        let fleet = fleet(0, &["--runtime", "docker"], CONTAINER).await?;
+        let caller = fleet.caller(0)?;
+        let last = Mutex::new(warmed_up(&caller).await?);
+        let engine = Engine::isolated().await?;
+        let ours = async || spoken_round(&caller, &last).await;
+        let figure = in_turns(&effort, "run/s", "the engine's create and start", ours, async || {
+            let began = Instant::now();
+            let mut round = Round::default();
+            for _ in 0..RUNS / 5 {
+                round.latencies_ms.push(engine.create_and_start(IMAGE).await?.as_secs_f64() * 1000.0);
+            }
+            round.rate = round.latencies_ms.len() as f64 / began.elapsed().as_secs_f64();
+            Ok(round)
+        });
+        let figure = figure.await;
+        engine.remove().await?;
+        eprintln!("{}", phases(&caller, *last.lock().await).await?);
+        figure
+    })
+}
+
+/// Runs a few times before anything is measured; returns the last run.
+async fn warmed_up(caller: &Caller) -> Result<RunId> {
+    let mut last = new_run_id();
+    for _ in 0..3 {
+        last = speak(caller).await?.0;
+    }
+    Ok(last)
+}
+
+async fn spoken_round(caller: &Caller, last: &Mutex<RunId>) -> Result<Round> {
+    let mut busy = Duration::ZERO;
+    let mut round = Round::default();
+    for _ in 0..RUNS {
+        let began = Instant::now();
+        let (run, after) = speak(caller).await?;
+        busy += began.elapsed();
+        *last.lock().await = run;
+        round.latencies_ms.push(after.as_secs_f64() * 1000.0);
+        // The fleet is idle when a person comes: what the run before left is cleared by then.
+        tokio::time::sleep(IDLE).await;
+    }
+    round.rate = RUNS as f64 / busy.as_secs_f64();
+    Ok(round)
+}
+
+async fn fleet(etcd: usize, more: &[&str], job: &str) -> Result<Fleet> {
     let mut fleet = Fleet::start(Settings { etcd, ..Settings::embedded(Build::Plain) }).await?;
-    fleet.add_executor("bench", 4, &[]).await?;
+    fleet.add_executor("bench", 4, more).await?;
     let caller = fleet.caller(0)?;
     caller.online(1).await?;
     caller.put_job(job).await?;
@@ -176,7 +208,7 @@ async fn first_line_of(program: &str, arguments: &[&str], environment: &[(&str, 
 
 fn first_line(effort: Effort) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(0, PROCESS).await?;
+        let fleet = fleet(0, &[], PROCESS).await?;
         let program = Build::Plain.program("ocelot")?.display().to_string();
         let (url, token) = (fleet.url(0), fleet.token().to_owned());
         let environment = [("OCELOT_SERVER", url.as_str()), ("OCELOT_TOKEN", token.as_str())];

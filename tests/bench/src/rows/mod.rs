@@ -1,5 +1,6 @@
 //! The list of rows. A new file adds its rows to [`all`].
 
+mod engine;
 mod executor_log;
 mod fleet;
 mod fleet_log;
