@@ -162,6 +162,10 @@ impl Serving {
     }
 }
 
+/// What a client may send ahead of what is read of it. A log comes on one stream: with less, whoever
+/// sends it stands still once per window until this side has had its turn.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
 /// How every HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -190,6 +194,8 @@ fn builder(limits: &Limits, background: Background) -> Builder<Background> {
         .max_header_list_size(u32::try_from(limits.header_list_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(limits.pending_resets)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive);
     builder

@@ -33,7 +33,11 @@ impl Controller {
         let received = watch::Sender::new(0);
         let service = ExecutorServiceServer::new(Counting(received.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = Server::builder().add_service(service);
+        // As much as a controller's listener lets come.
+        let server = Server::builder()
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(4 << 20)
+            .add_service(service);
         drop(tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             let incoming = TcpListenerStream::new(listener);

@@ -34,8 +34,8 @@ use crate::logs::spool::{Spool, SpoolError};
 use crate::mask::Masker;
 use saving::Pending;
 
-/// Bytes of the capture that are read at once.
-const READ_BYTES: usize = 256 * 1024;
+/// Bytes of the capture that are read at once. With a frame that was begun before, they make one piece.
+const READ_BYTES: usize = 384 * 1024;
 /// A full disk is tried again after so long.
 const FULL_PATIENCE: Duration = Duration::from_millis(500);
 /// News are told again to a busy listener after so long.

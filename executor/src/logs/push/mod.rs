@@ -32,7 +32,7 @@ use course::Next;
 use lanes::Lanes;
 
 /// Pieces that are ready while the network is busy.
-const READY_PIECES: usize = 2;
+const READY_PIECES: usize = 4;
 /// How long a stream may take to open.
 const OPEN: Duration = Duration::from_secs(10);
 /// While bytes are on their way, a stream without any answer for so long is given up.
