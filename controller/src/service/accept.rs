@@ -53,6 +53,7 @@ struct Asked {
 }
 
 /// What a caller is told by whoever accepted for it.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and almost always the large one")]
 enum Word {
     Done(Result<Executed>),
     /// It may have happened: the caller finds out.

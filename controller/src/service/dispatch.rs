@@ -173,7 +173,11 @@ impl Service {
         let mut work = vec![prepared];
         let mut made = 0;
         while let Some(batch) = work.pop() {
-            match self.offer_batch(&batch).await {
+            let offered = match self.offer_batch(&batch).await {
+                Ok(false) if batch.len() == 1 => self.look_again(&batch).await.map(|()| false),
+                offered => offered,
+            };
+            match offered {
                 Ok(true) => {
                     made += batch.len();
                     for one in &batch {
@@ -185,10 +189,7 @@ impl Service {
                     let (first, second) = batch.split_at(batch.len() / 2);
                     work.extend([second.to_vec(), first.to_vec()]);
                 }
-                Ok(false) => {
-                    self.not_made(&batch);
-                    self.look_again(&batch).await?;
-                }
+                Ok(false) => {}
                 Err(error) => {
                     // It may have happened, or may still: the view will say, and nothing is counted twice.
                     for batch in std::iter::once(batch).chain(work) {
@@ -243,6 +244,7 @@ impl Service {
     /// Brings the board up to date about an offer that was refused.
     async fn look_again(&self, batch: &[Prepared]) -> Result<()> {
         self.forget_epoch();
+        self.not_made(batch);
         let Some(one) = batch.first() else { return Ok(()) };
         let page = self.store.range(RangeRequest::key(Key::Task(one.task))).await?;
         self.catch_up(page.revision).await;
