@@ -5,7 +5,7 @@
 //! in silence: where it cannot go on, it waits, and where it is lost, the loss is recorded.
 
 mod attempt_log;
-pub(crate) mod kept;
+mod kept;
 mod maker;
 mod news;
 mod place;
@@ -15,6 +15,8 @@ mod shared;
 pub mod spool;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use kept::name as kept_name;
 
 pub use attempt_log::{AttemptLog, LogError, LogSettings};
 pub use news::{LogNews, NewsSender};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::attempt::driver::{Driver, Left, Shared};
 use crate::attempt::files::{Offered, Places, gone};
 use crate::attempt::state::Spec;
 use crate::journal::{Container, Entry, Held, JournalError, Phase, Record};
-use crate::logs::kept::attempt_of;
+use crate::logs::kept_name;
 use crate::runtime::{Ours, Runtime};
 
 /// A runtime that does not answer is asked so often before its attempts are judged without it.
@@ -88,36 +88,25 @@ async fn end(runtime: &dyn Runtime, container: &Container) {
 
 /// Takes away directories, and secrets in memory, that belong to nothing that is held.
 async fn sweep(shared: &Shared, held: &[Held]) {
-    let names: Vec<_> =
-        held.iter().filter_map(|held| held.accepted.directory.file_name().map(ToOwned::to_owned)).collect();
+    let directories =
+        held.iter().filter_map(|held| held.accepted.directory.file_name().map(ToOwned::to_owned));
+    let masks = held.iter().map(|held| kept_name(held.id).into());
+    let names: Vec<OsString> = directories.chain(masks).collect();
     let folders = [shared.attempts.clone(), shared.memory.clone()];
     let swept = tokio::task::spawn_blocking(move || {
         for folder in folders {
-            clear(&folder, &names);
+            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+            for entry in entries.flatten().filter(|entry| !names.contains(&entry.file_name())) {
+                let path = entry.path();
+                let removed =
+                    if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+                if let Err(error) = gone(removed) {
+                    tracing::warn!(path = %path.display(), %error, "what an old attempt left stays");
+                }
+            }
         }
     });
     drop(swept.await);
-}
-
-/// Takes away all in `folder` that is not named after an attempt, nor is the mask set of one.
-fn clear(folder: &Path, attempts: &[OsString]) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let attempt = name.to_str().map_or(name.as_os_str(), |name| attempt_of(name).as_ref());
-        if attempts.iter().any(|held| held == attempt) {
-            continue;
-        }
-        let path = entry.path();
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
-            Ok(_) => std::fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = gone(removed) {
-            tracing::warn!(path = %path.display(), %error, "what an old attempt left stays");
-        }
-    }
 }
 
 async fn driver(
@@ -207,27 +196,5 @@ fn unknown_plan() -> TaskPlan {
             artifacts: vec![],
         },
         work: Work::Command(vec![]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_belongs_to_an_attempt_that_is_held_stays_and_all_else_goes() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["held", "ended"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
-            std::fs::write(folder.path().join(name).join("secret"), "s").unwrap();
-        }
-        for name in ["masks-held", "masks-ended", "masks-held.new"] {
-            std::fs::write(folder.path().join(name), "s").unwrap();
-        }
-        clear(folder.path(), &["held".into()]);
-        let left = std::fs::read_dir(folder.path()).unwrap();
-        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["held", "masks-held"]);
     }
 }
