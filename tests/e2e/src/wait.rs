@@ -29,12 +29,14 @@ where
     Answer: Future<Output = Result<T, E>>,
 {
     let until = Instant::now() + limit;
+    let mut status = "no answer at all".to_owned();
     loop {
-        let status = match tokio::time::timeout_at(until, ask()).await {
+        match tokio::time::timeout_at(until, ask()).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(status)) => format!("{status:?}"),
-            Err(_) => "no answer at all".to_owned(),
-        };
+            Ok(Err(answer)) => status = format!("{answer:?}"),
+            // What was said before says more.
+            Err(_) => {}
+        }
         if Instant::now() >= until {
             bail!("waited {limit:?} for {what}; last seen: {status}");
         }

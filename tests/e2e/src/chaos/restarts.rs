@@ -40,6 +40,12 @@ async fn restarted(second: Build) -> Result<()> {
     let run = caller.execute("normal", &[]).await?;
     accepted.add(run, "normal");
     let attempt = caller.running(run).await?;
+    // A start that is cut off is another attempt's affair.
+    wait_until("its first word", || async {
+        ensure!(!fleet.witness.lives()?.is_empty(), "silence");
+        Ok(())
+    })
+    .await?;
     fleet.executors[0].kill()?;
     fleet.executors[0].start_with(second, "")?;
     accepted.judge(&fleet).await?;
