@@ -19,9 +19,9 @@ use ocelot_controller::store::{
 
 use super::Bug;
 use super::dice::Dice;
+use super::executor::lock;
 use super::names::{LeftOut, Named, name_of, site_of};
 use super::store::{ModelStore, holds};
-use super::executor::lock;
 use super::world::Struck;
 
 /// Every call of the store has this deadline.

@@ -86,7 +86,7 @@ impl LogHome {
 
     /// Tells whether all controllers together have never had so much of a log.
     pub(super) fn lacks(&self, (task, attempt): (TaskId, u32), bytes: u64) -> bool {
-        self.named((task, attempt), |log| log.most) .unwrap_or(0) < bytes
+        self.named((task, attempt), |log| log.most).unwrap_or(0) < bytes
     }
 
     /// Tells whether a controller's disk was lost with a part of the log.

@@ -33,8 +33,8 @@ use ocelot_controller::store::update::{Patience, Updater};
 
 pub use bugs::Bug;
 pub use laws::Counts;
-pub use names::{LeftOut, Named};
 pub use many::{Failed, Passed, compares, run};
+pub use names::{LeftOut, Named};
 
 use dice::Dice;
 use door::Door;
@@ -203,7 +203,8 @@ async fn settle(world: &Arc<World>, wishes: &[workload::Wish], reach: Reach) {
         }
     }
     for ((task, attempt), bytes, sha256) in world.laws.whole_logs() {
-        let lost_twice = world.laws.is_spool_lost((task, attempt)) && world.logs.has_forgotten((task, attempt));
+        let lost_twice =
+            world.laws.is_spool_lost((task, attempt)) && world.logs.has_forgotten((task, attempt));
         if !lost_twice && !world.logs.is_whole((task, attempt), bytes, sha256) {
             world.laws.broken(format!("I14: the log of {task} attempt {attempt} lacks bytes"));
         }

@@ -88,9 +88,10 @@ fn way_of(store: &ModelStore, txn: &Txn, op: &Op) -> Option<&'static str> {
     };
     let before = before.and_then(|item| state_of(&item.value, key));
     let after = state_of(value, key)?;
-    let by_absence = txn.compares().iter().any(|compare| {
-        kind_of(&compare.key) == "session" && compare.expected == Expected::Absent
-    });
+    let by_absence = txn
+        .compares()
+        .iter()
+        .any(|compare| kind_of(&compare.key) == "session" && compare.expected == Expected::Absent);
     Some(match (before, after) {
         (None, _) => "put task",
         (Some(_), _) if by_absence => "take away",

@@ -123,13 +123,7 @@ impl Seen {
     }
 
     /// Judges one change of a task's record.
-    fn wrong(
-        &mut self,
-        at: Duration,
-        before: Option<&Task>,
-        task: &Task,
-        logs: &LogHome,
-    ) -> Option<String> {
+    fn wrong(&mut self, at: Duration, before: Option<&Task>, task: &Task, logs: &LogHome) -> Option<String> {
         if self.restored.is_some_and(|epoch| task.epoch < epoch) {
             return Some("a record of before the restore was written after it".into());
         }

@@ -238,7 +238,10 @@ impl Laws {
         };
         let gone = since.map(|since| asked.saturating_duration_since(since));
         if gone.is_some_and(|gone| gone > CONFIRMED) {
-            seen.break_law(at, format!("vouched for {attempt}, which had been without a holder for {gone:?}"));
+            seen.break_law(
+                at,
+                format!("vouched for {attempt}, which had been without a holder for {gone:?}"),
+            );
         }
     }
 
@@ -265,9 +268,11 @@ impl Laws {
         }
         let Some(task) = seen.tasks.get(&attempt.task) else { return };
         let is_live = task.live().is_some_and(|live| live.attempt == attempt.number);
-        let is_whole = task.ended.iter().filter(|end| end.attempt == attempt.number).any(|end| {
-            matches!(end.completion.as_ref().map(|end| &end.log), Some(LogEnd::Whole { .. }))
-        });
+        let is_whole = task
+            .ended
+            .iter()
+            .filter(|end| end.attempt == attempt.number)
+            .any(|end| matches!(end.completion.as_ref().map(|end| &end.log), Some(LogEnd::Whole { .. })));
         if is_live || is_whole {
             seen.break_law(at, format!("I14: the log of {attempt} was freed before it was durable"));
         }
