@@ -299,7 +299,9 @@ impl Process {
             match answer.await {
                 Some(Ok(answer)) => {
                     for at in answer.vouched {
-                        self.vouched(held_as(at), asked);
+                        if self.is_exclusive(held_as(at)) {
+                            self.world.laws.vouched(held_as(at), asked);
+                        }
                         self.event(held_as(at), Event::Vouched { sent });
                     }
                     answer.directives.iter().for_each(|directive| self.directed(directive));
@@ -310,12 +312,9 @@ impl Process {
         }
     }
 
-    /// Tells the laws of an answer that lets an exclusive attempt go on.
-    pub(super) fn vouched(&self, id: AttemptId, asked: Instant) {
+    pub(super) fn is_exclusive(&self, id: AttemptId) -> bool {
         let class = self.machine().inside().plans.get(&id).map(|plan| plan.class);
-        if class == Some(Class::Exclusive) {
-            self.world.laws.vouched(id, asked);
-        }
+        class == Some(Class::Exclusive)
     }
 
     /// The session does not count any more: the process ends, and is started again.

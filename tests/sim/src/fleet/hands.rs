@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use ocelot_core::frame::Offset;
 use ocelot_core::plan::TaskPlan;
 use ocelot_domain::task::Timing;
@@ -124,6 +126,10 @@ impl Process {
         let process = Arc::clone(self);
         match effect {
             Effect::Acknowledge { repeat, .. } => {
+                // Its guard counts from here, however often it is said again.
+                if repeat == 0 && self.is_exclusive(id) {
+                    self.world.laws.guarded_from(id, Instant::now());
+                }
                 if repeat == 0 && self.machine().inside().journal.attempt(id).is_none() {
                     self.world.laws.broken(format!("acknowledged what is not in the journal: {id}"));
                 }

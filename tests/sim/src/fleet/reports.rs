@@ -43,7 +43,6 @@ pub(super) async fn acknowledge(process: Arc<Process>, id: AttemptId, repeat: u3
     let held = process.machine().inside().journal.attempt(id).map(|held| held.sequence.0);
     // Fenced and forgotten meanwhile.
     let Some(sequence) = held else { return };
-    let asked = tokio::time::Instant::now();
     let ignored = process.world.bug == Some(Bug::AcknowledgeIgnoresRecord);
     let answered = process.world.call((process.index, process.preferred()), CALL, move |service| {
         let token = token.clone();
@@ -54,10 +53,8 @@ pub(super) async fn acknowledge(process: Arc<Process>, id: AttemptId, repeat: u3
         }
     });
     let answer = answer_of(answered.await);
-    match answer {
-        Answer::Yes => process.vouched(id, asked),
-        Answer::Unknown => process.turn_away().await,
-        Answer::Fenced => {}
+    if answer == Answer::Unknown {
+        process.turn_away().await;
     }
     process.tell(id, Event::Acknowledged(answer));
 }

@@ -229,8 +229,7 @@ impl Laws {
     pub(super) fn vouched(&self, attempt: AttemptId, asked: Instant) {
         let at = self.at();
         let mut seen = self.seen();
-        let last = seen.vouched.entry(tried(attempt)).or_insert(asked);
-        *last = asked.max(*last);
+        seen.guarded_from(attempt, asked);
         let live = seen.tasks.get(&attempt.task).and_then(|task| task.live().cloned());
         let since = match live.filter(|live| live.attempt == attempt.number) {
             Some(live) if seen.sessions.contains_key(&live.session.id) => return,
@@ -244,6 +243,11 @@ impl Laws {
                 format!("vouched for {attempt}, which had been without a holder for {gone:?}"),
             );
         }
+    }
+
+    /// An executor asks for the first time whether an exclusive attempt may begin.
+    pub(super) fn guarded_from(&self, attempt: AttemptId, asked: Instant) {
+        self.seen().guarded_from(attempt, asked);
     }
 
     /// An executor's disk was lost, and the log of an attempt with it.
@@ -355,6 +359,11 @@ impl Seen {
         if let Some(history) = &mut self.history {
             history.push(format!("{:>10.3}  {}", at.as_secs_f64(), line()));
         }
+    }
+
+    fn guarded_from(&mut self, attempt: AttemptId, asked: Instant) {
+        let last = self.vouched.entry(tried(attempt)).or_insert(asked);
+        *last = asked.max(*last);
     }
 
     fn break_law(&mut self, at: Duration, why: String) {
