@@ -28,9 +28,10 @@ pub(super) struct Kept {
 impl Kept {
     /// `memory` is a directory that a reboot empties, if there is one.
     pub(super) fn new(memory: Option<&Path>, directory: &Path, id: AttemptId) -> Self {
+        let AttemptId { task, number, epoch } = id;
         Self {
             path: match memory {
-                Some(memory) => memory.join(name(id)),
+                Some(memory) => memory.join(format!("masks-{}-{}-{number}-{epoch}", task.run, task.index)),
                 None => directory.join("masks"),
             },
         }
@@ -65,12 +66,6 @@ impl Kept {
             removed => removed,
         }
     }
-}
-
-/// Names the file of an attempt's mask set in memory.
-pub(crate) fn name(id: AttemptId) -> String {
-    let AttemptId { task, number, epoch } = id;
-    format!("masks-{}-{}-{number}-{epoch}", task.run, task.index)
 }
 
 /// Names this boot of the machine.

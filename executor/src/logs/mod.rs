@@ -16,8 +16,6 @@ pub mod spool;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use kept::name as kept_name;
-
 pub use attempt_log::{AttemptLog, LogError, LogSettings};
 pub use news::{LogNews, NewsSender};
 pub use push::{Link, Pusher};

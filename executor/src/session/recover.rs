@@ -5,7 +5,6 @@
 //! taken away.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,6 @@ use crate::attempt::driver::{Driver, Left, Shared};
 use crate::attempt::files::{Offered, Places, gone};
 use crate::attempt::state::Spec;
 use crate::journal::{Container, Entry, Held, JournalError, Phase, Record};
-use crate::logs::kept_name;
 use crate::runtime::{Ours, Runtime};
 
 /// A runtime that does not answer is asked so often before its attempts are judged without it.
@@ -88,20 +86,15 @@ async fn end(runtime: &dyn Runtime, container: &Container) {
 
 /// Takes away directories, and secrets in memory, that belong to nothing that is held.
 async fn sweep(shared: &Shared, held: &[Held]) {
-    let directories =
-        held.iter().filter_map(|held| held.accepted.directory.file_name().map(ToOwned::to_owned));
-    let masks = held.iter().map(|held| kept_name(held.id).into());
-    let names: Vec<OsString> = directories.chain(masks).collect();
+    let names: Vec<_> =
+        held.iter().filter_map(|held| held.accepted.directory.file_name().map(ToOwned::to_owned)).collect();
     let folders = [shared.attempts.clone(), shared.memory.clone()];
     let swept = tokio::task::spawn_blocking(move || {
         for folder in folders {
             let Ok(entries) = std::fs::read_dir(&folder) else { continue };
             for entry in entries.flatten().filter(|entry| !names.contains(&entry.file_name())) {
-                let path = entry.path();
-                let removed =
-                    if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-                if let Err(error) = gone(removed) {
-                    tracing::warn!(path = %path.display(), %error, "what an old attempt left stays");
+                if let Err(error) = gone(std::fs::remove_dir_all(entry.path())) {
+                    tracing::warn!(path = %entry.path().display(), %error, "an old directory stays");
                 }
             }
         }
