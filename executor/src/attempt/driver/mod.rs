@@ -205,9 +205,8 @@ impl Driver {
         left: Left,
         inbox: mpsc::Receiver<Event>,
     ) -> Self {
-        let accepted = left.held.accepted.clone();
         let state = AttemptState::recovering(spec, left.held.clone(), left.found.clone());
-        let mut driver = Self::build(shared, state, (plan, offered), accepted, inbox);
+        let mut driver = Self::build(shared, state, (plan, offered), left.held.accepted.clone(), inbox);
         driver.was_written(&left.held.phase);
         driver.resume(left);
         driver
