@@ -86,6 +86,11 @@ impl Machine {
         }
     }
 
+    /// Waits until the first stage of a task runs.
+    pub(crate) async fn runs_a_stage(&self) {
+        self.until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0))).await;
+    }
+
     async fn wait(&self, holds: impl Fn(&Facts) -> bool) {
         let mut changed = self.changed.subscribe();
         while !holds(&self.facts()) {

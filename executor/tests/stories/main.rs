@@ -313,10 +313,7 @@ async fn a_cancel_ends_the_running_stage_and_only_always_stages_follow() {
     world.machine.set(|facts| facts.held_stages = true);
     let cleanup = Stage { always: true, ..stage("cleanup") };
     let id = world.offer(&plan(vec![stage("a"), stage("b"), cleanup]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     world.controller.set(|model| model.directives.push(cancel(id)));
     world
         .machine
@@ -399,10 +396,7 @@ async fn a_restart_under_a_running_build_goes_on_with_the_same_container() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     let id = world.offer(&plan(vec![stage("a"), stage("b")]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     world.killed().await;
     world.start().await;
     world.controller.until("a second session", |model| model.opened.len() == 2).await;
@@ -425,10 +419,7 @@ async fn stages_after_a_restart_have_their_secrets() {
     let secret = SecretUse { name: "deploy".to_owned(), delivery };
     let second = Stage { secrets: vec![secret], ..stage("b") };
     world.offer(&plan(vec![stage("a"), second]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     assert!(!world.machine.seen().orders[0].env.contains_key("KEY"));
     world.killed().await;
     world.start().await;
@@ -539,10 +530,7 @@ async fn what_a_new_session_does_not_keep_is_killed_and_confirmed() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     let id = world.offer(&plan(vec![stage("a")]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     world.killed().await;
     world.controller.set(|model| model.not_kept.push(id));
     world.start().await;
@@ -566,10 +554,7 @@ async fn heartbeats_set_the_guard_forward() {
     let world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     let first = world.machine.seen().deadline;
     world
         .machine
@@ -661,10 +646,7 @@ async fn asked_to_end_it_finishes_what_runs_and_takes_nothing_new() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     let program = world.running.take().unwrap();
     program.requests.send(()).await.unwrap();
     world
@@ -700,10 +682,7 @@ async fn what_runs_when_the_grace_is_over_is_left_at_once() {
     world.start().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     let program = world.running.take().unwrap();
     program.requests.send(()).await.unwrap();
     assert_eq!(program.started.stopped.await, Ok(Stopped::Left { left: 1 }));
@@ -726,10 +705,7 @@ async fn an_executor_that_was_removed_kills_what_it_has_and_stops() {
     let mut world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     world.offer(&plan(vec![stage("a")]));
-    world
-        .machine
-        .until("a stage", |facts| facts.containers.values().any(|seen| seen.running == Some(0)))
-        .await;
+    world.machine.runs_a_stage().await;
     world.controller.set(|model| model.directives.push(stop("by ann")));
     let program = world.running.take().unwrap();
     let removed = Stopped::Removed { why: "by ann".to_owned() };

@@ -6,11 +6,11 @@
 
 use ocelot_controller::records::Stored;
 use ocelot_controller::store::codec::{encode, mark_of};
-use ocelot_controller::store::{Compare, Expected, KeyValue, Op, Revision, Txn};
+use ocelot_controller::store::{Compare, Expected, Op, Txn};
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::task::state::TaskState;
 
-use super::names::kind_of;
+use super::names::{kind_of, task_of};
 use super::store::ModelStore;
 
 /// A bug with the name that the planted bugs of the programs have.
@@ -114,14 +114,7 @@ fn beaten(store: &ModelStore, txn: &Txn, (key, value): (&str, &bytes::Bytes)) ->
     let Expected::At(at) = seen.expected else { return None };
     let before = Stored::read(&store.version(key, Some(at))?).ok()?;
     let was_cancelling = matches!(before.task()?.state, TaskState::Cancelling { .. });
-    let item = KeyValue {
-        key: key.to_owned(),
-        value: value.clone(),
-        create_revision: Revision(1),
-        mod_revision: Revision(1),
-        lease: None,
-    };
-    let mut task = Stored::read(&item).ok()?.task()?.clone();
+    let mut task = task_of(value, key)?;
     let TaskState::Finished { outcome: Outcome::Cancelled { result: Some(result), .. } } = &task.state else {
         return None;
     };

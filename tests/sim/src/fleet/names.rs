@@ -6,6 +6,7 @@ use std::fmt;
 use ocelot_controller::records::Stored;
 use ocelot_controller::store::keys::Key;
 use ocelot_controller::store::{Compare, Expected, KeyValue, Op, Revision, Txn};
+use ocelot_domain::task::Task;
 use ocelot_domain::task::state::TaskState;
 
 use super::store::ModelStore;
@@ -111,6 +112,11 @@ fn way_of(store: &ModelStore, txn: &Txn, op: &Op) -> Option<&'static str> {
 }
 
 fn state_of(value: &bytes::Bytes, key: &str) -> Option<TaskState> {
+    Some(task_of(value, key)?.state)
+}
+
+/// Reads a task from what a transaction puts.
+pub(super) fn task_of(value: &bytes::Bytes, key: &str) -> Option<Task> {
     let item = KeyValue {
         key: key.to_owned(),
         value: value.clone(),
@@ -118,7 +124,7 @@ fn state_of(value: &bytes::Bytes, key: &str) -> Option<TaskState> {
         mod_revision: Revision(1),
         lease: None,
     };
-    Some(Stored::read(&item).ok()?.task()?.state.clone())
+    Stored::read(&item).ok()?.task().cloned()
 }
 
 pub(super) fn name_of(compare: &Compare) -> String {
