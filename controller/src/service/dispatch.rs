@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ocelot_core::id::{ExecutorId, TaskId};
-use ocelot_domain::placement::{Offer, Peers, SlotClaim, View as Sight};
+use ocelot_domain::placement::{GroupName, Offer, Peers, SlotClaim, View as Sight};
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Session, Task};
 use ocelot_domain::task::{Step, step};
@@ -65,6 +65,7 @@ impl Service {
             if self.now() >= again {
                 again = self.now() + TICK;
                 self.take_in_without_plan().await;
+                self.look_at_groups();
             }
             self.bell.notify_one();
         }
@@ -116,8 +117,8 @@ impl Service {
             let polling = self.waiters.polling().into_iter();
             polling.filter(|session| !memory.owes_a_confirmation(&session.executor, now)).collect()
         };
-        let mut board = self.board();
-        let board = &mut *board;
+        let mut guard = self.board();
+        let board = &mut *guard;
         let polling: Vec<ExecutorId> = sessions
             .iter()
             .filter(|session| board.sessions.get(&session.executor) == Some(*session))
@@ -126,6 +127,7 @@ impl Service {
         let sight = Sight { fleet: &board.fleet, peers: &board.peers, now };
         let offers = board.queue.offers(&polling, &sight, OFFERS_PER_ROUND);
         let mut prepared = Vec::with_capacity(offers.len());
+        let mut taken_back = Vec::new();
         for offer in offers {
             let task = known(self.view.get(&Key::Task(offer.task).to_string()).as_ref());
             let session = board.sessions.get(&offer.executor);
@@ -139,9 +141,15 @@ impl Service {
                     prepared.push(one);
                 }
                 // The view is ahead of the queue, and its news will put things right.
-                None => drop(board.queue.gone(&offer.task)),
+                None => {
+                    drop(board.queue.gone(&offer.task));
+                    taken_back.extend(offer.slots);
+                }
             }
         }
+        drop(guard);
+        // News of a group may be in already: what was taken for such a task is not taken.
+        self.take_in_groups(&taken_back);
         prepared
     }
 
@@ -248,15 +256,29 @@ impl Service {
         let Some(one) = batch.first() else { return Ok(()) };
         let page = self.store.range(RangeRequest::key(Key::Task(one.task))).await?;
         self.catch_up(page.revision).await;
-        for slot in &one.slots {
-            if let Ok(Key::Group(written)) = group_key(&slot.group).parse() {
-                self.take_in_group(&written);
-            }
-        }
+        self.take_in_groups(&one.slots);
         let executors = batch.iter().filter_map(|one| Some(one.step.next.live()?.session.executor));
         self.take_in_executors(&executors.collect());
         self.take_in_tasks(batch.iter().map(|one| one.task).collect()).await;
         Ok(())
+    }
+
+    /// Takes in again who holds the groups that tasks wait for: a slot that was taken here for an offer
+    /// which never was would otherwise bar them for ever. A slot of an offer on its way is only asked
+    /// for twice, and the store refuses the second.
+    fn look_at_groups(&self) {
+        let groups = self.board().queue.groups();
+        groups.iter().for_each(|group| self.take_in_named(group));
+    }
+
+    fn take_in_groups(&self, slots: &[SlotClaim]) {
+        slots.iter().for_each(|slot| self.take_in_named(&slot.group));
+    }
+
+    fn take_in_named(&self, group: &GroupName) {
+        if let Ok(Key::Group(written)) = group_key(group).parse() {
+            self.take_in_group(&written);
+        }
     }
 
     /// Waits until the view has this revision, but not for ever.

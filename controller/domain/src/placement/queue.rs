@@ -111,6 +111,11 @@ impl Queue {
         Some(entry.task)
     }
 
+    /// Returns the groups that tasks of this queue wait for or hold.
+    pub fn groups(&self) -> Vec<GroupName> {
+        self.lines.keys().cloned().collect()
+    }
+
     /// Takes over what the store says about a group, also after an offer that was lost to a compare.
     pub fn set_group(&mut self, group: &GroupName, record: GroupRecord) {
         let line = self.lines.entry(group.clone()).or_default();

@@ -88,9 +88,12 @@ pub(super) async fn push_log(process: Arc<Process>, id: AttemptId, mut from: u64
     }
     let attempt = named(id);
     loop {
-        // Without a byte there is no spool, and of one that was let go nothing is left to send.
         let spool = process.machine().inside().spools.get(&id).copied();
-        let Some(length) = spool else { break };
+        let Some(length) = spool else {
+            // Nothing was written, or all was let go just before a restart: what is safe is told again.
+            process.tell(id, Event::Durable(Offset(process.world.logs.durable(&attempt))));
+            break;
+        };
         if process.world.logs.durable(&attempt) >= length {
             process.tell(id, Event::Durable(Offset(length)));
             break;
