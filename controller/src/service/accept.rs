@@ -5,9 +5,8 @@
 //! What became of a shared transaction that was not answered each caller finds out for itself: its
 //! own write bears a mark.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -17,10 +16,11 @@ use ocelot_core::plan::Plan;
 use ocelot_domain::run::{Expansion, TASKS_PER_BATCH};
 use ocelot_proto::kit::chaos;
 
+use super::Service;
 use super::error::{Error, Result, What};
 use super::execute::Executed;
+use super::lane::{Lane, TOGETHER, Waiting, Word};
 use super::secrets::Values;
-use super::{Service, lock};
 use crate::records::{Digest, JobNumber, RetryOf, RunRecord, Stage, Subject, Trigger};
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
@@ -29,11 +29,8 @@ use crate::store::{Expected, Txn, Verdict};
 
 /// How often numbers are tried that another controller took first.
 const ROUNDS: usize = 32;
-/// Runs that share a transaction.
-const TOGETHER: usize = 32;
 /// Numbers of jobs that a transaction may write beside the runs.
 const ROOM: usize = TOGETHER;
-const LANES: usize = 64;
 
 /// Resolves the plan of a run with this number, and the values of its secrets.
 pub(super) type PlanFor = Box<dyn Fn(u64) -> Result<(Plan, Values)> + Send + Sync>;
@@ -47,80 +44,9 @@ pub(crate) struct Draft {
     pub(crate) retry: Option<RetryOf>,
 }
 
-struct Asked {
+pub(super) struct Asked {
     draft: Draft,
     plan_for: PlanFor,
-}
-
-/// What a caller is told by whoever accepted for it.
-#[expect(clippy::large_enum_variant, reason = "it is moved once, and almost always the large one")]
-enum Word {
-    Done(Result<Executed>),
-    /// It may have happened: the caller finds out.
-    Alone,
-}
-
-/// One caller in a lane.
-struct Waiting {
-    asked: Arc<Asked>,
-    answer: oneshot::Sender<Word>,
-}
-
-#[derive(Default)]
-struct Lane {
-    turn: tokio::sync::Mutex<()>,
-    /// Bounded by the calls that are under way.
-    waiting: Mutex<VecDeque<Waiting>>,
-}
-
-/// Runs of one job stand in one lane.
-pub(super) struct Lanes([Lane; LANES]);
-
-impl Default for Lanes {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Lane::default()))
-    }
-}
-
-impl fmt::Debug for Lanes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lanes").finish_non_exhaustive()
-    }
-}
-
-impl Lanes {
-    fn of(&self, job: &str) -> &Lane {
-        let lane = usize::from(Digest::of(job.as_bytes()).as_bytes()[0]) % LANES;
-        &self.0[lane]
-    }
-}
-
-impl Lane {
-    fn join(&self, asked: &Arc<Asked>) -> oneshot::Receiver<Word> {
-        let (answer, answered) = oneshot::channel();
-        lock(&self.waiting).push_back(Waiting { asked: Arc::clone(asked), answer });
-        answered
-    }
-
-    /// Takes the first that wait, without those whose callers have gone.
-    fn take(&self) -> Vec<Waiting> {
-        let mut waiting = lock(&self.waiting);
-        waiting.retain(|waiting| !waiting.answer.is_closed());
-        let count = waiting.len().min(TOGETHER);
-        waiting.drain(..count).collect()
-    }
-
-    fn put_back(&self, left: Vec<Waiting>) {
-        let mut waiting = lock(&self.waiting);
-        left.into_iter().rev().for_each(|left| waiting.push_front(left));
-    }
-}
-
-impl Waiting {
-    fn tell(self, word: Word) {
-        // A caller that went away needs no answer.
-        let _gone = self.answer.send(word).is_err();
-    }
 }
 
 impl Asked {

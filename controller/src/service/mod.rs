@@ -21,6 +21,7 @@ mod fleet;
 mod follow;
 mod heartbeat;
 mod jobs;
+mod lane;
 mod log_ends;
 pub mod logs;
 mod memory;
@@ -116,7 +117,7 @@ pub struct Service {
     pub(crate) bell: Notify,
     board: Mutex<board::Board>,
     memory: Mutex<memory::Memory>,
-    lanes: accept::Lanes,
+    lanes: lane::Lanes,
     plans: plans::PlanCache,
     url: OnceLock<String>,
     seal: OnceLock<secrets::SealKey>,
@@ -141,7 +142,7 @@ impl Service {
             bell: Notify::new(),
             board: Mutex::new(board::Board::new(parts.limits.clone())),
             memory: Mutex::default(),
-            lanes: accept::Lanes::default(),
+            lanes: lane::Lanes::default(),
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
             seal: OnceLock::new(),
