@@ -14,8 +14,6 @@ use zeroize::Zeroizing;
 use crate::attempt::AttemptId;
 use crate::mask::MaskSet;
 
-/// Begins the name of a set's file in memory; the name of its attempt's directory follows.
-const PREFIX: &str = "masks-";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Values that the task added while it ran, in its order.
@@ -30,10 +28,9 @@ pub(super) struct Kept {
 impl Kept {
     /// `memory` is a directory that a reboot empties, if there is one.
     pub(super) fn new(memory: Option<&Path>, directory: &Path, id: AttemptId) -> Self {
-        let AttemptId { task, number, epoch } = id;
         Self {
             path: match memory {
-                Some(memory) => memory.join(format!("{PREFIX}{}-{}-{number}-{epoch}", task.run, task.index)),
+                Some(memory) => memory.join(name_of(id)),
                 None => directory.join("masks"),
             },
         }
@@ -70,9 +67,9 @@ impl Kept {
     }
 }
 
-/// Returns the name of the directory of the attempt that a file in memory belongs to.
-pub(crate) fn attempt_of(name: &str) -> &str {
-    name.strip_prefix(PREFIX).unwrap_or(name)
+/// Returns the name of the file in memory of an attempt's mask set.
+pub(crate) fn name_of(AttemptId { task, number, epoch }: AttemptId) -> String {
+    format!("masks-{}-{}-{number}-{epoch}", task.run, task.index)
 }
 
 /// Names this boot of the machine.

@@ -4,7 +4,7 @@
 //! A container of ours that the journal does not know is ended. A directory that it does not know is
 //! taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::attempt::driver::{Driver, Left, Shared};
 use crate::attempt::files::{Offered, Places, gone};
 use crate::attempt::state::Spec;
 use crate::journal::{Container, Entry, Held, JournalError, Phase, Record};
-use crate::logs::kept::attempt_of;
+use crate::logs::kept;
 use crate::runtime::{Ours, Runtime};
 
 /// A runtime that does not answer is asked so often before its attempts are judged without it.
@@ -88,8 +88,10 @@ async fn end(runtime: &dyn Runtime, container: &Container) {
 
 /// Takes away directories, and secrets in memory, that belong to nothing that is held.
 async fn sweep(shared: &Shared, held: &[Held]) {
-    let names: Vec<OsString> =
-        held.iter().filter_map(|held| held.accepted.directory.file_name().map(ToOwned::to_owned)).collect();
+    let directories = held.iter().filter_map(|held| Some(held.accepted.directory.file_name()?.to_owned()));
+    // A place that was made ready is not named after the attempt that took it; its mask set is.
+    let masks = held.iter().map(|held| kept::name_of(held.id).into());
+    let names: BTreeSet<OsString> = directories.chain(masks).collect();
     let folders = [shared.attempts.clone(), shared.memory.clone()];
     let swept = tokio::task::spawn_blocking(move || {
         for folder in folders {
@@ -99,13 +101,11 @@ async fn sweep(shared: &Shared, held: &[Held]) {
     drop(swept.await);
 }
 
-/// Takes away all in `folder` that is not named after an attempt, nor is the mask set of one.
-fn clear(folder: &Path, attempts: &[OsString]) {
+/// Takes away all in `folder` but what has one of these names.
+fn clear(folder: &Path, held: &BTreeSet<OsString>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let attempt = name.to_str().map_or(name.as_os_str(), |name| attempt_of(name).as_ref());
-        if attempts.iter().any(|held| held == attempt) {
+        if held.contains(&entry.file_name()) {
             continue;
         }
         let path = entry.path();

@@ -36,7 +36,21 @@ impl Accepted {
         }
         self.witnessed(fleet, &outcomes)?;
         self.unchanged(&caller, &outcomes).await?;
+        self.whole(fleet, &caller, &outcomes).await?;
         Ok(outcomes)
+    }
+
+    /// No process's death loses a byte: the log of what succeeded is whole.
+    async fn whole(&self, fleet: &Fleet, caller: &Caller, outcomes: &BTreeMap<RunId, Outcome>) -> Result<()> {
+        for run in outcomes.iter().filter(|(_, end)| matches!(end, Outcome::Succeeded(_))).map(|(run, _)| run)
+        {
+            for task in caller.run(*run).await?.tasks {
+                let loss = task.attempts.last().and_then(|attempt| attempt.loss.as_ref());
+                let name = Id::from_bytes(*run);
+                ensure!(loss.is_none(), "the log of {name} lost {loss:?}\n{}", fleet.last_words());
+            }
+        }
+        Ok(())
     }
 
     fn witnessed(&self, fleet: &Fleet, outcomes: &BTreeMap<RunId, Outcome>) -> Result<()> {

@@ -36,6 +36,7 @@ async fn restarted(second: Build) -> Result<()> {
     fleet.add_executor("one", 1, &[]).await?;
     caller.online(1).await?;
     let version = caller.executors().await?[0].version.clone();
+    place_is_ready(&fleet, "one").await?;
     let mut accepted = Accepted::default();
     let run = caller.execute("normal", &[]).await?;
     accepted.add(run, "normal");
@@ -57,6 +58,19 @@ async fn restarted(second: Build) -> Result<()> {
     let after = caller.executors().await?[0].version.clone();
     ensure!((second == Build::Chaos) == (after != version), "{version} became {after}");
     Ok(())
+}
+
+/// Waits until the executor has made the place of its next attempt.
+async fn place_is_ready(fleet: &Fleet, executor: &str) -> Result<()> {
+    let attempts = fleet.path(executor).join("attempts");
+    wait_until("a place to be ready", || async {
+        let places = std::fs::read_dir(&attempts)?;
+        let ready = places.filter_map(|place| place.ok()?.file_name().into_string().ok());
+        let socket = |name: &String| attempts.join(name).join("control").join("supervisor.sock").exists();
+        ensure!(ready.filter(|name| name.starts_with("ready-")).any(|name| socket(&name)), "none");
+        Ok(())
+    })
+    .await
 }
 
 async fn executor_stays_away() -> Result<()> {
