@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = ["run", "job", "client", "executor", "admin"];
+const FILES: [&str; 8] = ["run", "job", "client", "executor", "admin", "project", "secret", "object"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -9,7 +9,7 @@ use ocelot_proto::wire;
 use tonic::Status;
 
 use super::phases::{self, phases};
-use crate::records::{ProgressRecord, RunRecord, Stage, Subject, TriggerKind};
+use crate::records::{ProgressRecord, RunRecord, SourceRecord, Stage, Subject, TriggerKind, Trust};
 use crate::service::{AttemptRef, RunWithTasks, group_of};
 
 use super::invalid;
@@ -53,14 +53,17 @@ pub(super) fn attempt_id(attempt: &AttemptRef) -> wire::AttemptId {
 
 /// Returns a run as lists show it. Without its tasks, what they alone know is left out.
 pub(super) fn summary(run: &RunRecord, tasks: Option<&[Task]>) -> wire::RunSummary {
-    let Subject::Job { name, .. } = &run.subject;
+    let of = match &run.subject {
+        Subject::Job { name, .. } => wire::run_summary::Of::Job(name.clone()),
+        Subject::Project { name } => wire::run_summary::Of::Project(name.clone()),
+    };
     let tasks = tasks.unwrap_or_default();
     let finished = tasks.iter().filter(|task| task.outcome().is_some()).count();
     let started = tasks.iter().filter_map(started_at).min();
     let total = run.plan.tasks();
     wire::RunSummary {
         id: run.id.as_bytes().to_vec().into(),
-        of: Some(wire::run_summary::Of::Job(name.clone())),
+        of: Some(of),
         number: run.number,
         state: Some(run_state(run, tasks)),
         trigger: Some(wire::Trigger { kind: trigger(run.trigger.kind).into(), by: run.trigger.by.0.clone() }),
@@ -73,6 +76,23 @@ pub(super) fn summary(run: &RunRecord, tasks: Option<&[Task]>) -> wire::RunSumma
         tasks_finished: u32::try_from(finished).unwrap_or(u32::MAX),
         tasks_total: u32::try_from(total).unwrap_or(u32::MAX),
         group: group_of(run).unwrap_or_default(),
+        commit: run.source.as_ref().map(commit),
+        rejected: run.rejected.clone().unwrap_or_default(),
+    }
+}
+
+fn commit(source: &SourceRecord) -> wire::Commit {
+    let event = &source.event;
+    let target = event.source().and_then(|_| event.branch());
+    wire::Commit {
+        id: source.commit.clone(),
+        branch: event.built_branch().unwrap_or_default().to_owned(),
+        tag: event.tag().unwrap_or_default().to_owned(),
+        pull_request: event.pull_request().unwrap_or_default(),
+        target_branch: target.unwrap_or_default().to_owned(),
+        subject: source.title().to_owned(),
+        author: source.author.clone(),
+        fork: source.trust == Trust::Fork,
     }
 }
 
@@ -95,6 +115,8 @@ fn trigger(kind: TriggerKind) -> wire::trigger::Kind {
     match kind {
         TriggerKind::CommandLine => wire::trigger::Kind::CommandLine,
         TriggerKind::Rest => wire::trigger::Kind::Rest,
+        TriggerKind::Webhook => wire::trigger::Kind::Webhook,
+        TriggerKind::Poller => wire::trigger::Kind::Poller,
         TriggerKind::Schedule => wire::trigger::Kind::Schedule,
         TriggerKind::Retry => wire::trigger::Kind::Retry,
         TriggerKind::Upstream => wire::trigger::Kind::Upstream,

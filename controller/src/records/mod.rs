@@ -20,7 +20,8 @@ pub use job::{JobNumber, JobRecord, JobVersion};
 pub use outbox::OutboxEntry;
 pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use run::{
-    Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, Stage, StoredPlan, Subject, Trigger, TriggerKind,
+    Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, SourceRecord, Stage, StoredPlan, Subject, Trigger,
+    TriggerKind, Trust,
 };
 pub use stored::Stored;
 

@@ -11,6 +11,7 @@ use ocelot_core::plan::Plan;
 use ocelot_domain::outcome::{Actor, Outcome};
 use ocelot_domain::run::{RunOutcome, RunStage};
 use ocelot_domain::task::state::{Task, TaskState, Timestamp};
+use ocelot_spec::Event;
 
 use super::Digest;
 use crate::store::codec::Record;
@@ -33,13 +34,55 @@ pub struct RunRecord {
     pub accepted_at: Timestamp,
     pub stage: Stage,
     pub cancel: Option<Cancel>,
+    /// The commit that a project's run works on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
+    /// Why the run was rejected before it had tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
 }
 
 /// What is executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    Job { name: String, version: u32 },
+    Job {
+        name: String,
+        version: u32,
+    },
+    /// owner/name.
+    Project {
+        name: String,
+    },
+}
+
+/// A commit of a project's repository, and what happened to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// https or ssh address, without credentials.
+    pub url: String,
+    /// Full id.
+    pub commit: String,
+    /// The ref under which the commit can be fetched.
+    pub reference: String,
+    pub event: Event,
+    /// Of the commit; its first line is what lists show.
+    pub message: String,
+    pub author: String,
+    /// The newest commit of the branch that was built with success before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_success: Option<String>,
+    pub trust: Trust,
+}
+
+/// Whose code it is that a run executes. Decided from the forge's immutable ids, never from a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Of somebody who may push to the project.
+    Own,
+    /// Of a fork, or of nobody knows whom: no secrets, and caches are only read.
+    Fork,
 }
 
 /// The plan, or where it is.
@@ -66,6 +109,8 @@ pub struct Trigger {
 pub enum TriggerKind {
     CommandLine,
     Rest,
+    Webhook,
+    Poller,
     Schedule,
     Retry,
     Upstream,
@@ -103,10 +148,28 @@ impl TriggerKind {
         match self {
             Self::CommandLine => "command_line",
             Self::Rest => "rest",
+            Self::Webhook => "webhook",
+            Self::Poller => "poller",
             Self::Schedule => "schedule",
             Self::Retry => "retry",
             Self::Upstream => "upstream",
         }
+    }
+}
+
+impl Subject {
+    /// Returns what numbers, groups and fair shares go by: a job's name, or owner/name of a project.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Job { name, .. } | Self::Project { name } => name,
+        }
+    }
+}
+
+impl SourceRecord {
+    /// Returns the first line of the commit's message.
+    pub fn title(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
     }
 }
 
@@ -118,9 +181,12 @@ impl Record for RunRecord {
 impl RunRecord {
     /// Returns the name that limits, groups and fair shares go by.
     pub fn project(&self) -> Arc<str> {
-        match &self.subject {
-            Subject::Job { name, .. } => name.as_str().into(),
-        }
+        self.subject.name().into()
+    }
+
+    /// Returns whether the run may be given secrets.
+    pub fn is_trusted(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| source.trust == Trust::Own)
     }
 
     pub fn stage(&self) -> RunStage {

@@ -41,6 +41,8 @@ fn run(plan: StoredPlan) -> RunRecord {
         accepted_at: at(),
         stage: Stage::Finished { outcome: RunOutcome::Failed, at: at() },
         cancel: Some(Cancel { by: ana(), reason: Some("old".into()), force: true, at: at() }),
+        source: None,
+        rejected: None,
     }
 }
 

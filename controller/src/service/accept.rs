@@ -21,7 +21,7 @@ use super::error::{Error, Result, What};
 use super::execute::Executed;
 use super::lane::{Lane, TOGETHER, Waiting, Word};
 use super::secrets::Values;
-use crate::records::{Digest, JobNumber, RetryOf, RunRecord, Stage, Subject, Trigger};
+use crate::records::{Digest, JobNumber, RetryOf, RunRecord, SourceRecord, Stage, Subject, Trigger};
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
 use crate::store::update::{Edit, UpdateError, Updated};
@@ -42,6 +42,7 @@ pub(crate) struct Draft {
     pub(crate) subject: Subject,
     pub(crate) trigger: Trigger,
     pub(crate) retry: Option<RetryOf>,
+    pub(crate) source: Option<SourceRecord>,
 }
 
 pub(super) struct Asked {
@@ -51,8 +52,7 @@ pub(super) struct Asked {
 
 impl Asked {
     fn job(&self) -> &str {
-        let Subject::Job { name, .. } = &self.draft.subject;
-        name
+        self.draft.subject.name()
     }
 }
 
@@ -265,6 +265,8 @@ impl Service {
             accepted_at: now,
             stage,
             cancel: None,
+            source: draft.source.clone(),
+            rejected: None,
         };
         let whole = match stage {
             Stage::Active => 0..TASKS_PER_BATCH.min(u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX)),

@@ -68,7 +68,7 @@ impl Service {
         let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
         let subject = Subject::Job { name, version: version.version };
         let event = event(trigger.kind);
-        let draft = Draft { id, payload, subject, trigger, retry: None };
+        let draft = Draft { id, payload, subject, trigger, retry: None, source: None };
         let plan_for = move |run_number| {
             let execution = Execution { event, run_number, env: env.clone() };
             let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
@@ -100,7 +100,11 @@ impl Service {
 /// Returns the word that a job's texts know for what made the run.
 fn event(kind: TriggerKind) -> JobEvent {
     match kind {
-        TriggerKind::CommandLine | TriggerKind::Rest | TriggerKind::Retry => JobEvent::Manual,
+        TriggerKind::CommandLine
+        | TriggerKind::Rest
+        | TriggerKind::Webhook
+        | TriggerKind::Poller
+        | TriggerKind::Retry => JobEvent::Manual,
         TriggerKind::Schedule => JobEvent::Schedule,
         TriggerKind::Upstream => JobEvent::Upstream,
     }

@@ -38,6 +38,7 @@ mod signature;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub(crate) mod transition;
+mod variables;
 mod why;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -19,8 +19,8 @@ use super::error::{Error, Result};
 use super::follow::known;
 use super::memory::{self, Delivered, Missed};
 use super::transition::Refused;
-use super::{AttemptRef, HELD_MAX, Held, Service, told_to};
-use crate::records::{Digest, Subject};
+use super::{AttemptRef, HELD_MAX, Held, Service, told_to, variables};
+use crate::records::{Digest, SourceRecord};
 use crate::store::keys::Key;
 
 /// How soon an offer that was not taken is told again.
@@ -59,6 +59,8 @@ pub struct OfferedTask {
     pub plan_digest: Digest,
     /// Variables that only the controller knows.
     pub env: BTreeMap<String, String>,
+    /// What to check out; none for a job.
+    pub source: Option<SourceRecord>,
 }
 
 /// Something to do with what is held, or with the executor itself.
@@ -319,22 +321,9 @@ impl Service {
         let bytes: Bytes = serde_json::to_vec(planned)
             .expect("a plan has only text keys, and writing to memory does not fail")
             .into();
-        let Subject::Job { name, version } = &run.subject;
-        let env = [
-            ("OCELOT_RUN_ID", run.id.to_string()),
-            ("OCELOT_RUN_NUMBER", run.number.to_string()),
-            ("OCELOT_JOB", name.clone()),
-            ("OCELOT_JOB_VERSION", version.to_string()),
-            ("OCELOT_TASK", task.id.to_string()),
-            ("OCELOT_TASK_NAME", planned.name.clone()),
-            ("OCELOT_ATTEMPT", attempt.attempt.to_string()),
-            ("OCELOT_TRIGGER", run.trigger.kind.name().to_owned()),
-            ("OCELOT_TRIGGERED_BY", run.trigger.by.0.clone()),
-        ];
-        let url = self.url.get().map(|base| ("OCELOT_RUN_URL", format!("{base}/runs/{}", run.id)));
-        let env = env.into_iter().chain(url);
-        let env = env.map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Some(OfferedTask { attempt, plan_digest: Digest::of(&bytes), plan: bytes, env }))
+        let env = variables::of(&run, task, planned, attempt, self.url.get().map(String::as_str));
+        let source = run.source.clone();
+        Ok(Some(OfferedTask { attempt, plan_digest: Digest::of(&bytes), plan: bytes, env, source }))
     }
 
     /// Returns the word on new work, if the session has not been told it.

@@ -80,11 +80,14 @@ pub(crate) fn group_of(run: &RunRecord) -> Option<String> {
 
 impl RunFilter {
     fn admits(&self, run: &RunRecord) -> bool {
-        let Subject::Job { name, .. } = &run.subject;
-        // A job belongs to no project and is of no branch.
-        self.project.is_none()
-            && self.branch.is_none()
-            && self.job.as_ref().is_none_or(|job| job == name)
+        let (job, project) = match &run.subject {
+            Subject::Job { name, .. } => (Some(name), None),
+            Subject::Project { name } => (None, Some(name)),
+        };
+        let branch = run.source.as_ref().and_then(|source| source.event.branch());
+        self.project.as_ref().is_none_or(|glob| project.is_some_and(|name| glob.matches(name)))
+            && self.branch.as_ref().is_none_or(|wanted| branch == Some(wanted.as_str()))
+            && self.job.as_ref().is_none_or(|wanted| job == Some(wanted))
             && self.group.as_ref().is_none_or(|group| group_of(run).is_some_and(|of| of == *group))
             && (!self.failed || is_failure(run))
             && self.since.is_none_or(|since| since.unix_ms <= run.accepted_at.unix_ms)

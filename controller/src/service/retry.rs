@@ -48,6 +48,7 @@ impl Service {
             subject: old.subject,
             trigger: Trigger { kind: TriggerKind::Retry, by },
             retry: Some(RetryOf { run, succeeded }),
+            source: old.source,
         };
         let secrets = self.secrets_of(run).await?;
         self.accept_with_secrets(draft, Box::new(move |_| Ok(((*plan).clone(), secrets.clone())))).await

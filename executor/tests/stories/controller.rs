@@ -280,7 +280,7 @@ impl ExecutorService for Controller {
             let value = format!("value-of-{name}").into_bytes();
             (name, value.into())
         });
-        Ok(Response::new(wire::FetchSecretsResponse { values: values.collect() }))
+        Ok(Response::new(wire::FetchSecretsResponse { values: values.collect(), checkout: None }))
     }
 
     type PushLogStream = ReceiverStream<Result<wire::PushLogResponse, Status>>;

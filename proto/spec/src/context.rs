@@ -66,11 +66,12 @@ impl Event {
     }
 
     /// The branch whose commit is built, which `${branch}` stands for: of a pull request its source.
-    fn built_branch(&self) -> Option<&str> {
+    pub fn built_branch(&self) -> Option<&str> {
         self.source().or_else(|| self.branch())
     }
 
-    fn pull_request(&self) -> Option<u64> {
+    /// The number of the pull request.
+    pub fn pull_request(&self) -> Option<u64> {
         match self {
             Self::PullRequest { number, .. } => Some(*number),
             Self::Push { .. }

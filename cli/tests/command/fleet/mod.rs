@@ -233,6 +233,8 @@ pub(crate) fn run(number: u64, end: Option<wire::Outcome>) -> wire::RunSummary {
         tasks_finished: u32::from(finished),
         tasks_total: 1,
         group: String::new(),
+        commit: None,
+        rejected: String::new(),
     }
 }
 

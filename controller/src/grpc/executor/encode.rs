@@ -8,6 +8,7 @@ use ocelot_domain::task::Timing;
 use ocelot_domain::task::timing::POLL;
 use ocelot_proto::wire;
 
+use crate::records::SourceRecord;
 use crate::service::{AttemptRef, Directive, HeartbeatAnswer, LogOffsets, OfferedTask, PollAnswer};
 
 pub(super) fn attempt(attempt: &AttemptRef) -> wire::AttemptId {
@@ -41,7 +42,17 @@ fn offer(offer: OfferedTask) -> wire::Offer {
         plan: offer.plan,
         plan_digest: Bytes::copy_from_slice(offer.plan_digest.as_bytes()),
         env: offer.env.into_iter().collect(),
-        source: None,
+        source: offer.source.as_ref().map(source),
+    }
+}
+
+fn source(source: &SourceRecord) -> wire::Source {
+    wire::Source {
+        url: source.url.clone(),
+        commit: source.commit.clone(),
+        reference: source.reference.clone(),
+        branch: source.event.built_branch().unwrap_or_default().to_owned(),
+        needs_credentials: false,
     }
 }
 

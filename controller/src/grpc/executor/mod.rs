@@ -195,7 +195,7 @@ impl ExecutorService for Executors {
         let names = given.names.into_iter().map(|name| decode::word("names", name));
         let names: Vec<String> = names.collect::<Result<_, _>>()?;
         let values = self.service.fetch_secrets(session, attempt, &names).await.map_err(status)?;
-        Ok(Response::new(wire::FetchSecretsResponse { values: values.into_iter().collect() }))
+        Ok(Response::new(wire::FetchSecretsResponse { values: values.into_iter().collect(), checkout: None }))
     }
 
     type PushLogStream = Pin<Box<dyn Stream<Item = Result<wire::PushLogResponse, Status>> + Send>>;

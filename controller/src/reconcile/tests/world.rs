@@ -136,6 +136,7 @@ impl Controller {
             id: run_id(number),
             payload: Digest::of(&[number]),
             subject: Subject::Job { name: "graph".into(), version: 1 },
+            source: None,
             trigger: trigger(),
             retry: None,
         };

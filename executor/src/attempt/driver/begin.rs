@@ -152,8 +152,11 @@ impl Driver {
         let launch = self.launch(BootTime(0));
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
-            let request =
-                wire::FetchSecretsRequest { attempt: Some(id.to_wire()), names: secrets::names(&plan) };
+            let request = wire::FetchSecretsRequest {
+                attempt: Some(id.to_wire()),
+                names: secrets::names(&plan),
+                checkout: false,
+            };
             let called = shared
                 .line
                 .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);

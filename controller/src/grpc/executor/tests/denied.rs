@@ -64,7 +64,8 @@ async fn make(client: &mut Client, call: &str, attempt: &wire::AttemptId) -> Mad
             client.report(request).await.map(|answer| panic!("{answer:?}"))
         }
         "FetchSecrets" => {
-            let request = wire::FetchSecretsRequest { attempt: own, names: vec!["password".into()] };
+            let request =
+                wire::FetchSecretsRequest { attempt: own, names: vec!["password".into()], checkout: false };
             client.fetch_secrets(request).await.map(|answer| panic!("{answer:?}"))
         }
         "Complete" => {

@@ -139,12 +139,16 @@ async fn a_secret_argument_is_given_to_the_holder_alone_and_nothing_shows_it() {
         assert!(!item.value.windows(7).any(|bytes| bytes == b"hunter2"), "{} shows it", item.key);
     }
     let attempt = offer.attempt;
-    let request = wire::FetchSecretsRequest { attempt: attempt.clone(), names: vec!["password".into()] };
+    let request = wire::FetchSecretsRequest {
+        attempt: attempt.clone(),
+        names: vec!["password".into()],
+        checkout: false,
+    };
     let early = executor.client.fetch_secrets(request.clone()).await.unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition, "before it is acknowledged");
     executor.acknowledge(&attempt.clone().unwrap()).await.unwrap();
     let values = executor.client.fetch_secrets(request).await.unwrap().into_inner().values;
     assert_eq!(values["password"][..], b"hunter2-hunter2"[..]);
-    let request = wire::FetchSecretsRequest { attempt, names: vec!["other".into()] };
+    let request = wire::FetchSecretsRequest { attempt, names: vec!["other".into()], checkout: false };
     assert_eq!(executor.client.fetch_secrets(request).await.unwrap_err().code(), Code::FailedPrecondition);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use ocelot_controller::records::{RunRecord, Stage, Stored, Subject};
+use ocelot_controller::records::{RunRecord, Stage, Stored};
 use ocelot_controller::store::KeyValue;
 use ocelot_controller::store::keys::Key;
 use ocelot_core::id::{ExecutorId, TaskId};
@@ -67,8 +67,8 @@ impl Seen {
         self.note(at, || {
             format!("@{revision} run {}: {:?} cancel {}", run.id, run.stage, run.cancel.is_some())
         });
-        let Subject::Job { name, .. } = &run.subject;
-        let first = *self.numbers.entry((name.clone(), run.number)).or_insert(run.id);
+        let name = run.subject.name();
+        let first = *self.numbers.entry((name.to_owned(), run.number)).or_insert(run.id);
         if first != run.id {
             self.break_law(at, format!("two runs have the number {} of {name}", run.number));
         }
@@ -276,9 +276,7 @@ impl Seen {
             }
             let Some(group) = &task.policy.group else { continue };
             let own = self.runs.get(&task.id.run).filter(|_| !group.name.starts_with('/'));
-            let own = own.map(|run| match &run.subject {
-                Subject::Job { name, .. } => name.clone(),
-            });
+            let own = own.map(|run| run.subject.name().to_owned());
             let held = groups.entry((own, group.name.clone())).or_insert((0, group.limit));
             held.0 += 1;
         }
