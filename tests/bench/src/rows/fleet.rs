@@ -30,17 +30,22 @@ const IMAGE: &str = "ocelot-test/busybox:1";
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "fleet.first_byte.process",
-        about: "execute to the first byte at a follower, no container, embedded store; beside docker run",
-        measure: |effort| first_byte(effort, 0, PROCESS),
+        about: "execute to the first byte at a follower, no container, embedded store, TLS; beside docker run",
+        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: true }),
+    },
+    Row {
+        name: "fleet.first_byte.process_plain",
+        about: "the same without TLS",
+        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: false }),
     },
     Row {
         name: "fleet.first_byte.process_etcd",
-        about: "the same with etcd",
-        measure: |effort| first_byte(effort, 1, PROCESS),
+        about: "the same with etcd and TLS",
+        measure: |effort| first_byte(effort, Ground { etcd: 1, tls: true }),
     },
     Row {
         name: "fleet.first_byte.docker",
-        about: "execute to the first byte at a follower, cold container; beside the engine's own create and start",
+        about: "execute to the first byte at a follower, cold container, TLS; beside the engine's own create and start",
         measure: cold_container,
     },
     Row {
@@ -60,9 +65,17 @@ const PROCESS: &str = "name: speak\nruntime: process\nstages: [{name: speak, scr
 const CONTAINER: &str =
     "name: speak\nimage: ocelot-test/busybox:1\npull: never\nstages: [{name: speak, script: echo spoken}]\n";
 
-fn first_byte(effort: Effort, etcd: usize, job: &'static str) -> Measuring {
+/// What a fleet stands on.
+#[derive(Debug, Clone, Copy)]
+struct Ground {
+    /// Members of an etcd cluster; 0 is the embedded store.
+    etcd: usize,
+    tls: bool,
+}
+
+fn first_byte(effort: Effort, ground: Ground) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(etcd, &[], job).await?;
+        let fleet = fleet(ground, &[], PROCESS).await?;
         let caller = fleet.caller(0)?;
         let last = Mutex::new(warmed_up(&caller).await?);
         let ours = async || spoken_round(&caller, &last).await;
@@ -74,7 +87,7 @@ fn first_byte(effort: Effort, etcd: usize, job: &'static str) -> Measuring {
 
 fn cold_container(effort: Effort) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(0, &["--runtime", "docker"], CONTAINER).await?;
+        let fleet = fleet(Ground { etcd: 0, tls: true }, &["--runtime", "docker"], CONTAINER).await?;
         let caller = fleet.caller(0)?;
         let last = Mutex::new(warmed_up(&caller).await?);
         let engine = Engine::isolated().await?;
@@ -120,8 +133,9 @@ async fn spoken_round(caller: &Caller, last: &Mutex<RunId>) -> Result<Round> {
     Ok(round)
 }
 
-async fn fleet(etcd: usize, more: &[&str], job: &str) -> Result<Fleet> {
-    let mut fleet = Fleet::start(Settings { etcd, ..Settings::embedded(Build::Plain) }).await?;
+async fn fleet(ground: Ground, more: &[&str], job: &str) -> Result<Fleet> {
+    let Ground { etcd, tls: beyond } = ground;
+    let mut fleet = Fleet::start(Settings { etcd, beyond, ..Settings::embedded(Build::Plain) }).await?;
     fleet.add_executor("bench", 4, more).await?;
     let caller = fleet.caller(0)?;
     caller.online(1).await?;
@@ -208,7 +222,7 @@ async fn first_line_of(program: &str, arguments: &[&str], environment: &[(&str, 
 
 fn first_line(effort: Effort) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(0, &[], PROCESS).await?;
+        let fleet = fleet(Ground { etcd: 0, tls: false }, &[], PROCESS).await?;
         let program = Build::Plain.program("ocelot")?.display().to_string();
         let (url, token) = (fleet.url(0), fleet.token().to_owned());
         let environment = [("OCELOT_SERVER", url.as_str()), ("OCELOT_TOKEN", token.as_str())];
