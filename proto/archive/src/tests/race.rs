@@ -1,0 +1,74 @@
+//! Another program swaps a directory for a link out of the tree, again and again, meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+/// How often each side has its go.
+const ROUNDS: usize = 300;
+
+/// Runs `act` while `root/d` is now a directory, now a link to what must not be touched.
+fn while_swapped(around: &Around, mut act: impl FnMut()) {
+    let at = |name: &str| around.path("root").join(name);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // The act itself may be in between: then there is nothing to move, which is as good.
+                fs::rename(at("d"), at("aside")).ok();
+                symlink("../outside/keep", at("d")).ok();
+                std::thread::yield_now();
+                fs::remove_file(at("d")).ok();
+                fs::rename(at("aside"), at("d")).ok();
+            }
+        });
+        for _ in 0..ROUNDS {
+            act();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_is_packed_meanwhile_is_never_from_outside() {
+    let around = Around::new();
+    fs::create_dir(around.path("root/d")).unwrap();
+    fs::write(around.path("root/d/secret"), "own").unwrap();
+    let before = tree(&around.path("outside"));
+    let root = around.root();
+    let all = [PathBuf::from("d"), PathBuf::from("aside")];
+    while_swapped(&around, || {
+        let mut archive = Vec::new();
+        pack(&root, Selection::Paths(&all), &mut archive, Options::default()).unwrap();
+        let plain = zstd::decode_all(&archive[..]).unwrap();
+        let holds = |text: &[u8]| plain.windows(text.len()).any(|window| window == text);
+        assert!(!holds(b"secret\0\0\0\0secret") && !plain.chunks(512).any(|block| block.starts_with(b"secret\0\0")
+            && block[257..262] != *b"ustar"));
+    });
+    assert_eq!(tree(&around.path("outside")), before);
+}
+
+#[test]
+fn what_is_unpacked_meanwhile_never_lands_outside() {
+    for walking in [false, true] {
+        for policy in [Policy::default(), as_it_comes()] {
+            let around = Around::new();
+            fs::create_dir(around.path("root/d")).unwrap();
+            let before = tree(&around.path("outside"));
+            let members = [
+                directory("d"),
+                file("d/secret"),
+                Block::new("d/sub", b'5').mode(0o777).done(),
+                file("d/sub/f"),
+                link("d/l", "secret"),
+            ];
+            let bytes = zst(&archive(&members));
+            let root = if walking { around.root().walking() } else { around.root() };
+            let mut good = 0;
+            while_swapped(&around, || good += usize::from(unpack(&bytes[..], &root, &policy).is_ok()));
+            assert_eq!(tree(&around.path("outside")), before);
+            assert_eq!(fs::read_to_string(around.path("secret")).unwrap(), "secret");
+            let _how_often_it_worked_is_the_schedulers_matter = good;
+        }
+    }
+}
