@@ -23,9 +23,7 @@ mod unpack;
 
 pub use error::Error;
 pub use limits::{Limit, Limits};
-pub use pack::{
-    Filed, Note, Oddity, Options, Packed, Select, Selection, Times, digest_files, pack,
-};
+pub use pack::{Filed, Note, Oddity, Options, Packed, Select, Selection, Times, digest_files, pack};
 pub use root::Root;
 pub use unpack::{Expected, Links, Owner, Policy, Unpacked, Whole, sweep, unpack};
 

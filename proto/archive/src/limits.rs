@@ -77,8 +77,7 @@ impl Tally {
     /// Counts one entry before anything of it is made.
     pub(crate) fn entry(&mut self, path: &Path, size: u64) -> Result<()> {
         let limits = self.limits;
-        path::fits(path, &limits)
-            .map_err(|what| Error::Name { path: Shown::path(path), what })?;
+        path::fits(path, &limits).map_err(|what| Error::Name { path: Shown::path(path), what })?;
         self.entries += 1;
         self.names += path.as_os_str().len() as u64;
         self.bytes = self.bytes.saturating_add(size);

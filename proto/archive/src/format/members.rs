@@ -6,10 +6,10 @@ use zstd::stream::read::Decoder;
 
 use super::header::{BLOCK, Header, padding};
 use super::pax::Pax;
+use crate::Result;
 use crate::error::{Error, Shown};
 use crate::limits::Limits;
 use crate::meter::Meter;
-use crate::Result;
 
 /// What is read ahead, on either side of the decompression.
 const BUFFER: usize = 128 << 10;

@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 use super::walk::{Found, Visit, walk};
 use super::write::open;
 use super::{Oddity, Selection};
+use crate::Result;
 use crate::error::failed;
 use crate::limits::{Limits, Tally};
 use crate::root::Root;
-use crate::Result;
 
 /// The digest of all selected files: their paths and contents, sorted; modes and times do not count.
 ///

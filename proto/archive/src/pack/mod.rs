@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 pub use digest::digest_files;
 use write::Writer;
 
+use crate::Result;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::root::Root;
-use crate::Result;
 
 /// What to do with an entry that the walk meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -132,9 +132,8 @@ impl<'a> Choice<'a> {
             Selection::Choose(ask) => return Ok(Self::Ask(ask)),
             Selection::Paths(paths) => paths,
         };
-        let plain = |told: &PathBuf| {
-            path::plain(told).ok_or_else(|| Error::Selection { path: Shown::path(told) })
-        };
+        let plain =
+            |told: &PathBuf| path::plain(told).ok_or_else(|| Error::Selection { path: Shown::path(told) });
         paths.iter().map(plain).collect::<Result<_>>().map(Self::Paths)
     }
 

@@ -120,7 +120,11 @@ fn extensions() -> Vec<Bad> {
         ("two extended headers", vec![pax(&[("path", "a")]), pax(&[("path", "b")]), file("x")], "twice"),
         ("two long names", vec![member("L", b'L', "a"), member("L", b'L', "b"), file("x")], "twice"),
         ("two dialects", vec![pax(&[("size", "4")]), member("L", b'L', "a"), file("x")], "two dialects"),
-        ("dialects the other way", vec![member("L", b'L', "a"), pax(&[("size", "4")]), file("x")], "dialects"),
+        (
+            "dialects the other way",
+            vec![member("L", b'L', "a"), pax(&[("size", "4")]), file("x")],
+            "dialects",
+        ),
         ("record longer than its header", records("99 path=a\n"), "well formed"),
         ("record of no length", records("0 path=a\n"), "well formed"),
         ("record without an end", records("9 path=ab"), "well formed"),
@@ -128,7 +132,11 @@ fn extensions() -> Vec<Bad> {
         ("empty extended name", vec![pax(&[("path", "")]), file("x")], "takes a name away"),
         ("name of no entry", vec![member("L", b'L', "a\0")], "no entry"),
         ("name for all entries", vec![member("g", b'g', "10 path=a\n"), file("x")], "for all entries"),
-        ("many headers for all", vec![member("g", b'g', "9 foo=ab\n").repeat(9), file("x")], "for all entries"),
+        (
+            "many headers for all",
+            vec![member("g", b'g', "9 foo=ab\n").repeat(9), file("x")],
+            "for all entries",
+        ),
     ])
 }
 
@@ -162,7 +170,7 @@ fn streams() -> Vec<Bad> {
         ("no zstd", good.clone(), "stream failed"),
         ("spoiled content", spoiled, "stream failed"),
         ("wide window", wide.finish().unwrap(), "stream failed"),
-        ("ratio", zst(&archive(&[member("x", b'0', vec![0; 64 << 20])])), "for each compressed byte"),
+        ("ratio", zst(&archive(&[member("x", b'0', vec![0; 17 << 20])])), "for each compressed byte"),
     ]
 }
 
@@ -206,8 +214,9 @@ fn a_bad_archive_that_comes_as_it_is_changes_nothing_outside() {
 
 #[test]
 fn the_corpus_has_no_case_twice() {
-    let names: std::collections::BTreeSet<_> = corpus().iter().map(|(name, ..)| *name).collect();
-    assert_eq!(names.len(), corpus().len());
+    let corpus = corpus();
+    let names: std::collections::BTreeSet<_> = corpus.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names.len(), corpus.len());
     assert!(names.len() >= 40);
 }
 

@@ -101,7 +101,8 @@ struct Block([u8; 512]);
 impl Block {
     fn new(name: impl AsRef<[u8]>, kind: u8) -> Self {
         let name = name.as_ref();
-        let block = Self([0; 512]).raw(100, b"0000644\0").raw(124, b"00000000000\0").raw(136, b"00000000000\0");
+        let block =
+            Self([0; 512]).raw(100, b"0000644\0").raw(124, b"00000000000\0").raw(136, b"00000000000\0");
         block.raw(0, name).raw(156, &[kind]).raw(257, b"ustar\x0000")
     }
 

@@ -69,10 +69,10 @@ fn a_move_that_fails_late_is_taken_back() {
 }
 
 #[test]
-fn an_owner_that_cannot_be_given_leaves_nothing() {
+fn what_is_made_gets_its_owner_or_nothing_is_left() {
     let around = Around::new();
     let before = around.tree();
-    // No user may be given away to -1: the call would then change nothing, so it is what a failure looks like.
+    // Only root may give files away: as anyone else, this is the test of a failure after the unpacking.
     let members = [directory("d"), file("d/f"), link("l", "d")];
     let policy = Policy { owner: Some(Owner { uid: 4242, gid: 4243 }), ..Policy::default() };
     let unpacked = unpack(&zst(&archive(&members))[..], &around.root(), &policy);

@@ -7,8 +7,7 @@ fn pack_of(root: &Path, selection: Selection<'_>) -> (Vec<String>, Packed) {
     let mut archive = Vec::new();
     let packed = pack(&Root::open(root).unwrap(), selection, &mut archive, Options::default()).unwrap();
     let place = tempfile::tempdir().unwrap();
-    let unpacked =
-        unpack(&archive[..], &Root::open(place.path()).unwrap(), &Policy::default()).unwrap();
+    let unpacked = unpack(&archive[..], &Root::open(place.path()).unwrap(), &Policy::default()).unwrap();
     assert_eq!((unpacked.files, unpacked.bytes), (packed.files, packed.bytes));
     assert_eq!((unpacked.sha256, unpacked.size), (packed.sha256, packed.size));
     let names = tree(place.path()).into_keys().map(|path| path.display().to_string());
@@ -17,7 +16,9 @@ fn pack_of(root: &Path, selection: Selection<'_>) -> (Vec<String>, Packed) {
 
 fn monorepo() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
-    for path in ["packages/web/dist/a.js", "packages/web/dist/sub/b.js", "packages/web/src/a.ts", "packages/api/x"] {
+    for path in
+        ["packages/web/dist/a.js", "packages/web/dist/sub/b.js", "packages/web/src/a.ts", "packages/api/x"]
+    {
         fs::create_dir_all(place.path().join(path).parent().unwrap()).unwrap();
         fs::write(place.path().join(path), path).unwrap();
     }

@@ -40,10 +40,12 @@ fn what_is_packed_meanwhile_is_never_from_outside() {
     while_swapped(&around, || {
         let mut archive = Vec::new();
         pack(&root, Selection::Paths(&all), &mut archive, Options::default()).unwrap();
-        let plain = zstd::decode_all(&archive[..]).unwrap();
-        let holds = |text: &[u8]| plain.windows(text.len()).any(|window| window == text);
-        assert!(!holds(b"secret\0\0\0\0secret") && !plain.chunks(512).any(|block| block.starts_with(b"secret\0\0")
-            && block[257..262] != *b"ustar"));
+        let place = tempfile::tempdir().unwrap();
+        unpack(&archive[..], &Root::open(place.path()).unwrap(), &as_it_comes()).unwrap();
+        for below in ["d/secret", "aside/secret"] {
+            let taken = fs::read_to_string(place.path().join(below)).unwrap_or_else(|_| "own".to_owned());
+            assert_eq!(taken, "own");
+        }
     });
     assert_eq!(tree(&around.path("outside")), before);
 }
@@ -64,11 +66,12 @@ fn what_is_unpacked_meanwhile_never_lands_outside() {
             ];
             let bytes = zst(&archive(&members));
             let root = if walking { around.root().walking() } else { around.root() };
-            let mut good = 0;
-            while_swapped(&around, || good += usize::from(unpack(&bytes[..], &root, &policy).is_ok()));
+            while_swapped(&around, || {
+                // Whether it comes through is a matter of who is faster; where it lands is not.
+                unpack(&bytes[..], &root, &policy).ok();
+            });
             assert_eq!(tree(&around.path("outside")), before);
             assert_eq!(fs::read_to_string(around.path("secret")).unwrap(), "secret");
-            let _how_often_it_worked_is_the_schedulers_matter = good;
         }
     }
 }

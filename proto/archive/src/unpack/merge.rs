@@ -10,9 +10,9 @@ use rustix::fs::{FileType, Mode, openat, renameat};
 use rustix::io::Errno;
 
 use super::place::split;
+use crate::Result;
 use crate::error::{Error, Shown, failed};
 use crate::root::{DIRECTORY, Root, kind_at, names};
-use crate::Result;
 
 /// One move in the making, remembered so that it can be taken back.
 enum Moved {

@@ -11,8 +11,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use place::Place;
-pub use stage::sweep;
 use stage::Stage;
+pub use stage::sweep;
 
 use crate::error::{Error, Shown};
 use crate::format::{Kind, Member, Members};

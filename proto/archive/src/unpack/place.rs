@@ -17,10 +17,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{Finish, Finishes, Owner, Policy};
+use crate::Result;
 use crate::error::{Error, Shown, failed};
 use crate::format::Member;
 use crate::root::{DIRECTORY, Root, kind_at};
-use crate::Result;
 
 /// Contents on their way from the stream to a file.
 const BUFFER: usize = 128 << 10;

@@ -73,9 +73,7 @@ impl<'a> Stage<'a> {
     /// Moves all that was unpacked to where it belongs, or nothing of it.
     pub(crate) fn move_in(&self, directories: &Directories, policy: &Policy) -> Result<()> {
         let mut merge = Merge::new(self.root, &self.new, &self.old);
-        let moved = merge
-            .all()
-            .and_then(|()| directories.finish(self.root, policy, merge.kept()));
+        let moved = merge.all().and_then(|()| directories.finish(self.root, policy, merge.kept()));
         if moved.is_err() {
             directories.reopen(self.root, merge.kept());
             merge.undo();
@@ -92,6 +90,8 @@ impl Drop for Stage<'_> {
 }
 
 /// Removes what programs that died while they unpacked left below `root`.
+///
+/// For a moment when nobody begins to unpack there: a stage is not locked yet as it is made.
 pub fn sweep(root: &Root) -> Result<usize> {
     let mut swept = 0;
     for name in names(root.as_fd()).map_err(failed("list", Path::new("")))? {
