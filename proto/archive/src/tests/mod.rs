@@ -74,6 +74,13 @@ impl Around {
         tree
     }
 
+    /// When each thing outside was last touched: a change that was taken back shows too.
+    fn touched(&self) -> Vec<(i64, i64)> {
+        let outside = ["outside", "outside/keep", "outside/keep/secret", "secret"];
+        let told = outside.map(|path| fs::symlink_metadata(self.path(path)).unwrap());
+        told.iter().map(|told| (told.ctime(), told.ctime_nsec())).collect()
+    }
+
     fn unpack(&self, archive: &[u8]) -> Result<Unpacked> {
         unpack(archive, &self.root(), &Policy::default())
     }
