@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 
 /// How often each side has its go.
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 150;
 
 /// Runs `act` while `root/d` is now a directory, now a link to what must not be touched.
 fn while_swapped(around: &Around, mut act: impl FnMut()) {

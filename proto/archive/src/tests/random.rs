@@ -55,7 +55,7 @@ fn grow(root: &Path, things: &[(Vec<Vec<u8>>, Thing)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_packed_comes_back_and_packs_to_the_same_bytes(
