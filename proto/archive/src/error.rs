@@ -37,7 +37,7 @@ pub enum Error {
     #[error("{path} cannot be unpacked: {what}")]
     Occupied { path: Shown, what: &'static str },
     /// A bound was reached.
-    #[error("the archive has more than {limit}")]
+    #[error("there are more than {limit}")]
     TooMuch { limit: Limit },
     /// A file became shorter while it was packed.
     #[error("{path} became shorter while it was packed")]

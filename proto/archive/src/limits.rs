@@ -47,6 +47,7 @@ pub enum Limit {
     Bytes(u64),
     Ratio(u64),
     Names(u64),
+    Siblings(u64),
 }
 
 impl fmt::Display for Limit {
@@ -56,6 +57,7 @@ impl fmt::Display for Limit {
             Self::Bytes(most) => write!(out, "{most} bytes of contents"),
             Self::Ratio(most) => write!(out, "{most} bytes for each compressed byte"),
             Self::Names(most) => write!(out, "{most} bytes of names"),
+            Self::Siblings(most) => write!(out, "{most} names in one directory"),
         }
     }
 }

@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 
+use crate::Result;
+use crate::error::{Error, failed};
+use crate::limits::Limit;
+
 /// A directory is opened for what is in it, never for what it points to.
 pub(crate) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -104,7 +108,7 @@ pub(crate) fn kind_at(at: BorrowedFd<'_>, name: &OsStr) -> Result<Option<FileTyp
 }
 
 /// The names in a directory, sorted by their bytes.
-pub(crate) fn names(at: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+fn names(at: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     for found in Dir::read_from(at)? {
         let found = found?;
@@ -119,6 +123,14 @@ pub(crate) fn names(at: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// The names in the directory at `path`, or an error that says which it is.
+pub(crate) fn list(at: BorrowedFd<'_>, path: &Path) -> Result<Vec<CString>> {
+    names(at).map_err(|error| match error {
+        Errno::TOOBIG => Error::TooMuch { limit: Limit::Siblings(NAMES_MAX as u64) },
+        _ => failed("list", path)(error),
+    })
 }
 
 /// Removes what stands at a name, with all below it, following nothing.

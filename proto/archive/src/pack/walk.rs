@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::{Oddity, Select, Selection};
 use crate::error::{Error, Shown, failed};
-use crate::root::{DIRECTORY, Root, names};
+use crate::root::{DIRECTORY, Root, list};
 use crate::{Result, path};
 
 /// An entry that was selected.
@@ -56,7 +56,7 @@ pub(crate) fn walk(root: &Root, selection: Selection<'_>, visit: &mut dyn Visit)
 impl Walk<'_> {
     fn below(&mut self, at: BorrowedFd<'_>, taken: bool) -> Result<()> {
         let top = self.path.as_os_str().is_empty();
-        for name in names(at).map_err(failed("list", &self.path))? {
+        for name in list(at, &self.path)? {
             if top && path::is_stage(name.to_bytes()) {
                 continue;
             }

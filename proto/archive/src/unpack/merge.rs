@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::place::split;
 use crate::Result;
 use crate::error::{Error, Shown, failed};
-use crate::root::{DIRECTORY, Root, kind_at, names};
+use crate::root::{DIRECTORY, Root, kind_at, list};
 
 /// One move in the making, remembered so that it can be taken back.
 enum Moved {
@@ -48,7 +48,7 @@ impl<'a> Merge<'a> {
     }
 
     fn level(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> Result<()> {
-        for name in names(from).map_err(failed("list", path))? {
+        for name in list(from, path)? {
             let name = OsStr::from_bytes(name.to_bytes());
             self.entry(from, to, name, &path.join(name))?;
         }

@@ -15,7 +15,7 @@ use super::Policy;
 use super::merge::Merge;
 use super::place::Directories;
 use crate::error::failed;
-use crate::root::{DIRECTORY, Root, names, remove};
+use crate::root::{DIRECTORY, Root, list, remove};
 use crate::{Result, path};
 
 /// So many archives may be unpacked into one root at a time.
@@ -94,7 +94,7 @@ impl Drop for Stage<'_> {
 /// For a moment when nobody begins to unpack there: a stage is not locked yet as it is made.
 pub fn sweep(root: &Root) -> Result<usize> {
     let mut swept = 0;
-    for name in names(root.as_fd()).map_err(failed("list", Path::new("")))? {
+    for name in list(root.as_fd(), Path::new(""))? {
         if !path::is_stage(name.to_bytes()) {
             continue;
         }
