@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::{Limits, Oddity, Select, digest_files};
 
 /// How often each side has its go.
 const ROUNDS: usize = 150;
@@ -74,4 +75,45 @@ fn what_is_unpacked_meanwhile_never_lands_outside() {
             assert_eq!(fs::read_to_string(around.path("secret")).unwrap(), "secret");
         }
     }
+}
+
+#[test]
+fn what_is_swapped_between_the_look_and_the_opening_is_left_out() {
+    let around = Around::new();
+    let at = |name: &str| around.path("root").join(name);
+    let lay = || {
+        fs::remove_dir_all(around.path("root")).unwrap();
+        fs::create_dir_all(at("d")).unwrap();
+        for name in ["d/secret", "f", "p"] {
+            fs::write(at(name), "own").unwrap();
+        }
+    };
+    // A choice is asked for just then.
+    let swap = |path: &Path, _: bool| {
+        let name = path.to_str().unwrap();
+        fs::rename(at(name), around.path("fresh").join(name)).unwrap();
+        match name {
+            "d" => symlink("../outside/keep", at("d")).unwrap(),
+            "f" => symlink("../secret", at("f")).unwrap(),
+            _ => rustix::fs::mknodat(rustix::fs::CWD, at(name), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                .unwrap(),
+        }
+        Select::Take
+    };
+    lay();
+    let mut archive = Vec::new();
+    let choice = Selection::Choose(&swap);
+    let packed = pack(&around.root(), choice, &mut archive, Options::default()).unwrap();
+    assert_eq!(packed.files, 0);
+    assert!(packed.notes.iter().all(|note| note.oddity == Oddity::Vanished));
+    assert_eq!(packed.notes.len(), 3);
+    let plain = zstd::decode_all(&archive[..]).unwrap();
+    assert_eq!(plain.len(), 512 + 1024, "the directory's own entry and the end");
+    fs::remove_dir_all(around.path("fresh")).unwrap();
+    fs::create_dir(around.path("fresh")).unwrap();
+    lay();
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = Root::open(empty.path()).unwrap();
+    let key = |root: &Root| digest_files(root, choice, Limits::default()).unwrap();
+    assert_eq!(key(&around.root()), key(&nothing));
 }
