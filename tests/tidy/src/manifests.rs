@@ -7,12 +7,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("proto/core", &["crc32c", "serde", "uuid"]),
     ("proto/spec", &["ocelot-core", "serde", "serde_json", "serde_yaml", "strsim"]),
     ("controller/domain", &["ocelot-core", "serde", "thiserror"]),
+    ("controller/forge", &["base64", "hmac", "serde", "serde_json", "sha2", "subtle", "thiserror"]),
 ];
 
 /// Which of our crates a crate may name; `tests` may name all.
 const OURS: &[(&str, &[&str])] = &[
     ("proto", &["ocelot-core"]),
-    ("controller", &["ocelot-core", "ocelot-domain", "ocelot-proto", "ocelot-spec"]),
+    ("controller", &["ocelot-core", "ocelot-domain", "ocelot-forge", "ocelot-proto", "ocelot-spec"]),
     ("executor", &["ocelot-core", "ocelot-proto", "ocelot-supervisor"]),
     ("executor/supervisor", &["ocelot-core"]),
     ("cli", &["ocelot-controller", "ocelot-core", "ocelot-executor", "ocelot-proto", "ocelot-spec"]),
