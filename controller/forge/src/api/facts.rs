@@ -56,14 +56,27 @@ struct Pull {
     state: Option<Name<64>>,
     head: PullEnd,
     base: PullEnd,
+    /// Forgejo: 0 for a branch of a repository, 1 for AGit.
+    #[serde(default)]
+    flow: NumberId,
 }
 
 #[derive(Deserialize)]
 struct PullEnd {
     #[serde(rename = "ref")]
     reference: Option<Name<1024>>,
+    label: Option<Cut<1024>>,
     sha: Option<Cut<64>>,
     repo: Option<IdOnly>,
+}
+
+impl Pull {
+    /// Whether the head was pushed to Gitea for review: it then claims to be in the base repository.
+    fn is_agit(&self) -> bool {
+        let named = self.head.reference.as_ref().is_some_and(|reference| !reference.0.starts_with("refs/"));
+        let unlabelled = self.head.label.as_ref().is_some_and(|label| label.0.is_empty());
+        self.flow.0.is_some() || !named || unlabelled
+    }
 }
 
 #[derive(Deserialize)]
@@ -126,7 +139,8 @@ fn commit(text: Option<Cut<64>>) -> Option<CommitId> {
 /// Reads the answer to [`pull_request_request`].
 pub fn pull_request_facts(forge: Forge, body: &[u8]) -> Result<PullRequestFacts, Unreadable> {
     let read = match forge {
-        Forge::GitHub | Forge::Gitea => serde_json::from_slice(body).map(pull_facts),
+        Forge::GitHub => serde_json::from_slice(body).map(pull_facts),
+        Forge::Gitea => serde_json::from_slice(body).map(gitea_facts),
         Forge::GitLab => serde_json::from_slice(body).map(merge_facts),
         Forge::Bitbucket => serde_json::from_slice(body).map(bitbucket_facts),
     };
@@ -142,6 +156,12 @@ fn pull_facts(pull: Pull) -> PullRequestFacts {
         base_ref: pull.base.reference.map(|reference| reference.0),
         open: pull.state.is_some_and(|state| state.0 == "open"),
     }
+}
+
+fn gitea_facts(pull: Pull) -> PullRequestFacts {
+    let agit = pull.is_agit();
+    let facts = pull_facts(pull);
+    PullRequestFacts { head_repository_id: facts.head_repository_id.filter(|_| !agit), ..facts }
 }
 
 fn merge_facts(merge: Merge) -> PullRequestFacts {

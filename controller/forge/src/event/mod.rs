@@ -185,7 +185,8 @@ pub struct PullRequest {
     pub author: Actor,
     pub head_commit: CommitId,
     pub head_ref: String,
-    /// None: the repository of the head is unknown, hidden or deleted.
+    /// None: the repository of the head is unknown, hidden or deleted, or there is none, because
+    /// the head was pushed for review by one who need not have the right to push (AGit).
     pub head_repository_id: Option<RepositoryId>,
     pub head_clone_url: Option<String>,
     pub base_ref: String,

@@ -24,7 +24,7 @@ pub enum Trust {
 pub enum Untrusted {
     #[error("the head is in another repository")]
     Fork,
-    #[error("the repository of the head is unknown or deleted")]
+    #[error("the head is in no repository that is known")]
     HeadUnknown,
     #[error("the pull request does not say that it goes to this repository")]
     BaseUnknown,

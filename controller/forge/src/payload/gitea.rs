@@ -1,5 +1,10 @@
 //! Gitea's and Forgejo's deliveries: as GitHub's, but a deleted branch comes as `delete` alone, a
 //! moved head is *synchronized*, and the head of a deleted fork has no repository.
+//!
+//! Whoever may read a repository may push for review to `refs/for/..` (AGit). Such a pull request
+//! names the base repository as the one of its head although its author can not push there: its
+//! head is taken to be in no repository, so it is never trusted. Only the lack of a branch is read
+//! from the ref here: it can take trust away, not give it.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -9,7 +14,9 @@ use super::shape::{
 };
 use super::{Delivery, Malformed, read, refuse};
 use crate::Forge;
-use crate::event::{CommitId, Event, EventKind, PullRequest, PullRequestAction, RepositoryIdentity};
+use crate::event::{
+    CommitId, Event, EventKind, PullRequest, PullRequestAction, RepositoryId, RepositoryIdentity,
+};
 use crate::text::{Name, NumberId};
 
 const FORGE: Forge = Forge::Gitea;
@@ -60,6 +67,18 @@ struct PullShape {
     user: Option<Person>,
     head: PullEnd,
     base: PullEnd,
+    /// Forgejo: 0 for a branch of a repository, 1 for AGit.
+    #[serde(default)]
+    flow: NumberId,
+}
+
+impl PullShape {
+    fn head_repository_id(&self) -> Option<RepositoryId> {
+        match self.flow.0.is_some() || self.head.is_no_branch() {
+            true => None,
+            false => self.head.repository_id(),
+        }
+    }
 }
 
 pub(super) fn parse(event: &str, body: &[u8]) -> Result<Delivery, Malformed> {
@@ -128,13 +147,14 @@ fn pull_request(body: PullRequestBody) -> Result<Delivery, Malformed> {
     let pull = body.pull_request;
     let number = pull.number.0;
     let number = number.ok_or_else(|| refuse(FORGE, "pull request", "the pull request has no number"))?;
+    let head_repository_id = pull.head_repository_id();
     let kind = EventKind::PullRequest(PullRequest {
         number,
         title: pull.title.unwrap_or_default().0,
         action,
         author: Person::actor(pull.user),
+        head_repository_id,
         head_commit: whole(FORGE, &pull.head.sha.0)?,
-        head_repository_id: pull.head.repository_id(),
         head_clone_url: pull.head.clone_url(),
         head_ref: pull.head.reference.0,
         base_commit: CommitId::new(&pull.base.sha.0).ok(),

@@ -49,6 +49,7 @@ pub(super) struct PullEnd {
     #[serde(rename = "ref")]
     pub(super) reference: RefText,
     pub(super) sha: CommitText,
+    label: Option<Title>,
     /// Gitea tells the id a second time; where both are there, both must say the same.
     #[serde(default)]
     repo_id: Option<NumberId>,
@@ -69,6 +70,12 @@ impl PullEnd {
             Some(second) if second != id => None,
             Some(_) | None => number_id(id),
         }
+    }
+
+    /// Whether this head is no branch of any repository: at Gitea whoever may read can push for
+    /// review (AGit), and the delivery then names the base repository as that of the head.
+    pub(super) fn is_no_branch(&self) -> bool {
+        self.reference.0.starts_with("refs/") || self.label.as_ref().is_some_and(|label| label.0.is_empty())
     }
 
     pub(super) fn clone_url(&self) -> Option<String> {

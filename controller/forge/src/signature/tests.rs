@@ -61,6 +61,26 @@ fn a_signature_that_is_not_exactly_right_is_refused() {
 }
 
 #[test]
+fn one_changed_bit_of_signature_or_body_is_refused() {
+    let right = ours().sign(&[BODY]);
+    for bit in 0..256 {
+        let mut wrong = right;
+        wrong[bit / 8] ^= 1 << (bit % 8);
+        let header = format!("sha256={}", hex(&wrong));
+        let answer = check(Forge::Bitbucket, &[("x-hub-signature", &header)], &[ours()]);
+        assert_eq!(answer, Err(SignatureError::Wrong), "bit {bit}");
+    }
+    let header = format!("sha256={}", hex(&right));
+    for bit in 0..BODY.len() * 8 {
+        let mut body = BODY.to_vec();
+        body[bit / 8] ^= 1 << (bit % 8);
+        let find = |name: &str| (name == "x-hub-signature-256").then_some(header.as_bytes());
+        let answer = verify(Forge::GitHub, &find, &body, &[ours()]);
+        assert_eq!(answer, Err(SignatureError::Wrong), "bit {bit}");
+    }
+}
+
+#[test]
 fn sha1_is_never_enough_and_a_missing_signature_is_told_apart() {
     let sha1 = [("x-hub-signature", "sha1=7d38cdd689735b008b3c702edd92eea23791c5f6")];
     for forge in [Forge::GitHub, Forge::Gitea, Forge::Bitbucket] {

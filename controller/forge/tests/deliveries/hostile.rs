@@ -232,6 +232,18 @@ fn an_id_that_is_told_twice_and_differently_is_no_id() {
     assert_eq!(event.trust(), Trust::Untrusted(Untrusted::HeadUnknown));
 }
 
+#[test]
+fn who_pushes_for_review_at_gitea_is_no_insider_although_the_ids_say_so() {
+    for kind in ["pull_request_agit", "pull_request_agit_forgejo"] {
+        let body: Value = serde_json::from_slice(&payload(Forge::Gitea, kind)).unwrap();
+        assert_eq!(body.pointer(head_id(Forge::Gitea)), body.pointer(base_id(Forge::Gitea)));
+        let event = one(Forge::Gitea, kind, &payload(Forge::Gitea, kind));
+        assert_eq!(event.trust(), Trust::Untrusted(Untrusted::HeadUnknown), "{kind}");
+        let asked = confirmed(Forge::Gitea, "pull_request_opened", kind);
+        assert_eq!(asked, Trust::Untrusted(Untrusted::HeadUnknown), "{kind}");
+    }
+}
+
 /// What the API says of the pull request of a payload.
 fn answer(forge: Forge, kind: &str) -> Value {
     let body: Value = serde_json::from_slice(&payload(forge, kind)).unwrap();
