@@ -1,6 +1,8 @@
 //! What must never be printed: secrets of webhooks and tokens of forges.
 //!
 //! Their `Debug` says nothing of them; only the modules that sign, compare or authorize read them.
+//! They can not be compared with `==`, whose time would tell where they differ, and are wiped when
+//! dropped.
 
 use std::fmt;
 
@@ -8,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 /// Shorter secrets can be guessed from one delivery.
 const SECRET_BYTES_MIN: usize = 16;
@@ -16,8 +19,8 @@ const SECRET_BYTES_MAX: usize = 1024;
 const STANDARD_PREFIX: &str = "whsec_";
 
 /// The secret that a project shares with its forge.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
 
 /// A secret that would protect nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +29,7 @@ pub struct WeakSecret;
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Result<Self, WeakSecret> {
-        let text = text.into();
+        let text = Zeroizing::new(text.into());
         match (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&text.len()) {
             true => Ok(Self(text)),
             false => Err(WeakSecret),
@@ -76,15 +79,23 @@ impl fmt::Debug for Secret {
 }
 
 /// What authorizes our requests at a forge.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum ForgeToken {
     /// An access token of any kind.
-    Token(String),
+    Token(Zeroizing<String>),
     /// Bitbucket's API tokens and app passwords go with a user's name.
-    Password { user: String, password: String },
+    Password { user: String, password: Zeroizing<String> },
 }
 
 impl ForgeToken {
+    pub fn token(text: impl Into<String>) -> Self {
+        Self::Token(Zeroizing::new(text.into()))
+    }
+
+    pub fn password(user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self::Password { user: user.into(), password: Zeroizing::new(password.into()) }
+    }
+
     pub(crate) fn basic(user: &str, password: &str) -> String {
         format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
     }

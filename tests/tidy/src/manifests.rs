@@ -7,7 +7,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("proto/core", &["crc32c", "serde", "uuid"]),
     ("proto/spec", &["ocelot-core", "serde", "serde_json", "serde_yaml", "strsim"]),
     ("controller/domain", &["ocelot-core", "serde", "thiserror"]),
-    ("controller/forge", &["base64", "hmac", "serde", "serde_json", "sha2", "subtle", "thiserror"]),
+    (
+        "controller/forge",
+        &["base64", "hmac", "serde", "serde_json", "sha2", "subtle", "thiserror", "zeroize"],
+    ),
 ];
 
 /// Which of our crates a crate may name; `tests` may name all.

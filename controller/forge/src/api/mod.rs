@@ -5,6 +5,7 @@
 //! not change which resource is meant.
 
 mod answer;
+mod commit;
 mod facts;
 mod hook;
 mod place;
@@ -15,6 +16,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use answer::{Answer, GiveUp, Response, classify};
+pub use commit::{commit_of, commit_request};
 pub use facts::{
     PullRequestFacts, Unreadable, pull_request_facts, pull_request_request, repository_identity,
     repository_request,
@@ -95,10 +97,10 @@ fn headers(forge: Forge, token: &ForgeToken) -> Vec<(&'static str, String)> {
     headers.push(match (forge, token) {
         (_, ForgeToken::Password { user, password }) => ("authorization", ForgeToken::basic(user, password)),
         (Forge::GitHub | Forge::Bitbucket, ForgeToken::Token(token)) => {
-            ("authorization", format!("Bearer {token}"))
+            ("authorization", format!("Bearer {}", token.as_str()))
         }
-        (Forge::GitLab, ForgeToken::Token(token)) => ("private-token", token.clone()),
-        (Forge::Gitea, ForgeToken::Token(token)) => ("authorization", format!("token {token}")),
+        (Forge::GitLab, ForgeToken::Token(token)) => ("private-token", token.as_str().to_owned()),
+        (Forge::Gitea, ForgeToken::Token(token)) => ("authorization", format!("token {}", token.as_str())),
     });
     headers
 }

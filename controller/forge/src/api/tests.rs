@@ -1,12 +1,14 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::*;
 use crate::event::CommitId;
 use crate::secret::Secret;
 
 fn token() -> ForgeToken {
-    ForgeToken::Token("t0ken".into())
+    ForgeToken::token("t0ken")
 }
 
 fn commit() -> CommitId {
@@ -56,6 +58,7 @@ fn requests(forge: Forge) -> String {
         update_hook_request(&place, id, url, &secret, &token()),
         delete_hook_request(&place, id, &token()),
         pull_request_request(&place, 7, &token()),
+        commit_request(&place, &commit(), &token()),
         repository_request(&place, &token()),
     ];
     all.extend(ping_request(&place, id, &token()));
@@ -87,7 +90,7 @@ fn a_password_goes_as_basic_authorization_and_nothing_is_printed() {
     let repository = RepositoryPath::new(Forge::Bitbucket, "owner/name").unwrap();
     let api = ApiBase::of_instance(Forge::Bitbucket, "https://bitbucket.org").unwrap();
     let place = Place { forge: Forge::Bitbucket, api: &api, repository: &repository };
-    let token = ForgeToken::Password { user: "emma".into(), password: "secret".into() };
+    let token = ForgeToken::password("emma", "secret");
     let request = repository_request(&place, &token);
     assert!(request.headers.contains(&("authorization", "Basic ZW1tYTpzZWNyZXQ=".into())));
     let printed = format!("{request:?} {token:?}");
@@ -293,6 +296,30 @@ fn a_repository_is_learnt_from_each_api() {
     "##);
     let no_id = repository_identity(Forge::Gitea, br#"{"id":0,"full_name":"o/n"}"#);
     assert_eq!(no_id.unwrap_err().to_string(), "the forge's answer is no repository: it has no id");
+}
+
+#[test]
+fn an_abbreviated_commit_becomes_whole_and_no_other() {
+    let asked = CommitId::new("6113728f27ae").unwrap();
+    let whole = commit().as_str().to_owned();
+    let bodies = [
+        (
+            Forge::GitHub,
+            json!({ "sha": whole, "commit": { "message": "Fix", "author": { "name": "Emma" } } }),
+        ),
+        (Forge::Gitea, json!({ "sha": whole, "commit": { "message": "Fix", "author": { "name": "Emma" } } })),
+        (Forge::GitLab, json!({ "id": whole, "message": "Fix", "author_name": "Emma" })),
+        (Forge::Bitbucket, json!({ "hash": whole, "message": "Fix", "author": { "raw": "Emma" } })),
+    ];
+    for (forge, body) in bodies {
+        let body = body.to_string();
+        let read = commit_of(forge, body.as_bytes(), &asked).unwrap();
+        assert_eq!((read.id, read.message, read.author), (commit(), "Fix".into(), "Emma".into()), "{forge}");
+        let other = CommitId::new("6113728f27af").unwrap();
+        assert!(commit_of(forge, body.as_bytes(), &other).is_err(), "{forge}");
+        let short = body.replace(&whole, "6113728f27ae");
+        assert!(commit_of(forge, short.as_bytes(), &asked).is_err(), "{forge}");
+    }
 }
 
 fn answered(forge: Forge, status: u16, headers: &[(&str, &str)], body: &str) -> Answer {

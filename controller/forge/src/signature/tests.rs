@@ -196,7 +196,7 @@ fn the_key_inside_a_standard_secret_is_the_one_that_signs() {
 
 #[test]
 fn a_short_secret_is_no_secret_and_none_is_printed() {
-    assert_eq!(Secret::new("hunter2"), Err(crate::secret::WeakSecret));
+    assert!(Secret::new("hunter2").is_err());
     assert_eq!(format!("{:?}", ours()), "Secret(..)");
 }
 
