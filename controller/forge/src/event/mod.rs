@@ -1,7 +1,7 @@
 //! What happened in a repository, in one form whoever told of it: a webhook, a poller or a command.
 //!
 //! An event names repositories and people by the forge's immutable ids; their names are for people.
-//! Trust ([`trust`]) and sameness ([`key`]) are decided from what cannot be renamed, never from a
+//! Trust ([`Trust`]) and sameness ([`SemanticKey`]) are decided from what cannot be renamed, never from a
 //! text that a contributor chose.
 
 mod key;
