@@ -74,6 +74,10 @@ impl Git {
 
     /// Makes a folder that only git's account can enter.
     pub(crate) async fn make_folder(&self, path: &Path) -> Result<(), GitError> {
+        if let Some(parent) = path.parent() {
+            // Folders on the way are not ours to close.
+            tokio::fs::create_dir_all(parent).await.map_err(GitError::io("make", parent))?;
+        }
         let mut builder = tokio::fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(path).await;
         made.map_err(GitError::io("make", path))?;

@@ -18,14 +18,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("executor/supervisor", &["ocelot-core"]),
     (
         "cli",
-        &[
-            "ocelot-controller",
-            "ocelot-core",
-            "ocelot-executor",
-            "ocelot-git",
-            "ocelot-proto",
-            "ocelot-spec",
-        ],
+        &["ocelot-controller", "ocelot-core", "ocelot-executor", "ocelot-git", "ocelot-proto", "ocelot-spec"],
     ),
 ];
 
