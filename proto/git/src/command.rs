@@ -3,20 +3,22 @@
 //! Every call of this crate goes through [`Call`]; there is no other way to start a process.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::cause;
 use crate::credentials::{Credentials, Lease, Place};
 use crate::error::GitError;
-use crate::url::{Allowed, RepositoryUrl};
+use crate::fixed::{FIXED_SETTINGS, FIXED_VARIABLES, Protocols};
+use crate::setup::{Account, Setup};
+use crate::url::RepositoryUrl;
 use crate::version::{Floor, Version};
 
 /// What a call writes at most, unless it says otherwise.
@@ -24,57 +26,6 @@ const OUTPUT_MAX: usize = 1024 * 1024;
 /// How much of git's last words is kept.
 const STDERR_MAX: usize = 8 * 1024;
 const MESSAGE_LINES: usize = 6;
-
-/// The account that git runs as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
-    pub uid: u32,
-    pub gid: u32,
-}
-
-/// How git is run here. The caller reads the environment; nothing of it is passed on by itself.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// A path, or a name that is looked for in `path`.
-    pub program: PathBuf,
-    /// `PATH` of git and its children.
-    pub path: OsString,
-    /// An empty folder of ours, `HOME` of git.
-    pub home: PathBuf,
-    /// Where ssh keys lie while they are used; a folder in memory.
-    pub secrets: PathBuf,
-    /// `https_proxy`, `no_proxy` and the like.
-    pub proxies: Vec<(String, String)>,
-    pub allowed: Allowed,
-    /// An account that is neither ours nor a task's; files of mirrors are its own.
-    pub account: Option<Account>,
-    /// Whether a server may point elsewhere at the first request; the host there is checked by no one.
-    pub redirects: bool,
-    /// The operator knows that this old version has been mended.
-    pub submodules_below_floor: bool,
-    /// How long a call may take that speaks to a server.
-    pub remote_limit: Duration,
-    /// How long a call may take that stays on this machine.
-    pub local_limit: Duration,
-}
-
-impl Setup {
-    pub fn new(home: impl Into<PathBuf>, secrets: impl Into<PathBuf>) -> Self {
-        Self {
-            program: PathBuf::from("git"),
-            path: OsString::from("/usr/local/bin:/usr/bin:/bin"),
-            home: home.into(),
-            secrets: secrets.into(),
-            proxies: Vec::new(),
-            allowed: Allowed::default(),
-            account: None,
-            redirects: false,
-            submodules_below_floor: false,
-            remote_limit: Duration::from_mins(10),
-            local_limit: Duration::from_mins(5),
-        }
-    }
-}
 
 /// The git program, ready to be asked. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -115,6 +66,7 @@ impl Git {
             arguments: Vec::new(),
             protocols: Protocols::None,
             lease: Lease::default(),
+            input: Vec::new(),
             most: OUTPUT_MAX,
             limit: self.setup.local_limit,
         }
@@ -122,6 +74,10 @@ impl Git {
 
     /// Makes a folder that only git's account can enter.
     pub(crate) async fn make_folder(&self, path: &Path) -> Result<(), GitError> {
+        if let Some(parent) = path.parent() {
+            // Folders on the way are not ours to close.
+            tokio::fs::create_dir_all(parent).await.map_err(GitError::io("make", parent))?;
+        }
         let mut builder = tokio::fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(path).await;
         made.map_err(GitError::io("make", path))?;
@@ -130,16 +86,6 @@ impl Git {
         }
         Ok(())
     }
-}
-
-/// What git may speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocols {
-    None,
-    /// What the operator allows, to a server.
-    Remote,
-    /// From a mirror into a workspace.
-    Local,
 }
 
 /// One run of git that is being put together.
@@ -151,6 +97,7 @@ pub(crate) struct Call<'a> {
     arguments: Vec<OsString>,
     protocols: Protocols,
     lease: Lease,
+    input: Vec<u8>,
     most: usize,
     limit: Duration,
 }
@@ -214,6 +161,12 @@ impl Call<'_> {
         self
     }
 
+    /// Gives git something to read.
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
     /// Reads at most so much.
     pub(crate) fn most(mut self, bytes: usize) -> Self {
         self.most = bytes;
@@ -259,7 +212,8 @@ impl Call<'_> {
         let mut child = self.command().spawn().map_err(|source| GitError::Start { program, source })?;
         let group = Group::of(&child);
         let (verb, limit) = (self.verb, self.limit);
-        let Ok(ended) = tokio::time::timeout(limit, listen(&mut child, &group, self.most)).await else {
+        let Ok(ended) = tokio::time::timeout(limit, listen(&mut child, &group, &self.input, self.most)).await
+        else {
             group.kill();
             let _reaped = child.wait().await;
             group.forget();
@@ -307,76 +261,13 @@ impl Call<'_> {
             command.arg("-c").arg(setting);
         }
         command.args(&self.place).arg(self.verb).args(&self.arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(Account { uid, gid }) = setup.account {
             command.uid(uid).gid(gid);
         }
         command.current_dir(&setup.home).process_group(0).kill_on_drop(true);
         command
-    }
-}
-
-const FIXED_VARIABLES: &[(&str, &str)] = &[
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_CONFIG_SYSTEM", "/dev/null"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("GIT_ATTR_NOSYSTEM", "1"),
-    ("GIT_TERMINAL_PROMPT", "0"),
-    ("GIT_LITERAL_PATHSPECS", "1"),
-    ("GIT_OPTIONAL_LOCKS", "0"),
-    ("GIT_PROTOCOL_FROM_USER", "0"),
-    ("GIT_NO_REPLACE_OBJECTS", "1"),
-];
-
-const FIXED_SETTINGS: &[&str] = &[
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.protectHFS=true",
-    "core.protectNTFS=true",
-    "core.askPass=",
-    "credential.helper=",
-    "protocol.ext.allow=never",
-    "submodule.recurse=false",
-    "fetch.recurseSubmodules=false",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "transfer.fsckObjects=true",
-    "fetch.fsckObjects=true",
-    // Old histories hold these; they harm no one, and nobody can mend them any more.
-    "fetch.fsck.badTimezone=ignore",
-    "fetch.fsck.missingSpaceBeforeDate=ignore",
-    "fetch.fsck.missingSpaceBeforeEmail=ignore",
-    "fetch.fsck.missingNameBeforeEmail=ignore",
-    "fetch.fsck.zeroPaddedFilemode=ignore",
-    // Every folder that we name is of our making, whichever account owns it.
-    "safe.directory=*",
-    "http.lowSpeedLimit=1000",
-    "http.lowSpeedTime=60",
-    "advice.detachedHead=false",
-];
-
-impl Protocols {
-    fn list(self, allowed: Allowed) -> String {
-        let mut list = match self {
-            Self::None => return "none".to_owned(),
-            Self::Local => return "file".to_owned(),
-            Self::Remote => "https:ssh".to_owned(),
-        };
-        if allowed.http {
-            list.push_str(":http");
-        }
-        if allowed.file {
-            list.push_str(":file");
-        }
-        list
-    }
-
-    fn reads_files(self, allowed: Allowed) -> bool {
-        match self {
-            Self::None => false,
-            Self::Local => true,
-            Self::Remote => allowed.file,
-        }
     }
 }
 
@@ -408,10 +299,18 @@ impl Drop for Group {
 
 type Ended = (std::process::ExitStatus, Vec<u8>, Vec<u8>);
 
-/// Reads both outputs to their end, then the exit code.
-async fn listen(child: &mut Child, group: &Group, most: usize) -> std::io::Result<Ended> {
+/// Writes the input, reads both outputs to their end, then the exit code.
+async fn listen(child: &mut Child, group: &Group, input: &[u8], most: usize) -> std::io::Result<Ended> {
+    let stdin = child.stdin.take();
     let stdout = child.stdout.take().expect("standard output was asked for");
     let stderr = child.stderr.take().expect("standard error was asked for");
+    let zeroth = async {
+        if let Some(mut stdin) = stdin {
+            // A git that ends before it has read everything says why by itself.
+            let _heard = stdin.write_all(input).await;
+        }
+        Ok(())
+    };
     let first = async {
         let mut bytes = Vec::new();
         stdout.take(most as u64 + 1).read_to_end(&mut bytes).await?;
@@ -420,7 +319,7 @@ async fn listen(child: &mut Child, group: &Group, most: usize) -> std::io::Resul
         }
         Ok::<_, std::io::Error>(bytes)
     };
-    let (stdout, stderr) = tokio::try_join!(first, tail(stderr))?;
+    let ((), stdout, stderr) = tokio::try_join!(zeroth, first, tail(stderr))?;
     Ok((child.wait().await?, stdout, stderr))
 }
 

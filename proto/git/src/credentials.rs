@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
-use crate::command::Account;
 use crate::error::GitError;
+use crate::setup::Account;
 use crate::url::{RepositoryUrl, Scheme};
 
 const SECRET_BYTES_MAX: usize = 64 * 1024;

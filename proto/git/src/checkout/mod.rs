@@ -5,6 +5,7 @@
 //! took away. No credential, hook or program of anyone stands in it. After the files are given to the
 //! task's account, git is never run in the workspace again by us.
 
+mod objects;
 mod submodule;
 mod tree;
 
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::error::GitError;
 use crate::mirror::{Contents, Mirror};
 use crate::reference::{CommitId, Kind, Reference};
-use crate::url::RepositoryUrl;
+use crate::url::{RepositoryUrl, Scheme};
 
 /// What a task wants in its workspace.
 #[derive(Debug, Clone)]
@@ -103,7 +104,7 @@ impl Mirror {
         let call = git.call("init").args(["--quiet", "--template=", "--initial-branch=main"]);
         let call = call.arg(format!("--object-format={format}")).arg("--end-of-options").arg(workspace);
         call.run().await?;
-        self.copy_objects(plan, &head, workspace).await?;
+        objects::copy(self, plan, &head, workspace).await?;
         self.write_settings(&head, workspace).await?;
         let call = git.call("checkout").tree(workspace).set("core.fsync=none").set("checkout.workers=0");
         let call = call.args(["--quiet", "--force", "--no-recurse-submodules"]);
@@ -122,37 +123,6 @@ impl Mirror {
             Head::Tag(_) | Head::Detached => None,
         };
         Ok(Checked { commit: plan.commit.clone(), branch, submodules: Vec::new() })
-    }
-
-    /// Copies what the commit reaches, and no more.
-    async fn copy_objects(&self, plan: &CheckoutPlan, head: &Head, workspace: &Path) -> Result<(), GitError> {
-        let commit = &plan.commit;
-        let mut specs = vec![match head {
-            Head::Branch(name) => format!("+{commit}:refs/remotes/origin/{name}"),
-            Head::Local(name) => format!("+{commit}:refs/heads/{name}"),
-            Head::Tag(_) | Head::Detached => commit.to_string(),
-        }];
-        if let Head::Tag(reference) = head {
-            // A tag that was moved since is made anew, at the commit that is built.
-            let same = self.resolve(reference).await?.as_ref() == Some(commit);
-            specs = vec![if same {
-                format!("+{reference}:{reference}")
-            } else {
-                format!("+{commit}:{reference}")
-            }];
-        }
-        let _life = self.reading().await?;
-        let call = self.git().call("fetch").tree(workspace).local().set("fetch.fsckObjects=false");
-        let call = call.set("transfer.fsckObjects=false").set("fetch.unpackLimit=1").set("core.fsync=none");
-        let call =
-            call.args(["--quiet", "--no-write-fetch-head", "--no-auto-maintenance", "--update-head-ok"]);
-        let call = match plan.depth {
-            Some(depth) => call.arg(format!("--depth={depth}")).arg("--no-tags"),
-            None => call,
-        };
-        let mut source = std::ffi::OsString::from("file://");
-        source.push(self.repository());
-        call.arg("--end-of-options").arg(source).args(specs).run().await.map(drop)
     }
 
     /// Writes what a user's git needs to know of the server: its URL, which never holds a credential.
@@ -176,12 +146,30 @@ impl Mirror {
     async fn large_files(&self, workspace: &Path) -> Result<(), GitError> {
         let call = self.git().call("lfs").tree(workspace).arg("version");
         call.run().await.map_err(|error| GitError::LargeFiles { message: error.to_string() })?;
-        let call = self.git().call("lfs").tree(workspace).set(format!("lfs.url={}/info/lfs", self.url()));
-        let call = call.set("filter.lfs.process=git-lfs filter-process").set("filter.lfs.required=true");
-        let call =
-            call.set("filter.lfs.smudge=git-lfs smudge -- %f").set("filter.lfs.clean=git-lfs clean -- %f");
+        // Without these a task's own `git status` would call every large file changed.
+        for (name, value) in LARGE_FILES {
+            self.git().call("config").tree(workspace).args(["--local", name, value]).run().await?;
+        }
+        let call = self.git().call("lfs").tree(workspace).set(format!("lfs.url={}", lfs_url(self.url())));
         let call = call.remote(self.url(), self.credentials(), &self.known_hosts())?;
         call.args(["pull", "origin"]).run().await.map(drop)
+    }
+}
+
+/// What `git lfs install --local` writes, without its hooks.
+const LARGE_FILES: [(&str, &str); 4] = [
+    ("filter.lfs.clean", "git-lfs clean -- %f"),
+    ("filter.lfs.smudge", "git-lfs smudge -- %f"),
+    ("filter.lfs.process", "git-lfs filter-process"),
+    ("filter.lfs.required", "true"),
+];
+
+/// Returns where git-lfs would look by itself: a server over ssh is asked for the place.
+fn lfs_url(url: &RepositoryUrl) -> String {
+    match url.scheme() {
+        Scheme::Ssh | Scheme::File => url.to_string(),
+        Scheme::Https | Scheme::Http if url.as_str().ends_with(".git") => format!("{url}/info/lfs"),
+        Scheme::Https | Scheme::Http => format!("{url}.git/info/lfs"),
     }
 }
 

@@ -5,8 +5,9 @@
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
-use crate::command::{Account, Git};
+use crate::command::Git;
 use crate::error::GitError;
+use crate::setup::Account;
 
 use super::Owner;
 

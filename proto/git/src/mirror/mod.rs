@@ -4,6 +4,7 @@
 //! as long as the mirror lives. It may be thrown away at any time, by hand too; the next fetch makes it
 //! anew. Everything in it was checked when it came, and it is written by this crate alone.
 
+mod files;
 mod lock;
 mod read;
 
@@ -18,6 +19,7 @@ use crate::error::GitError;
 use crate::reference::{CommitId, Reference};
 use crate::url::RepositoryUrl;
 
+use files::{clean_packs, remove_folder, remove_locks, size_of};
 use lock::{Held, Hold};
 
 pub use read::Commit;
@@ -350,63 +352,4 @@ impl Mirror {
 enum Prune {
     Yes,
     No,
-}
-
-/// Removes what a killed fetch left, and counts the packs.
-fn clean_packs(folder: &Path) -> std::io::Result<usize> {
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("tmp_") {
-            std::fs::remove_file(entry.path())?;
-        } else if name.ends_with(".pack") {
-            count += 1;
-        }
-    }
-    Ok(count)
-}
-
-fn remove_locks(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type()?.is_dir() {
-            if name != "objects" {
-                remove_locks(&entry.path())?;
-            }
-        } else if name.to_string_lossy().ends_with(".lock") {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn size_of(folder: &Path) -> std::io::Result<u64> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let found = match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
-            Ok(metadata) => Ok(metadata.blocks() * 512),
-            Err(error) => Err(error),
-        };
-        bytes += match found {
-            // A fetch moves its files while we count.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            found => found?,
-        };
-    }
-    Ok(bytes)
-}
-
-pub(crate) async fn remove_folder(path: &Path) -> Result<(), GitError> {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(GitError::io("remove", path)(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

@@ -182,3 +182,23 @@ async fn a_missing_git_is_known_at_the_start() {
     setup.program = folder.path().join("no-such-git");
     assert!(matches!(Git::open(setup).await, Err(GitError::Start { .. })));
 }
+
+#[tokio::test]
+async fn git_runs_as_the_account_that_it_is_given() {
+    let me = rustix::process::geteuid().as_raw();
+    // Only root can become another; everyone else becomes what they are.
+    let own = ocelot_git::Account { uid: me, gid: rustix::process::getegid().as_raw() };
+    let account = if me == 0 { ocelot_git::Account { uid: 65_534, gid: 65_534 } } else { own };
+    let world = World::with(|setup, _| setup.account = Some(account)).await;
+    let origin = world.origin("origin");
+    let commit = origin.commit(&[("a", "1")]);
+    let server = crate::server::Server::start(world.folder.path(), Some("ada:pw"), None);
+    let login = Credentials::Basic { user: "ada".to_owned(), secret: "pw".to_owned().into() };
+    let url = server.url("origin/.git");
+    let mirror = world.open("m", &url, login, Contents::Everything).await.unwrap();
+    world.checkout(&mirror, &plan(&commit, Some(main())), "w").await.unwrap();
+    for place in ["w/a", "w/.git/HEAD", "mirrors/m/repository.git/HEAD"] {
+        let metadata = std::fs::metadata(world.path(place)).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&metadata), account.uid, "{place}");
+    }
+}
