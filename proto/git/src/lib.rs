@@ -16,6 +16,8 @@ mod mirror;
 mod reference;
 mod remote;
 mod setup;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod url;
 mod version;
 

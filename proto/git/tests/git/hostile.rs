@@ -4,8 +4,8 @@ use std::path::Path;
 
 use ocelot_git::{Cause, CheckoutPlan, Credentials, GitError, Setup, Want};
 
-use crate::server::Server;
 use crate::world::{Origin, World, main, plan, script};
+use ocelot_git::testing::Server;
 
 /// Puts programs in front of all others that tell that they were run.
 fn alarmed(setup: &mut Setup, folder: &Path) {
@@ -182,8 +182,8 @@ async fn a_password_does_not_follow_a_submodule_to_another_server() {
     let world = World::new().await;
     let inner = world.origin("inner");
     let outer = world.origin("outer");
-    let thief = Server::start(world.folder.path(), Some("ada:canary-4711"), None);
-    let server = Server::start(world.folder.path(), Some("ada:canary-4711"), None);
+    let thief = Server::start(world.folder.path(), Some("ada:canary-4711"), None).unwrap();
+    let server = Server::start(world.folder.path(), Some("ada:canary-4711"), None).unwrap();
     std::fs::write(outer.path.join(".gitmodules"), "").unwrap();
     outer.git(&["config", "--file", ".gitmodules", "submodule.s.path", "sub"]);
     outer.git(&["config", "--file", ".gitmodules", "submodule.s.url", thief.url("inner/.git").as_str()]);

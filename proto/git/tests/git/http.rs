@@ -2,8 +2,8 @@
 
 use ocelot_git::{Cause, Contents, Credentials, GitError, Want};
 
-use crate::server::Server;
 use crate::world::{World, main, plan};
+use ocelot_git::testing::Server;
 
 fn basic(secret: &str) -> Credentials {
     Credentials::Basic { user: "ada".to_owned(), secret: secret.to_owned().into() }
@@ -14,7 +14,7 @@ async fn a_private_repository_is_read_with_its_password_which_is_written_nowhere
     let world = World::new().await;
     let origin = world.origin("origin");
     let commit = origin.commit(&[("ocelot.yml", "x")]);
-    let server = Server::start(world.folder.path(), Some("ada:canary-4711"), None);
+    let server = Server::start(world.folder.path(), Some("ada:canary-4711"), None).unwrap();
     let url = server.url("origin/.git");
 
     for (credentials, what) in [(Credentials::None, "none"), (basic("wrong-4712"), "wrong")] {
@@ -48,9 +48,9 @@ async fn a_redirect_is_not_followed_unless_the_operator_allows_it() {
     let open = World::with(|setup, _| setup.redirects = true).await;
     for (world, allowed) in [(&strict, false), (&open, true)] {
         world.origin("origin");
-        let target = Server::start(world.folder.path(), None, None);
+        let target = Server::start(world.folder.path(), None, None).unwrap();
         let place = target.url("x").server_text();
-        let first = Server::start(world.folder.path(), None, Some(place));
+        let first = Server::start(world.folder.path(), None, Some(place)).unwrap();
         let asked = world.git.ls_remote(&first.url("origin/.git"), &Credentials::None).await;
         assert_eq!(target.seen().is_empty(), !allowed);
         match asked {
@@ -64,9 +64,9 @@ async fn a_redirect_is_not_followed_unless_the_operator_allows_it() {
 async fn a_password_is_shown_to_its_own_server_only() {
     let world = World::with(|setup, _| setup.redirects = true).await;
     world.origin("origin");
-    let thief = Server::start(world.folder.path(), Some("ada:canary-4711"), None);
+    let thief = Server::start(world.folder.path(), Some("ada:canary-4711"), None).unwrap();
     let place = thief.url("x").server_text();
-    let first = Server::start(world.folder.path(), None, Some(place));
+    let first = Server::start(world.folder.path(), None, Some(place)).unwrap();
     let asked = world.git.ls_remote(&first.url("origin/.git"), &basic("canary-4711")).await;
     assert_eq!(asked.unwrap_err().cause(), Some(Cause::Denied));
     assert!(!thief.seen().is_empty());
@@ -76,7 +76,7 @@ async fn a_password_is_shown_to_its_own_server_only() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_worth_another_try() {
     let world = World::new().await;
-    let server = Server::start(world.folder.path(), None, None);
+    let server = Server::start(world.folder.path(), None, None).unwrap();
     let missing = world.git.ls_remote(&server.url("missing"), &Credentials::None).await.unwrap_err();
     assert_eq!(missing.cause(), Some(Cause::NoRepository), "{missing}");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,5 +7,4 @@ mod hostile;
 mod http;
 mod mirror;
 mod process;
-mod server;
 mod world;

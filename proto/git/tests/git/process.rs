@@ -27,7 +27,8 @@ async fn no_call_has_a_secret_in_its_arguments_or_anything_of_ours_in_its_enviro
     let world = World::with(recorded).await;
     let origin = world.origin("origin");
     let commit = origin.head();
-    let server = crate::server::Server::start(world.folder.path(), Some("ada:canary-4711"), None);
+    let server =
+        ocelot_git::testing::Server::start(world.folder.path(), Some("ada:canary-4711"), None).unwrap();
     let login = Credentials::Basic { user: "ada".to_owned(), secret: "canary-4711".to_owned().into() };
     let mirror = world.open("m", &server.url("origin/.git"), login, Contents::Everything).await.unwrap();
     mirror.fetch(&[Want::Everything]).await.unwrap();
@@ -192,7 +193,7 @@ async fn git_runs_as_the_account_that_it_is_given() {
     let world = World::with(|setup, _| setup.account = Some(account)).await;
     let origin = world.origin("origin");
     let commit = origin.commit(&[("a", "1")]);
-    let server = crate::server::Server::start(world.folder.path(), Some("ada:pw"), None);
+    let server = ocelot_git::testing::Server::start(world.folder.path(), Some("ada:pw"), None).unwrap();
     let login = Credentials::Basic { user: "ada".to_owned(), secret: "pw".to_owned().into() };
     let url = server.url("origin/.git");
     let mirror = world.open("m", &url, login, Contents::Everything).await.unwrap();

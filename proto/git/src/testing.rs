@@ -1,22 +1,24 @@
-//! A web server of a few lines in front of `git http-backend`.
+//! For tests of this crate and of those that use it: a web server of a few lines in front of
+//! `git http-backend`. It serves what lies below a folder, and nothing is protected from its clients.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::{Allowed, RepositoryUrl};
 use base64::Engine as _;
-use ocelot_git::RepositoryUrl;
 
-use crate::world::ALL;
-
-pub(crate) struct Server {
+/// Serves the repositories below a folder until it is dropped.
+#[derive(Debug)]
+pub struct Server {
     port: u16,
     state: Arc<State>,
 }
 
+#[derive(Debug)]
 struct State {
     root: PathBuf,
     /// `user:password` that is asked for.
@@ -28,9 +30,11 @@ struct State {
 }
 
 impl Server {
-    pub(crate) fn start(root: &Path, login: Option<&str>, elsewhere: Option<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+    /// Serves `root` on a free port, to those with this `user:password` if there is one, or sends every
+    /// request on to `elsewhere`.
+    pub fn start(root: &Path, login: Option<&str>, elsewhere: Option<String>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
         let state = Arc::new(State {
             root: root.to_owned(),
             login: login.map(str::to_owned),
@@ -46,19 +50,22 @@ impl Server {
                 }
                 let state = Arc::clone(&served);
                 // A client that goes away in the middle ends its own thread only.
-                std::thread::spawn(move || answer(stream.unwrap(), &state).ok());
+                std::thread::spawn(move || stream.and_then(|stream| answer(stream, &state)).ok());
             }
         });
-        Self { port, state }
+        Ok(Self { port, state })
     }
 
-    pub(crate) fn url(&self, path: &str) -> RepositoryUrl {
-        RepositoryUrl::parse_with(&format!("http://127.0.0.1:{}/{path}", self.port), ALL).unwrap()
+    /// Returns where the repository at this path below the root is served.
+    pub fn url(&self, path: &str) -> RepositoryUrl {
+        let allowed = Allowed { http: true, file: false };
+        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        RepositoryUrl::parse_with(&url, allowed).expect("a path of a test is a path of a URL")
     }
 
     /// Returns the head of every request.
-    pub(crate) fn seen(&self) -> Vec<String> {
-        self.state.seen.lock().unwrap().clone()
+    pub fn seen(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -73,7 +80,7 @@ fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut head = String::new();
     while reader.read_line(&mut head)? > 2 {}
-    state.seen.lock().unwrap().push(head.clone());
+    state.seen.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
     let header = |name: &str| {
         let found = head
             .lines()
@@ -110,10 +117,11 @@ fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
         .env("GIT_CONFIG_KEY_0", "safe.directory")
         .env("GIT_CONFIG_VALUE_0", "*");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let mut input = child.stdin.take().unwrap();
+    let gone = || std::io::Error::other("a pipe is gone");
+    let mut input = child.stdin.take().ok_or_else(gone)?;
     let writer = std::thread::spawn(move || input.write_all(&body));
     let mut output = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut output)?;
+    child.stdout.take().ok_or_else(gone)?.read_to_end(&mut output)?;
     let _told = writer.join();
     child.wait()?;
     let end = output.windows(4).position(|part| part == b"\r\n\r\n").unwrap_or(0);
