@@ -29,6 +29,8 @@ pub struct File {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub name: Option<String>,
+    pub seal_key_file: Option<PathBuf>,
+    pub seal_key_command: Option<String>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

@@ -13,6 +13,7 @@ mod page;
 mod peers;
 mod phases;
 mod pick;
+mod secret;
 
 use std::pin::Pin;
 
@@ -28,6 +29,7 @@ pub use client::Client;
 pub use job::Jobs;
 pub use log::LogReaders;
 pub use peers::{OwnToken, Peers};
+pub use secret::Secrets;
 
 /// An answer that goes on.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

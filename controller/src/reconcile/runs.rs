@@ -96,7 +96,10 @@ fn run_of(key: &str) -> Option<RunId> {
         | Key::Controller(_)
         | Key::Group(_)
         | Key::Token(_)
-        | Key::Secret(_)
+        | Key::Secret(..)
+        | Key::SecretUse(..)
+        | Key::RunSecrets(_)
+        | Key::Seal
         | Key::Schedule(_)
         | Key::Outbox { .. } => None,
     }

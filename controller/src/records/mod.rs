@@ -7,6 +7,7 @@ mod job;
 mod outbox;
 mod progress;
 mod run;
+mod secret;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use run::{
     Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, SourceRecord, Stage, StoredPlan, Subject, Trigger,
     TriggerKind, Trust,
 };
+pub use secret::{BareSecrets, RunSecretsRecord, SealRecord, SecretAbout, SecretRecord, SecretUseRecord};
 pub use stored::Stored;
 
 use ocelot_domain::placement::GroupRecord;

@@ -144,3 +144,19 @@ fn what_an_attempt_went_through_is_stored_as_the_one_on_file() {
     };
     assert_stored_shape(&record, include_bytes!("golden/progress.v1"));
 }
+
+#[test]
+fn secrets_are_stored_as_the_ones_on_file() {
+    let key = crate::seal::SealKey::new([1; 32]);
+    let fresh = crate::seal::Fresh::new([2; 56]);
+    let sealed = crate::seal::SealKeys::from(key).seal("context", b"value", &fresh).unwrap();
+    let about = SecretAbout { created_at: at(), updated_at: at(), updated_by: ana(), short: true };
+    let record = SecretRecord { about, sealed: sealed.clone() };
+    assert_stored_shape(&record, include_bytes!("golden/secret.v1"));
+    let used = SecretUseRecord { at: at(), by: "build#42".into() };
+    assert_stored_shape(&used, include_bytes!("golden/secret_use.v1"));
+    assert_stored_shape(&RunSecretsRecord(sealed.clone()), include_bytes!("golden/sealed.v2"));
+    let bare = BareSecrets { nonce: [1; 12], bytes: vec![1, 2] };
+    assert_stored_shape(&bare, include_bytes!("golden/sealed.v1"));
+    assert_stored_shape(&SealRecord(sealed), include_bytes!("golden/seal.v1"));
+}

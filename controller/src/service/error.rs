@@ -53,6 +53,7 @@ pub enum What {
     Run,
     Task,
     Executor,
+    Secret,
 }
 
 impl fmt::Display for What {
@@ -62,6 +63,7 @@ impl fmt::Display for What {
             Self::Run => "run",
             Self::Task => "task",
             Self::Executor => "executor",
+            Self::Secret => "secret",
         })
     }
 }

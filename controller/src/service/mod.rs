@@ -41,7 +41,7 @@ pub(crate) mod transition;
 mod variables;
 mod why;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -70,14 +70,16 @@ pub(crate) use query::group_of;
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
-pub use secrets::SealKey;
-pub(crate) use secrets::secrets_of;
+pub use secrets::{
+    ListedSecret, NewSecret, Released, Resealed, SECRET_BYTES_MAX, SECRET_BYTES_SHORT, SealStanding, SecretPage,
+};
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
 pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::bytes::Floor;
 use crate::records::{ExecutorEpoch, Stored};
+use crate::seal::SealKeys;
 use crate::store::Store;
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
@@ -121,7 +123,7 @@ pub struct Service {
     lanes: lane::Lanes,
     plans: plans::PlanCache,
     url: OnceLock<String>,
-    seal: OnceLock<secrets::SealKey>,
+    seal: RwLock<Option<Arc<SealKeys>>>,
     floor: Floor,
 }
 
@@ -146,7 +148,7 @@ impl Service {
             lanes: lane::Lanes::default(),
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
-            seal: OnceLock::new(),
+            seal: RwLock::default(),
             floor: Floor::default(),
             parts,
         };
