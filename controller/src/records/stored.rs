@@ -4,7 +4,8 @@ use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
 use super::{
-    ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord,
+    ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord, JobRecord, LookRecord,
+    ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord, SecretUseRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;
@@ -14,6 +15,10 @@ use crate::store::{Error, KeyValue};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stored {
     Job(JobRecord),
+    Project(ProjectRecord),
+    Event(EventRecord),
+    Head(HeadRecord),
+    Look(LookRecord),
     Run(RunRecord),
     Task(Task),
     Progress(ProgressRecord),
@@ -22,6 +27,9 @@ pub enum Stored {
     Session(SessionRecord),
     Group(GroupRecord),
     Controller(ControllerRecord),
+    /// All but the value.
+    Secret(SecretAbout),
+    SecretUse(SecretUseRecord),
     /// What no view is asked for.
     Other,
 }
@@ -40,6 +48,10 @@ impl Stored {
         let key: Key = item.key.parse().map_err(|unknown| Error::Corrupt(Box::new(unknown)))?;
         Ok(match key {
             Key::Job(_) => Self::Job(decode(&item.value)?),
+            Key::Project { .. } => Self::Project(decode(&item.value)?),
+            Key::Event { .. } => Self::Event(decode(&item.value)?),
+            Key::Head { .. } => Self::Head(decode(&item.value)?),
+            Key::Look { .. } => Self::Look(decode(&item.value)?),
             Key::Run(_) => Self::Run(decode(&item.value)?),
             Key::Task(_) => Self::Task(decode(&item.value)?),
             Key::Progress(..) => Self::Progress(decode(&item.value)?),
@@ -48,19 +60,26 @@ impl Stored {
             Key::Session(_) => Self::Session(decode(&item.value)?),
             Key::Group(_) => Self::Group(decode(&item.value)?),
             Key::Controller(_) => Self::Controller(decode(&item.value)?),
+            Key::Secret(..) => Self::Secret(decode::<SecretRecord>(&item.value)?.about),
+            Key::SecretUse(..) => Self::SecretUse(decode(&item.value)?),
             Key::Epoch
             | Key::Home
             | Key::JobNumber(_)
-            | Key::Project { .. }
+            | Key::Tags { .. }
             | Key::ExecutorName(_)
             | Key::Token(_)
-            | Key::Secret(_)
+            | Key::RunSecrets(_)
+            | Key::Seal
             | Key::Schedule(_)
             | Key::Outbox { .. } => Self::Other,
         })
     }
 
     accessor!(job, Job, JobRecord);
+    accessor!(project, Project, ProjectRecord);
+    accessor!(event, Event, EventRecord);
+    accessor!(head, Head, HeadRecord);
+    accessor!(look, Look, LookRecord);
     accessor!(run, Run, RunRecord);
     accessor!(task, Task, Task);
     accessor!(progress, Progress, ProgressRecord);
@@ -69,4 +88,6 @@ impl Stored {
     accessor!(session, Session, SessionRecord);
     accessor!(group, Group, GroupRecord);
     accessor!(controller, Controller, ControllerRecord);
+    accessor!(secret, Secret, SecretAbout);
+    accessor!(secret_use, SecretUse, SecretUseRecord);
 }

@@ -7,6 +7,8 @@ use ocelot_core::plan::Plan;
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::state::{Session, Timestamp};
+use ocelot_forge::Forge;
+use ocelot_forge::event::{self, CommitId, EventKind, Push, RepositoryId, RepositoryIdentity};
 
 use super::executor::Past;
 use super::*;
@@ -143,4 +145,154 @@ fn what_an_attempt_went_through_is_stored_as_the_one_on_file() {
         told,
     };
     assert_stored_shape(&record, include_bytes!("golden/progress.v1"));
+}
+
+fn project() -> ProjectRecord {
+    let keys = crate::seal::SealKeys::from(crate::seal::SealKey::new([1; 32]));
+    let fresh = crate::seal::Fresh::new([2; 56]);
+    let sealed = |text: &str| keys.seal("context", text.as_bytes(), &fresh).unwrap();
+    let hook = HookRecord {
+        current: sealed("new"),
+        previous: Some(PreviousSecret { secret: sealed("old"), until: at() }),
+        registered: Some("17".into()),
+        seen_at: Some(at()),
+    };
+    let link = ForgeLink { kind: Forge::GitHub, repository: Some("42".into()), api: None };
+    ProjectRecord {
+        name: "acme/widget".parse().unwrap(),
+        url: "https://github.com/acme/widget".into(),
+        forge: Some(link),
+        default_branch: "main".into(),
+        group: Some("web".into()),
+        enabled: true,
+        retention_ms: Some(86_400_000),
+        poll_every_ms: None,
+        git_secret: Some("reader".into()),
+        forge_secret: None,
+        builds_forks: true,
+        hook: Some(hook),
+        created_at: at(),
+        updated_at: at(),
+        updated_by: ana(),
+    }
+}
+
+#[test]
+fn a_project_is_stored_as_the_one_on_file() {
+    assert_stored_shape(&project(), include_bytes!("golden/project.v1"));
+}
+
+fn push() -> event::Event {
+    let repository = RepositoryIdentity {
+        id: RepositoryId::from_text("42"),
+        full_name: "acme/widget".into(),
+        clone_url_https: None,
+        clone_url_ssh: None,
+        default_branch: Some("main".into()),
+        web_url: None,
+        private: true,
+    };
+    let push = Push {
+        branch: "main".into(),
+        before: None,
+        after: CommitId::new(&"a1".repeat(20)).unwrap(),
+        forced: Some(false),
+        commits: Vec::new(),
+        commits_total: 0,
+        head_message: Some("add it".into()),
+    };
+    event::Event {
+        forge: Some(Forge::GitHub),
+        repository,
+        actor: event::Actor { id: Some("7".into()), login: "ana".into() },
+        kind: EventKind::Push(push),
+    }
+}
+
+#[test]
+fn an_event_is_stored_as_the_one_on_file() {
+    let record = EventRecord {
+        id: RunId::derived([4; 16]),
+        project: project().name,
+        source: TriggerKind::Webhook,
+        event: push(),
+        received_at: at(),
+        deliveries: vec!["72d3162e".into()],
+        decision: EventDecision::Pending { tries: 2, trouble: Some("the server did not answer".into()) },
+    };
+    assert_stored_shape(&record, include_bytes!("golden/event.v1"));
+    let run = EventDecision::Run { run: record.id };
+    assert_eq!(
+        serde_json::to_string(&run).unwrap(),
+        r#"{"run":{"run":"04040404-0404-8404-8404-040404040404"}}"#
+    );
+}
+
+#[test]
+fn an_event_remembers_each_delivery_once_and_only_so_many() {
+    let mut record = EventRecord {
+        id: RunId::derived([4; 16]),
+        project: project().name,
+        source: TriggerKind::Webhook,
+        event: push(),
+        received_at: at(),
+        deliveries: vec!["0".into()],
+        decision: EventDecision::Ignored { why: "tag".into() },
+    };
+    assert_eq!(record.delivered("0"), None);
+    for number in 1..100 {
+        record = record.delivered(&number.to_string()).unwrap_or(record);
+    }
+    assert_eq!(record.deliveries.len(), 16);
+}
+
+#[test]
+fn heads_looks_and_tags_are_stored_as_the_ones_on_file() {
+    let head = HeadRecord {
+        project: project().name,
+        reference: "refs/heads/main".into(),
+        commit: "a1".repeat(20),
+        event: Some(RunId::derived([4; 16])),
+        seen_at: at(),
+        success: Some(SuccessRecord { commit: "b2".repeat(20), number: 41 }),
+    };
+    assert_stored_shape(&head, include_bytes!("golden/head.v1"));
+    let look = LookRecord { at: at(), trouble: Some("the server did not answer".into()), is_known: true };
+    assert_stored_shape(&look, include_bytes!("golden/look.v1"));
+    let tags = TagsRecord { seen: [7, 9].into(), decided: [7].into() };
+    assert_stored_shape(&tags, b"tags/1\n{\"seen\":[7,9],\"decided\":[7]}\n");
+}
+
+#[test]
+fn an_old_hook_secret_works_until_its_time_is_over() {
+    let hook = project().hook.unwrap();
+    let works = |ms| hook.secrets(Timestamp { unix_ms: at().unix_ms + ms }).count();
+    assert_eq!(hook.secrets(Timestamp { unix_ms: at().unix_ms - 1 }).count(), 2);
+    assert_eq!((works(0), works(1)), (1, 1));
+}
+
+#[test]
+fn a_project_is_named_by_owner_and_name() {
+    let nested: ProjectName = "group/sub/app".parse().unwrap();
+    assert_eq!((nested.owner(), nested.name()), ("group", "sub/app"));
+    for wrong in ["", "acme", "/x", "acme/", "a//b", "../b", "a/..", "a/-b", "a/b c", "a/b\n", "a/.b"] {
+        assert!(wrong.parse::<ProjectName>().is_err(), "{wrong:?}");
+    }
+    assert!(format!("a/{}", "b".repeat(300)).parse::<ProjectName>().is_err());
+}
+
+#[test]
+fn secrets_are_stored_as_the_ones_on_file() {
+    let key = crate::seal::SealKey::new([1; 32]);
+    let fresh = crate::seal::Fresh::new([2; 56]);
+    let sealed = crate::seal::SealKeys::from(key).seal("context", b"value", &fresh).unwrap();
+    let about = SecretAbout { created_at: at(), updated_at: at(), updated_by: ana(), short: true };
+    let record = SecretRecord { about, sealed: sealed.clone() };
+    assert_stored_shape(&record, include_bytes!("golden/secret.v1"));
+    let used = SecretUseRecord { at: at(), by: "build#42".into() };
+    assert_stored_shape(&used, include_bytes!("golden/secret_use.v1"));
+    assert_stored_shape(&RunSecretsRecord(sealed.clone()), include_bytes!("golden/sealed.v2"));
+    let bare = BareSecrets { nonce: [1; 12], bytes: vec![1, 2] };
+    assert_stored_shape(&bare, include_bytes!("golden/sealed.v1"));
+    assert_stored_shape(&SealRecord(sealed), include_bytes!("golden/seal.v1"));
 }

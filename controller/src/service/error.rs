@@ -53,6 +53,9 @@ pub enum What {
     Run,
     Task,
     Executor,
+    Project,
+    Event,
+    Secret,
 }
 
 impl fmt::Display for What {
@@ -62,6 +65,9 @@ impl fmt::Display for What {
             Self::Run => "run",
             Self::Task => "task",
             Self::Executor => "executor",
+            Self::Project => "project",
+            Self::Event => "event",
+            Self::Secret => "secret",
         })
     }
 }

@@ -40,9 +40,16 @@ impl Service {
                             | Key::Progress(..)
                             | Key::JobNumber(_)
                             | Key::Project { .. }
+                            | Key::Event { .. }
+                            | Key::Head { .. }
+                            | Key::Look { .. }
+                            | Key::Tags { .. }
                             | Key::ExecutorName(_)
                             | Key::Token(_)
-                            | Key::Secret(_)
+                            | Key::Secret(..)
+                            | Key::SecretUse(..)
+                            | Key::RunSecrets(_)
+                            | Key::Seal
                             | Key::Schedule(_)
                             | Key::Outbox { .. },
                         )

@@ -160,9 +160,16 @@ pub(super) fn kind_of(key: &str) -> &'static str {
         Ok(
             Key::Home
             | Key::Project { .. }
+            | Key::Event { .. }
+            | Key::Head { .. }
+            | Key::Look { .. }
+            | Key::Tags { .. }
             | Key::Controller(_)
             | Key::Token(_)
-            | Key::Secret(_)
+            | Key::Secret(..)
+            | Key::SecretUse(..)
+            | Key::RunSecrets(_)
+            | Key::Seal
             | Key::Schedule(_),
         ) => "other",
         Err(_) => "unknown",
