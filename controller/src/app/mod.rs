@@ -24,18 +24,20 @@ use ocelot_domain::placement::Limits as PlacementLimits;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::wire::admin_service_server::AdminServiceServer;
+use ocelot_proto::wire::artifact_service_server::ArtifactServiceServer;
 use ocelot_proto::wire::job_service_server::JobServiceServer;
 use ocelot_proto::wire::run_service_server::RunServiceServer;
 
 use crate::auth::{ApiTokens, Gate, NewApiToken, random_secret};
-use crate::grpc::executor::Executors;
-use crate::grpc::{Admin, Client, Directory, Jobs, LogReaders, OwnToken, Peers};
+use crate::grpc::executor::{Executors, ObjectCalls};
+use crate::grpc::{Admin, Artifacts, Client, Directory, Jobs, LogReaders, OwnToken, Peers};
 use crate::reconcile::{self, Keep};
 use crate::server::{
     Certificate, CertificateError, Fingerprint, Limits, ListenError, Listener, MESSAGE_BYTES_MAX, RequestIds,
     Routes, Transport,
 };
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
+use crate::service::objects::Objects;
 use crate::service::{AskService, Ed25519, Parts, SealKey, Service};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
@@ -147,6 +149,7 @@ async fn start_on(
     let path = home.path.join("seal-key");
     let seal = SealKey::ensure(&path).map_err(|source| StartError::Directory { path, source })?;
     joined.service.set_seal(seal);
+    joined.service.set_objects(Objects::new(Arc::clone(&home.plans), settings.objects));
     let directory = Directory { url: url.clone(), fingerprint: fingerprint.map(|one| one.0) };
     let health =
         Arc::new(AppHealth::new(Arc::clone(&late), &joined.service, home.path.clone(), tasks.clone()));
@@ -256,12 +259,16 @@ fn routes(
     let gate = Gate::new(Arc::clone(tokens), Arc::clone(service) as _);
     let gate = gate.with_controllers(Arc::clone(peers) as _);
     let executors = Executors::new(Arc::clone(service), Arc::clone(logs), gate.clone(), tasks.clone());
+    let objects = ObjectCalls::new(Arc::clone(service), Arc::clone(clock), tasks.clone());
+    let artifacts = Artifacts::new(Arc::clone(service), Arc::clone(clock), tasks.clone());
     let app = tonic::service::Routes::new(
         RunServiceServer::new(client).max_decoding_message_size(MESSAGE_BYTES_MAX),
     )
     .add_service(JobServiceServer::new(jobs).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(executors.into_server())
+    .add_service(objects.into_server())
+    .add_service(ArtifactServiceServer::new(artifacts).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .into_axum_router()
     .reset_fallback();
     Routes::new(app, gate, health, RequestIds::new(chance.number()))

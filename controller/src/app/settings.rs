@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Start;
 use crate::server::Names;
+use crate::service::objects::ObjectLimits;
 
 /// Everything that a start needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Settings {
     /// The files of a certificate and of its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub name: Option<String>,
+    /// How much is kept of artifacts and caches.
+    pub objects: ObjectLimits,
 }
 
 /// The home of the live state.
@@ -59,6 +62,8 @@ pub enum InvalidSettings {
     Advertise(String),
     #[error("a controller's name has 1 to 63 letters, digits, `-`, `_` or `.`, not {0:?}")]
     Name(String),
+    #[error("--project-cache-gib is not more than --cache-gib, which is {0}")]
+    Caches(u64),
 }
 
 impl Settings {
@@ -72,6 +77,7 @@ impl Settings {
             advertise: None,
             certificate: None,
             name: None,
+            objects: ObjectLimits::default(),
         }
     }
 
@@ -87,6 +93,7 @@ impl Settings {
             advertise: start.advertise.map(|url| url.trim_end_matches('/').to_owned()),
             certificate,
             name: start.name,
+            objects: objects(start.cache_gib, start.project_cache_gib)?,
         };
         settings.check()?;
         Ok(settings)
@@ -134,6 +141,19 @@ impl Settings {
         }
         names
     }
+}
+
+/// Returns how much is kept; a project's share that is not said is at most the whole.
+fn objects(all: Option<u64>, project: Option<u64>) -> Result<ObjectLimits, InvalidSettings> {
+    const GIB: u64 = 1 << 30;
+    let usual = ObjectLimits::default();
+    let caches_bytes = all.map_or(usual.caches_bytes, |gib| gib.saturating_mul(GIB));
+    let said = project.map(|gib| gib.saturating_mul(GIB));
+    if said.is_some_and(|said| said > caches_bytes) {
+        return Err(InvalidSettings::Caches(caches_bytes / GIB));
+    }
+    let owner_caches_bytes = said.unwrap_or(usual.owner_caches_bytes.min(caches_bytes));
+    Ok(ObjectLimits { caches_bytes, owner_caches_bytes, ..usual })
 }
 
 /// Returns the address that others see, where it listens on all.

@@ -29,6 +29,8 @@ pub struct File {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub name: Option<String>,
+    pub cache_gib: Option<u64>,
+    pub project_cache_gib: Option<u64>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

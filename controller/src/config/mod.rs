@@ -99,6 +99,14 @@ pub struct Start {
     #[arg(long, value_name = "NAME", env = "OCELOT_CONTROLLER_NAME")]
     pub name: Option<String>,
 
+    /// GiB that the caches of all projects and jobs may hold; the longest unused go first [default: 20]
+    #[arg(long, value_name = "N", env = "OCELOT_CONTROLLER_CACHE_GIB")]
+    pub cache_gib: Option<u64>,
+
+    /// GiB of them that one project or job may hold [default: 10]
+    #[arg(long, value_name = "N", env = "OCELOT_CONTROLLER_PROJECT_CACHE_GIB")]
+    pub project_cache_gib: Option<u64>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -143,6 +151,8 @@ impl Start {
             certificate: self.certificate.or(file.certificate),
             key: self.key.or(file.key),
             name: self.name.or(file.name),
+            cache_gib: self.cache_gib.or(file.cache_gib),
+            project_cache_gib: self.project_cache_gib.or(file.project_cache_gib),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

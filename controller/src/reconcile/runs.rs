@@ -98,7 +98,9 @@ fn run_of(key: &str) -> Option<RunId> {
         | Key::Token(_)
         | Key::Secret(_)
         | Key::Schedule(_)
-        | Key::Outbox { .. } => None,
+        | Key::Outbox { .. }
+        | Key::Artifact(..)
+        | Key::Cache { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@ use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
 use super::{
-    ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord,
+    ArtifactRecord, CacheRecord, ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;
@@ -22,6 +22,8 @@ pub enum Stored {
     Session(SessionRecord),
     Group(GroupRecord),
     Controller(ControllerRecord),
+    Artifact(ArtifactRecord),
+    Cache(CacheRecord),
     /// What no view is asked for.
     Other,
 }
@@ -48,6 +50,8 @@ impl Stored {
             Key::Session(_) => Self::Session(decode(&item.value)?),
             Key::Group(_) => Self::Group(decode(&item.value)?),
             Key::Controller(_) => Self::Controller(decode(&item.value)?),
+            Key::Artifact(..) => Self::Artifact(decode(&item.value)?),
+            Key::Cache { .. } => Self::Cache(decode(&item.value)?),
             Key::Epoch
             | Key::Home
             | Key::JobNumber(_)
@@ -69,4 +73,6 @@ impl Stored {
     accessor!(session, Session, SessionRecord);
     accessor!(group, Group, GroupRecord);
     accessor!(controller, Controller, ControllerRecord);
+    accessor!(artifact, Artifact, ArtifactRecord);
+    accessor!(cache, Cache, CacheRecord);
 }

@@ -53,6 +53,9 @@ pub enum What {
     Run,
     Task,
     Executor,
+    Artifact,
+    Cache,
+    Object,
 }
 
 impl fmt::Display for What {
@@ -62,6 +65,9 @@ impl fmt::Display for What {
             Self::Run => "run",
             Self::Task => "task",
             Self::Executor => "executor",
+            Self::Artifact => "artifact",
+            Self::Cache => "cache",
+            Self::Object => "object",
         })
     }
 }

@@ -44,7 +44,9 @@ impl Service {
                             | Key::Token(_)
                             | Key::Secret(_)
                             | Key::Schedule(_)
-                            | Key::Outbox { .. },
+                            | Key::Outbox { .. }
+                            | Key::Artifact(..)
+                            | Key::Cache { .. },
                         )
                         | Err(_) => {}
                     }

@@ -25,6 +25,7 @@ mod lane;
 mod log_ends;
 pub mod logs;
 mod memory;
+pub mod objects;
 mod parts;
 mod plans;
 mod poll;
@@ -122,6 +123,7 @@ pub struct Service {
     plans: plans::PlanCache,
     url: OnceLock<String>,
     seal: OnceLock<secrets::SealKey>,
+    objects: OnceLock<objects::Objects>,
     floor: Floor,
 }
 
@@ -147,6 +149,7 @@ impl Service {
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
             seal: OnceLock::new(),
+            objects: OnceLock::new(),
             floor: Floor::default(),
             parts,
         };

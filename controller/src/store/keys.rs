@@ -47,6 +47,14 @@ pub enum Key {
         run: RunId,
         target: String,
     },
+    /// What a task kept under a name.
+    Artifact(TaskId, String),
+    /// One state of a cache, where only its scope sees it.
+    Cache {
+        scope: String,
+        name: String,
+        key: String,
+    },
 }
 
 /// A folder of keys, to be listed or watched.
@@ -71,6 +79,9 @@ pub enum Folder {
     Schedules,
     Outbox,
     OutboxOf(RunId),
+    Artifacts,
+    ArtifactsOf(RunId),
+    Caches,
 }
 
 /// A key that this version does not know.
@@ -104,6 +115,10 @@ impl fmt::Display for Key {
             Self::Secret(name) => write!(f, "{}{}", Folder::Secrets, Escaped(name)),
             Self::Schedule(name) => write!(f, "{}{}", Folder::Schedules, Escaped(name)),
             Self::Outbox { run, target } => write!(f, "{}{}", Folder::OutboxOf(*run), Escaped(target)),
+            Self::Artifact(TaskId { run, index }, name) => {
+                write!(f, "{}{index:010}/{}", Folder::ArtifactsOf(*run), Escaped(name))
+            }
+            Self::Cache { scope, name, key } => write!(f, "{}{}", caches_of(scope, name), Escaped(key)),
         }
     }
 }
@@ -131,6 +146,9 @@ impl fmt::Display for Folder {
             Self::Schedules => f.write_str("schedules/"),
             Self::Outbox => f.write_str("outbox/"),
             Self::OutboxOf(run) => write!(f, "outbox/{run}/"),
+            Self::Artifacts => f.write_str("artifacts/"),
+            Self::ArtifactsOf(run) => write!(f, "artifacts/{run}/"),
+            Self::Caches => f.write_str("caches/"),
         }
     }
 }
@@ -180,8 +198,20 @@ fn parse(text: &str) -> Option<Key> {
         ["secrets", name] => Key::Secret(unescape(name)?),
         ["schedules", name] => Key::Schedule(unescape(name)?),
         ["outbox", run, target] => Key::Outbox { run: run.parse().ok()?, target: unescape(target)? },
+        ["artifacts", run, index, name] => Key::Artifact(
+            TaskId { run: run.parse().ok()?, index: index.parse().ok()? },
+            unescape(name)?,
+        ),
+        ["caches", scope, name, key] => {
+            Key::Cache { scope: unescape(scope)?, name: unescape(name)?, key: unescape(key)? }
+        }
         _ => return None,
     })
+}
+
+/// Returns the folder of all states of one cache in one scope.
+pub fn caches_of(scope: &str, name: &str) -> String {
+    format!("{}{}/{}/", Folder::Caches, Escaped(scope), Escaped(name))
 }
 
 /// Writes a name with `%XX` for every byte that is not a letter, a digit or one of `-._`.
@@ -248,6 +278,9 @@ mod tests {
             name().prop_map(Key::Secret),
             name().prop_map(Key::Schedule),
             (run(), name()).prop_map(|(run, target)| Key::Outbox { run, target }),
+            (run(), any::<u32>(), name())
+                .prop_map(|(run, index, name)| Key::Artifact(TaskId { run, index }, name)),
+            (name(), name(), name()).prop_map(|(scope, name, key)| Key::Cache { scope, name, key }),
         ]
     }
 
@@ -289,6 +322,8 @@ mod tests {
             Key::Task(TaskId { run, index: 12 }),
             Key::ExecutorEpoch(executor),
             Key::Group("/deploy".into()),
+            Key::Artifact(TaskId { run, index: 3 }, "site".into()),
+            Key::Cache { scope: "acme/site own main".into(), name: "npm".into(), key: "node-20".into() },
         ];
         assert_eq!(
             keys.map(String::from),
@@ -298,6 +333,8 @@ mod tests {
                 "/ocelot/v1/tasks/018bcfe5-6800-7303-8303-030303030303/0000000012",
                 "/ocelot/v1/executors/01010101-0101-0101-0101-010101010101/epoch",
                 "/ocelot/v1/groups/%2Fdeploy",
+                "/ocelot/v1/artifacts/018bcfe5-6800-7303-8303-030303030303/0000000003/site",
+                "/ocelot/v1/caches/acme%2Fsite%20own%20main/npm/node-20",
             ]
         );
     }
