@@ -14,7 +14,8 @@ const OURS: &[(&str, &[&str])] = &[
     ("proto", &["ocelot-core"]),
     ("proto/archive", &["ocelot-core"]),
     ("controller", &["ocelot-archive", "ocelot-core", "ocelot-domain", "ocelot-proto", "ocelot-spec"]),
-    ("executor", &["ocelot-archive", "ocelot-core", "ocelot-proto", "ocelot-supervisor"]),
+    // Of the files' crate it takes globs alone, so that one pattern means the same everywhere.
+    ("executor", &["ocelot-archive", "ocelot-core", "ocelot-proto", "ocelot-spec", "ocelot-supervisor"]),
     ("executor/supervisor", &["ocelot-core"]),
     ("cli", &["ocelot-archive", "ocelot-controller", "ocelot-core", "ocelot-executor", "ocelot-proto", "ocelot-spec"]),
 ];
