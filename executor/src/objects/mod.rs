@@ -15,7 +15,7 @@ mod unpack;
 pub(crate) use chosen::Chosen;
 pub(crate) use client::{Failed, Wanted, fetch, needed, push};
 pub(crate) use pack::{Packing, cache_key, pack};
-pub(crate) use said::{bytes, seconds};
+pub(crate) use said::{bytes, files, seconds};
 pub(crate) use unpack::{clean, unpack};
 
 /// The most bytes that are sent at a time.

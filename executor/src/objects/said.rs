@@ -22,3 +22,8 @@ pub(crate) fn bytes(count: u64) -> String {
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
+
+/// Returns a count as people read it: `12 files`.
+pub(crate) fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}

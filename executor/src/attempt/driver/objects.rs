@@ -21,8 +21,8 @@ use super::{Done, Driver, Shared, pace};
 use crate::attempt::state::{Cause, Event};
 use crate::attempt::{ArtifactDigest, AttemptId, Failure};
 use crate::objects::{
-    ARTIFACTS_MAX, Chosen, Failed, Packing, Wanted, bytes, cache_key, clean, fetch, needed, pack, push,
-    seconds, unpack,
+    ARTIFACTS_MAX, Chosen, Failed, Packing, Wanted, bytes, cache_key, clean, fetch, files, needed, pack,
+    push, seconds, unpack,
 };
 use crate::runtime::Tell;
 
@@ -158,7 +158,7 @@ impl Hands {
                 Moved::Archive(error) => of_archive(&what, &error),
             })?;
             let (size, took) = (bytes(unpacked.bytes), seconds(self.shared.clock.monotonic() - since));
-            self.lines.line(&format!("{what}: {} files, {size} unpacked in {took}", unpacked.files));
+            self.lines.line(&format!("{what}: {}, {size} unpacked in {took}", files(unpacked.files)));
         }
         Ok(())
     }
@@ -260,7 +260,7 @@ impl Hands {
         };
         let pushed = self.push_artifact(place, &digest).await;
         pushed.map_err(|failed| stop(&format!("artifact {name}"), failed))?;
-        self.lines.line(&format!("artifact {name}: {} files, {}", packed.files, bytes(packed.bytes)));
+        self.lines.line(&format!("artifact {name}: {}, {}", files(packed.files), bytes(packed.bytes)));
         Ok(Some(digest))
     }
 
