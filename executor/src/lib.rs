@@ -13,6 +13,7 @@ pub mod identity;
 pub mod journal;
 pub mod logs;
 pub mod mask;
+mod objects;
 pub mod runtime;
 mod runtimes;
 pub mod session;

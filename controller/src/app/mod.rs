@@ -25,14 +25,17 @@ use ocelot_domain::placement::Limits as PlacementLimits;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::wire::admin_service_server::AdminServiceServer;
+use ocelot_proto::wire::artifact_service_server::ArtifactServiceServer;
 use ocelot_proto::wire::job_service_server::JobServiceServer;
 use ocelot_proto::wire::project_service_server::ProjectServiceServer;
 use ocelot_proto::wire::run_service_server::RunServiceServer;
 use ocelot_proto::wire::secret_service_server::SecretServiceServer;
 
 use crate::auth::{ApiTokens, Gate, NewApiToken, random_secret};
-use crate::grpc::executor::Executors;
-use crate::grpc::{Admin, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Secrets};
+use crate::grpc::executor::{Executors, ObjectCalls};
+use crate::grpc::{
+    Admin, Artifacts, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Secrets,
+};
 use crate::reconcile::{self, Keep};
 use crate::seal::{KeyId, SourceError};
 use crate::server::{
@@ -40,6 +43,7 @@ use crate::server::{
     Routes, Transport,
 };
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
+use crate::service::objects::Objects;
 use crate::service::{AskService, Ed25519, MIRRORS_BYTES, Mirrors, Parts, Service};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
@@ -157,6 +161,7 @@ async fn start_on(
     let home = bytes::open(&settings)?;
     let joined = join(&settings, &own, (&late, &home), (&clock, tasks))?;
     joined.service.set_url(&url);
+    joined.service.set_objects(Objects::new(Arc::clone(&home.plans), settings.objects));
     let mirrors = Mirrors::new(settings.data.join("git"), settings.repositories, MIRRORS_BYTES);
     joined.service.set_mirrors(mirrors);
     let source = seal::source(&settings, &home.path);
@@ -275,6 +280,8 @@ fn routes(
     let gate = Gate::new(Arc::clone(tokens), Arc::clone(service) as _);
     let gate = gate.with_controllers(Arc::clone(peers) as _);
     let executors = Executors::new(Arc::clone(service), Arc::clone(logs), gate.clone(), tasks.clone());
+    let objects = ObjectCalls::new(Arc::clone(service), Arc::clone(clock), tasks.clone());
+    let artifacts = Artifacts::new(Arc::clone(service), Arc::clone(clock), tasks.clone());
     let app = tonic::service::Routes::new(
         RunServiceServer::new(client).max_decoding_message_size(MESSAGE_BYTES_MAX),
     )
@@ -283,6 +290,8 @@ fn routes(
     .add_service(SecretServiceServer::new(secrets).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(ProjectServiceServer::new(projects).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(executors.into_server())
+    .add_service(objects.into_server())
+    .add_service(ArtifactServiceServer::new(artifacts).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .into_axum_router()
     .reset_fallback();
     Routes::new(app, gate, health, RequestIds::new(chance.number()))

@@ -8,6 +8,7 @@ use ocelot_git::Allowed;
 use crate::config::{GitScheme, Start};
 use crate::seal::SealSource;
 use crate::server::Names;
+use crate::service::objects::ObjectLimits;
 
 /// Everything that a start needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Settings {
     pub seal: Option<SealSource>,
     /// How repositories are reached besides https and ssh.
     pub repositories: Allowed,
+    /// How much is kept of artifacts and caches.
+    pub objects: ObjectLimits,
 }
 
 /// The home of the live state.
@@ -70,6 +73,8 @@ pub enum InvalidSettings {
     Advertise(String),
     #[error("a controller's name has 1 to 63 letters, digits, `-`, `_` or `.`, not {0:?}")]
     Name(String),
+    #[error("--project-cache-gib is not more than --cache-gib, which is {0}")]
+    Caches(u64),
 }
 
 impl Settings {
@@ -85,6 +90,7 @@ impl Settings {
             name: None,
             seal: None,
             repositories: Allowed::default(),
+            objects: ObjectLimits::default(),
         }
     }
 
@@ -103,6 +109,7 @@ impl Settings {
             name: start.name,
             seal,
             repositories: allowed(start.git_allow.as_deref().unwrap_or_default()),
+            objects: objects(start.cache_gib, start.project_cache_gib)?,
         };
         settings.check()?;
         Ok(settings)
@@ -150,6 +157,19 @@ impl Settings {
         }
         names
     }
+}
+
+/// Returns how much is kept; a project's share that is not said is at most the whole.
+fn objects(all: Option<u64>, project: Option<u64>) -> Result<ObjectLimits, InvalidSettings> {
+    const GIB: u64 = 1 << 30;
+    let usual = ObjectLimits::default();
+    let caches_bytes = all.map_or(usual.caches_bytes, |gib| gib.saturating_mul(GIB));
+    let said = project.map(|gib| gib.saturating_mul(GIB));
+    if said.is_some_and(|said| said > caches_bytes) {
+        return Err(InvalidSettings::Caches(caches_bytes / GIB));
+    }
+    let owner_caches_bytes = said.unwrap_or(usual.owner_caches_bytes.min(caches_bytes));
+    Ok(ObjectLimits { caches_bytes, owner_caches_bytes, ..usual })
 }
 
 /// Returns the address that others see, where it listens on all.

@@ -7,17 +7,22 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ocelot_proto::kit::clock::UnixMicros;
 
 use super::files::{self, Access};
-use super::{Entry, Error, Home, Identity, Name, Put, Result};
+use super::part::LocalPart;
+use super::{Entry, Error, Home, Identity, Name, Part, Put, Result};
 
 /// A directory as the home of bytes.
 #[derive(Debug, Clone)]
 pub struct LocalHome {
     root: PathBuf,
+    /// Beside the objects: a list never sees a part.
+    parts: PathBuf,
     identity: Identity,
 }
 
@@ -28,8 +33,10 @@ impl LocalHome {
     pub fn open(root: impl Into<PathBuf>, new: Identity) -> Result<Self> {
         let root = root.into();
         let objects = root.join("objects");
-        let identity = files::ensure_directory(&objects).and_then(|()| ensure_identity(&root, new));
-        Ok(Self { root: objects, identity: identity.map_err(refused)? })
+        let parts = root.join("parts");
+        let made = files::ensure_directory(&objects).and_then(|()| files::ensure_directory(&parts));
+        let identity = made.and_then(|()| ensure_identity(&root, new));
+        Ok(Self { root: objects, parts, identity: identity.map_err(refused)? })
     }
 
     /// Refuses a home that is not the fleet's.
@@ -99,8 +106,8 @@ impl Home for LocalHome {
             Ok(found)
         });
         let mut entries = Vec::new();
-        for (name, size_bytes) in found.await? {
-            entries.push(Entry { name: Name::new(name)?, size_bytes });
+        for Found { name, size_bytes, changed } in found.await? {
+            entries.push(Entry { name: Name::new(name)?, size_bytes, changed });
         }
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(entries)
@@ -119,6 +126,41 @@ impl Home for LocalHome {
 
     async fn size_bytes(&self, name: &Name) -> Result<u64> {
         self.on_disk(name, |path| Ok(fs::metadata(path)?.len())).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Part>> {
+        let (parts, root) = (self.parts.clone(), self.root.clone());
+        let begun = tokio::task::spawn_blocking(move || LocalPart::begin(&parts, root)).await;
+        let part = begun.unwrap_or_else(|died| Err(io::Error::other(died))).map_err(refused)?;
+        Ok(Box::new(part))
+    }
+
+    async fn look(&self, name: &Name) -> Result<Entry> {
+        let metadata = self.on_disk(name, |path| fs::metadata(path)).await?;
+        Ok(Entry { name: name.clone(), size_bytes: metadata.len(), changed: changed(&metadata) })
+    }
+
+    async fn renew(&self, name: &Name, at: UnixMicros) -> Result<()> {
+        self.on_disk(name, move |path| File::open(path)?.set_modified(moment(at))).await
+    }
+
+    async fn rename(&self, from: &Name, to: &Name) -> Result<()> {
+        let to = self.path(to);
+        self.on_disk(from, move |from| {
+            if let Some(directory) = to.parent() {
+                files::ensure_directory(directory)?;
+            }
+            fs::rename(from, &to)?;
+            files::sync_directory_of(&to)?;
+            files::sync_directory_of(from)
+        })
+        .await
+    }
+
+    async fn sweep_parts(&self, before: UnixMicros) -> Result<usize> {
+        let parts = self.parts.clone();
+        let swept = tokio::task::spawn_blocking(move || super::part::sweep(&parts, before)).await;
+        swept.unwrap_or_else(|died| Err(io::Error::other(died))).map_err(refused)
     }
 
     fn identity(&self) -> Identity {
@@ -140,8 +182,26 @@ fn ensure_identity(root: &Path, new: Identity) -> io::Result<Identity> {
     }
 }
 
+/// A file as a list finds it.
+struct Found {
+    name: String,
+    size_bytes: u64,
+    changed: UnixMicros,
+}
+
+/// Returns when a file was last written, or renewed.
+pub(super) fn changed(metadata: &fs::Metadata) -> UnixMicros {
+    let since = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    UnixMicros(since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
+}
+
+/// Returns a moment as files keep it.
+pub(super) fn moment(at: UnixMicros) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(at.0)
+}
+
 /// Finds the files under `directory`, which is called `folder`, whose whole names begin with `prefix`.
-fn collect(directory: &Path, folder: &str, prefix: &str, found: &mut Vec<(String, u64)>) -> io::Result<()> {
+fn collect(directory: &Path, folder: &str, prefix: &str, found: &mut Vec<Found>) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -156,14 +216,14 @@ fn collect(directory: &Path, folder: &str, prefix: &str, found: &mut Vec<(String
         } else if kind.is_file() && name.starts_with(prefix) && !files::is_temporary(&part) {
             // It may be deleted while the folder is read.
             if let Ok(metadata) = entry.metadata() {
-                found.push((name, metadata.len()));
+                found.push(Found { name, size_bytes: metadata.len(), changed: changed(&metadata) });
             }
         }
     }
     Ok(())
 }
 
-fn refused(error: io::Error) -> Error {
+pub(super) fn refused(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full(error),
         _ => Error::Unavailable(error),

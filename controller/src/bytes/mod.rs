@@ -5,6 +5,7 @@
 
 pub mod files;
 mod local;
+mod part;
 mod space;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ocelot_proto::kit::clock::UnixMicros;
 
 pub use local::LocalHome;
 pub use space::{Floor, Room, Space};
@@ -38,8 +40,34 @@ pub trait Home: fmt::Debug + Send + Sync {
     /// Returns how long the bytes of a name are.
     async fn size_bytes(&self, name: &Name) -> Result<u64>;
 
+    /// Begins something that comes in pieces. It is there once it is finished, and never in part.
+    async fn begin(&self) -> Result<Box<dyn Part>>;
+
+    /// Returns what is known of a name.
+    async fn look(&self, name: &Name) -> Result<Entry>;
+
+    /// Lets a name count as if it were put at that moment.
+    async fn renew(&self, name: &Name, at: UnixMicros) -> Result<()>;
+
+    /// Moves what is under a name to another one, in place of whatever is there.
+    async fn rename(&self, from: &Name, to: &Name) -> Result<()>;
+
+    /// Takes away parts that nobody has written to since then: whoever did is gone.
+    async fn sweep_parts(&self, before: UnixMicros) -> Result<usize>;
+
     /// Tells this home from every other, so that a controller of another fleet is refused.
     fn identity(&self) -> Identity;
+}
+
+/// Something that comes in pieces. Dropped before it is finished, nothing of it stays.
+#[async_trait]
+pub trait Part: fmt::Debug + Send {
+    /// Adds bytes at its end.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Makes it durable and puts it under a name, as of that moment. Another of the same length that
+    /// is there already stays: the name says what the bytes are.
+    async fn finish(self: Box<Self>, name: &Name, at: UnixMicros) -> Result<Put>;
 }
 
 /// What became of a put.
@@ -57,6 +85,8 @@ pub enum Put {
 pub struct Entry {
     pub name: Name,
     pub size_bytes: u64,
+    /// When it was put, or renewed.
+    pub changed: UnixMicros,
 }
 
 /// The random number that a home was given when it was made.

@@ -89,3 +89,71 @@ fn a_name_never_leaves_the_home() {
     }
     assert!(Name::new("a".repeat(513)).is_err());
 }
+
+const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
+
+async fn part(home: &LocalHome, pieces: &[&'static str]) -> Box<dyn Part> {
+    let mut part = home.begin().await.unwrap();
+    for piece in pieces {
+        part.write(Bytes::from_static(piece.as_bytes())).await.unwrap();
+    }
+    part
+}
+
+fn files_in(directory: &std::path::Path) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[tokio::test]
+async fn what_comes_in_pieces_is_there_whole_or_not_at_all() {
+    let (home, directory) = home();
+    let object = name("kept/ab/abcd");
+    let begun = part(&home, &["one", "two"]).await;
+    assert!(matches!(home.look(&object).await, Err(Error::NotFound(_))), "it is not finished");
+    assert_eq!(begun.finish(&object, NOW).await.unwrap(), Put::Stored);
+    assert_eq!(home.read(&object, 0..100).await.unwrap(), "onetwo");
+    assert_eq!(
+        home.look(&object).await.unwrap(),
+        Entry { name: object.clone(), size_bytes: 6, changed: NOW }
+    );
+    let again = part(&home, &["onetwo"]).await;
+    assert_eq!(again.finish(&object, NOW).await.unwrap(), Put::AlreadyThere);
+    drop(part(&home, &["half"]).await);
+    assert_eq!(files_in(&directory.path().join("parts")), 0, "a part stayed behind");
+}
+
+#[tokio::test]
+async fn a_whole_part_takes_the_place_of_one_that_a_disk_has_cut() {
+    let (home, directory) = home();
+    let object = name("kept/ab/abcd");
+    part(&home, &["whole"]).await.finish(&object, NOW).await.unwrap();
+    std::fs::write(directory.path().join("objects/kept/ab/abcd"), "wh").unwrap();
+    assert_eq!(part(&home, &["whole"]).await.finish(&object, NOW).await.unwrap(), Put::Stored);
+    assert_eq!(home.read(&object, 0..100).await.unwrap(), "whole");
+}
+
+#[tokio::test]
+async fn a_name_that_is_renewed_or_moved_keeps_its_bytes() {
+    let (home, _directory) = home();
+    let (here, there) = (name("kept/a"), name("leaving/a"));
+    part(&home, &["x"]).await.finish(&here, NOW).await.unwrap();
+    let later = UnixMicros(NOW.0 + 1);
+    home.renew(&here, later).await.unwrap();
+    home.rename(&here, &there).await.unwrap();
+    assert!(matches!(home.rename(&here, &there).await, Err(Error::NotFound(_))));
+    assert!(matches!(home.renew(&here, later).await, Err(Error::NotFound(_))));
+    let moved = home.look(&there).await.unwrap();
+    assert_eq!((moved.size_bytes, moved.changed), (1, later));
+}
+
+#[tokio::test]
+async fn parts_that_nobody_writes_any_more_are_swept_and_others_are_not() {
+    let (home, directory) = home();
+    let parts = directory.path().join("parts");
+    let old = std::fs::File::create(parts.join("left")).unwrap();
+    old.set_modified(local::moment(UnixMicros(1_000_000))).unwrap();
+    let begun = part(&home, &["new"]).await;
+    assert_eq!(home.sweep_parts(UnixMicros(2_000_000)).await.unwrap(), 1);
+    assert_eq!(files_in(&parts), 1);
+    assert_eq!(begun.finish(&name("a"), NOW).await.unwrap(), Put::Stored);
+}

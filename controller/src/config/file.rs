@@ -32,6 +32,8 @@ pub struct File {
     pub seal_key_file: Option<PathBuf>,
     pub seal_key_command: Option<String>,
     pub git_allow: Option<Vec<GitScheme>>,
+    pub cache_gib: Option<u64>,
+    pub project_cache_gib: Option<u64>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

@@ -132,6 +132,14 @@ pub struct Start {
     #[arg(long, value_name = "SCHEME", value_delimiter = ',', env = "OCELOT_CONTROLLER_GIT_ALLOW")]
     pub git_allow: Option<Vec<GitScheme>>,
 
+    /// GiB that the caches of all projects and jobs may hold; the longest unused go first [default: 20]
+    #[arg(long, value_name = "N", env = "OCELOT_CONTROLLER_CACHE_GIB")]
+    pub cache_gib: Option<u64>,
+
+    /// GiB of them that one project or job may hold [default: 10]
+    #[arg(long, value_name = "N", env = "OCELOT_CONTROLLER_PROJECT_CACHE_GIB")]
+    pub project_cache_gib: Option<u64>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -179,6 +187,8 @@ impl Start {
             seal_key_file: self.seal_key_file.or(file.seal_key_file),
             seal_key_command: self.seal_key_command.or(file.seal_key_command),
             git_allow: self.git_allow.or(file.git_allow),
+            cache_gib: self.cache_gib.or(file.cache_gib),
+            project_cache_gib: self.project_cache_gib.or(file.project_cache_gib),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

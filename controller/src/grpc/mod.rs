@@ -4,11 +4,13 @@
 //! message. A rule belongs into `service`; what is here checks shapes and translates.
 
 mod admin;
+mod artifact;
 mod client;
 mod convert;
 pub mod executor;
 mod job;
 mod log;
+mod object;
 mod page;
 mod peers;
 mod phases;
@@ -26,6 +28,7 @@ use crate::auth::{Caller, Identity};
 use crate::error::{Error, Kind};
 
 pub use admin::{Admin, Directory};
+pub use artifact::Artifacts;
 pub use client::Client;
 pub use job::Jobs;
 pub use log::LogReaders;

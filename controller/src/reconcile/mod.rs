@@ -5,6 +5,7 @@
 //! anything: what a controller measures, another measures for itself.
 
 mod groups;
+pub mod objects;
 pub mod offers;
 mod outbox;
 mod projects;
@@ -28,6 +29,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often everything is looked at, whatever the news.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// How often artifacts and caches are looked at.
+const OBJECTS: Duration = Duration::from_secs(300);
+
 /// Runs every duty until it is dropped.
 pub async fn run(service: &Service, keep: Keep) {
     service.view.loaded().await;
@@ -47,8 +51,14 @@ pub async fn run(service: &Service, keep: Keep) {
             note("retention", retention::once(service, keep).await.map(drop));
         }
     };
+    let objects = async {
+        loop {
+            service.sleep(OBJECTS).await;
+            note("objects", objects::once(service).await.map(drop));
+        }
+    };
     // None of them ends; dropping one at any await leaves only transactions that happened or did not.
-    tokio::join!(runs::follow(service), seconds, sweeps, projects::follow(service));
+    tokio::join!(runs::follow(service), seconds, sweeps, objects, projects::follow(service));
 }
 
 /// Lets a pass go on behind a record that cannot be dealt with; the store's trouble ends it.

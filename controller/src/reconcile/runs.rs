@@ -105,7 +105,9 @@ fn run_of(key: &str) -> Option<RunId> {
         | Key::RunSecrets(_)
         | Key::Seal
         | Key::Schedule(_)
-        | Key::Outbox { .. } => None,
+        | Key::Outbox { .. }
+        | Key::Artifact(..)
+        | Key::Cache { .. } => None,
     }
 }
 

@@ -4,6 +4,7 @@ mod controller;
 mod digest;
 mod executor;
 mod job;
+mod object;
 mod outbox;
 mod progress;
 mod project;
@@ -19,6 +20,7 @@ pub use executor::{
     Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RuntimeSupport, SessionRecord,
 };
 pub use job::{JobNumber, JobRecord, JobVersion};
+pub use object::{ArtifactRecord, CacheRecord, Kept};
 pub use outbox::OutboxEntry;
 pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use project::{

@@ -81,7 +81,7 @@ pub struct SourceRecord {
 pub enum Trust {
     /// Of somebody who may push to the project.
     Own,
-    /// Of a fork, or of nobody knows whom: no secrets, and caches are only read.
+    /// Of a fork, or of nobody knows whom: no secrets, and no cache that the project's own runs read.
     Fork,
 }
 

@@ -4,8 +4,9 @@ use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
 use super::{
-    ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord, JobRecord, LookRecord,
-    ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord, SecretUseRecord, SessionRecord,
+    ArtifactRecord, CacheRecord, ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord,
+    JobRecord, LookRecord, ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord,
+    SecretUseRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;
@@ -30,6 +31,8 @@ pub enum Stored {
     /// All but the value.
     Secret(SecretAbout),
     SecretUse(SecretUseRecord),
+    Artifact(ArtifactRecord),
+    Cache(CacheRecord),
     /// What no view is asked for.
     Other,
 }
@@ -62,6 +65,8 @@ impl Stored {
             Key::Controller(_) => Self::Controller(decode(&item.value)?),
             Key::Secret(..) => Self::Secret(decode::<SecretRecord>(&item.value)?.about),
             Key::SecretUse(..) => Self::SecretUse(decode(&item.value)?),
+            Key::Artifact(..) => Self::Artifact(decode(&item.value)?),
+            Key::Cache { .. } => Self::Cache(decode(&item.value)?),
             Key::Epoch
             | Key::Home
             | Key::JobNumber(_)
@@ -90,4 +95,6 @@ impl Stored {
     accessor!(controller, Controller, ControllerRecord);
     accessor!(secret, Secret, SecretAbout);
     accessor!(secret_use, SecretUse, SecretUseRecord);
+    accessor!(artifact, Artifact, ArtifactRecord);
+    accessor!(cache, Cache, CacheRecord);
 }

@@ -296,3 +296,27 @@ fn secrets_are_stored_as_the_ones_on_file() {
     assert_stored_shape(&bare, include_bytes!("golden/sealed.v1"));
     assert_stored_shape(&SealRecord(sealed), include_bytes!("golden/seal.v1"));
 }
+
+#[test]
+fn what_is_kept_is_stored_as_the_ones_on_file() {
+    let kept = Kept { digest: Digest::of(b"bytes"), size_bytes: 5 };
+    let artifact = ArtifactRecord {
+        task: "web".into(),
+        kept,
+        files: 12,
+        attempt: 2,
+        created_at: at(),
+        expires_at: Some(Timestamp { unix_ms: at().unix_ms + 1 }),
+    };
+    assert_stored_shape(&artifact, include_bytes!("golden/artifact.v1"));
+    let cache = CacheRecord {
+        owner: "acme/site".into(),
+        scope: "acme/site own branch main".into(),
+        key: "node-20".into(),
+        kept,
+        files: 7,
+        created_at: at(),
+        used_at: at(),
+    };
+    assert_stored_shape(&cache, include_bytes!("golden/cache.v1"));
+}

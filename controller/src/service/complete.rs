@@ -9,6 +9,7 @@ use ocelot_proto::kit::chaos;
 
 use super::error::{Error, Result};
 use super::memory;
+use super::objects::ClaimedArtifact;
 use super::parts::{ClaimedEnd, LogStanding};
 use super::{AttemptRef, Service};
 use crate::records::Told;
@@ -23,6 +24,8 @@ pub struct CompleteRequest {
     pub completion: CompletionId,
     pub result: Report,
     pub log: ReportedLog,
+    /// What was pushed, and is to be seen once this is recorded.
+    pub artifacts: Vec<ClaimedArtifact>,
     /// The last word on what happened in the attempt.
     pub told: Option<Told>,
 }
@@ -38,22 +41,30 @@ pub enum ReportedLog {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CompleteAnswer {
     Recorded,
     /// Send the log from here, then complete again.
     LogIncomplete {
         expected: u64,
     },
+    /// Push it again, then complete again.
+    ArtifactMissing {
+        name: String,
+    },
 }
 
 impl Service {
     /// Ends an attempt. Repeating it gives the same answer.
     pub async fn complete(&self, session: Session, request: CompleteRequest) -> Result<CompleteAnswer> {
-        let CompleteRequest { attempt, completion, result, log, told } = request;
+        let CompleteRequest { attempt, completion, result, log, artifacts, told } = request;
         let log = match self.log_end(session, attempt, log).await? {
             Ok(end) => end,
             Err(expected) => return Ok(CompleteAnswer::LogIncomplete { expected }),
+        };
+        let kept = match self.kept_by(session, attempt, &artifacts).await? {
+            Ok(kept) => kept,
+            Err(name) => return Ok(CompleteAnswer::ArtifactMissing { name }),
         };
         let claim = if chaos::bug("complete.ignores_claim") {
             let task = self.need_task(attempt.task).await?;
@@ -65,7 +76,10 @@ impl Service {
         let event = Event::Completed(Completion { claim, id: completion, result, log });
         chaos::point("complete.before_commit");
         self.transition_with(attempt.task, event, |facts, before, step| {
-            self.over(attempt, told.as_ref(), facts, step.next != *before)
+            let over = self.over(attempt, told.as_ref(), facts, step.next != *before)?;
+            // Of an attempt after which the task is tried again nothing is seen.
+            let wins = step.next != *before && step.next.outcome().is_some();
+            Ok(if wins { over.and(kept.clone()) } else { over })
         })
         .await?;
         chaos::point("complete.committed");

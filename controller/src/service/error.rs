@@ -56,6 +56,9 @@ pub enum What {
     Project,
     Event,
     Secret,
+    Artifact,
+    Cache,
+    Object,
 }
 
 impl fmt::Display for What {
@@ -68,6 +71,9 @@ impl fmt::Display for What {
             Self::Project => "project",
             Self::Event => "event",
             Self::Secret => "secret",
+            Self::Artifact => "artifact",
+            Self::Cache => "cache",
+            Self::Object => "object",
         })
     }
 }

@@ -51,7 +51,9 @@ impl Service {
                             | Key::RunSecrets(_)
                             | Key::Seal
                             | Key::Schedule(_)
-                            | Key::Outbox { .. },
+                            | Key::Outbox { .. }
+                            | Key::Artifact(..)
+                            | Key::Cache { .. },
                         )
                         | Err(_) => {}
                     }

@@ -25,6 +25,7 @@ mod lane;
 mod log_ends;
 pub mod logs;
 mod memory;
+pub mod objects;
 mod parts;
 mod plans;
 mod poll;
@@ -132,6 +133,7 @@ pub struct Service {
     plans: plans::PlanCache,
     url: OnceLock<String>,
     seal: RwLock<Option<Arc<SealKeys>>>,
+    objects: OnceLock<objects::Objects>,
     floor: Floor,
     projects: projects::Given,
 }
@@ -158,6 +160,7 @@ impl Service {
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
             seal: RwLock::default(),
+            objects: OnceLock::new(),
             floor: Floor::default(),
             projects: projects::Given::default(),
             parts,

@@ -76,6 +76,14 @@ pub enum Key {
         run: RunId,
         target: String,
     },
+    /// What a task kept under a name.
+    Artifact(TaskId, String),
+    /// One state of a cache, where only its scope sees it.
+    Cache {
+        scope: String,
+        name: String,
+        key: String,
+    },
 }
 
 /// Whose a named secret is.
@@ -113,6 +121,9 @@ pub enum Folder {
     Schedules,
     Outbox,
     OutboxOf(RunId),
+    Artifacts,
+    ArtifactsOf(RunId),
+    Caches,
 }
 
 /// A key that this version does not know.
@@ -160,6 +171,10 @@ impl fmt::Display for Key {
             Self::Seal => write!(f, "{ROOT}seal"),
             Self::Schedule(name) => write!(f, "{}{}", Folder::Schedules, Escaped(name)),
             Self::Outbox { run, target } => write!(f, "{}{}", Folder::OutboxOf(*run), Escaped(target)),
+            Self::Artifact(TaskId { run, index }, name) => {
+                write!(f, "{}{index:010}/{}", Folder::ArtifactsOf(*run), Escaped(name))
+            }
+            Self::Cache { scope, name, key } => write!(f, "{}{}", caches_of(scope, name), Escaped(key)),
         }
     }
 }
@@ -192,6 +207,9 @@ impl fmt::Display for Folder {
             Self::Schedules => f.write_str("schedules/"),
             Self::Outbox => f.write_str("outbox/"),
             Self::OutboxOf(run) => write!(f, "outbox/{run}/"),
+            Self::Artifacts => f.write_str("artifacts/"),
+            Self::ArtifactsOf(run) => write!(f, "artifacts/{run}/"),
+            Self::Caches => f.write_str("caches/"),
         }
     }
 }
@@ -252,6 +270,12 @@ fn parse(text: &str) -> Option<Key> {
         ["seal"] => Key::Seal,
         ["schedules", name] => Key::Schedule(unescape(name)?),
         ["outbox", run, target] => Key::Outbox { run: run.parse().ok()?, target: unescape(target)? },
+        ["artifacts", run, index, name] => {
+            Key::Artifact(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }, unescape(name)?)
+        }
+        ["caches", scope, name, key] => {
+            Key::Cache { scope: unescape(scope)?, name: unescape(name)?, key: unescape(key)? }
+        }
         _ => return None,
     })
 }
@@ -294,6 +318,11 @@ impl fmt::Display for SecretScope {
             Self::Organization(name) => write!(f, "organization {name}"),
         }
     }
+}
+
+/// Returns the folder of all states of one cache in one scope.
+pub fn caches_of(scope: &str, name: &str) -> String {
+    format!("{}{}/{}/", Folder::Caches, Escaped(scope), Escaped(name))
 }
 
 /// Writes a name with `%XX` for every byte that is not a letter, a digit or one of `-._`.
@@ -380,6 +409,9 @@ mod tests {
             Just(Key::Seal),
             name().prop_map(Key::Schedule),
             (run(), name()).prop_map(|(run, target)| Key::Outbox { run, target }),
+            (run(), any::<u32>(), name())
+                .prop_map(|(run, index, name)| Key::Artifact(TaskId { run, index }, name)),
+            (name(), name(), name()).prop_map(|(scope, name, key)| Key::Cache { scope, name, key }),
         ]
     }
 
@@ -427,6 +459,8 @@ mod tests {
             Key::Secret(SecretScope::Project { owner: "acme".into(), name: "api".into() }, "token".into()),
             Key::SecretUse(SecretScope::Organization("acme".into()), "token".into()),
             Key::RunSecrets(run),
+            Key::Artifact(TaskId { run, index: 3 }, "site".into()),
+            Key::Cache { scope: "acme/site own main".into(), name: "npm".into(), key: "node-20".into() },
         ];
         assert_eq!(
             keys.map(String::from),
@@ -442,6 +476,8 @@ mod tests {
                 "/ocelot/v1/secrets/project/acme/api/token",
                 "/ocelot/v1/secret-uses/organization/acme/token",
                 "/ocelot/v1/secrets/run%2F018bcfe5-6800-7303-8303-030303030303",
+                "/ocelot/v1/artifacts/018bcfe5-6800-7303-8303-030303030303/0000000003/site",
+                "/ocelot/v1/caches/acme%2Fsite%20own%20main/npm/node-20",
             ]
         );
     }

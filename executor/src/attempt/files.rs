@@ -65,6 +65,11 @@ impl Places {
         self.directory.join("log")
     }
 
+    /// Where what was packed waits until the controllers have it.
+    pub fn kept(&self) -> PathBuf {
+        self.directory.join("kept")
+    }
+
     /// Makes a place before an attempt comes, with room in its files: bytes written over others are on
     /// disk many times sooner. Blocks.
     pub fn make_ready(&self) -> io::Result<()> {

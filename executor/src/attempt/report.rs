@@ -75,6 +75,8 @@ pub struct ArtifactDigest {
     pub name: String,
     pub sha256: [u8; 32],
     pub size_bytes: u64,
+    #[serde(default)]
+    pub files: u64,
 }
 
 /// Returns the outcome as `Complete` carries it. Who cancelled is the controller's to say.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use ocelot_proto::wire::executor_service_client::ExecutorServiceClient;
+use ocelot_proto::wire::object_service_client::ObjectServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
@@ -32,6 +33,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const WORD_HEADER: &str = "x-error";
 
 pub type Client = ExecutorServiceClient<Channel>;
+pub type Objects = ObjectServiceClient<Channel>;
 
 /// Why a call brought no answer of its own.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -85,6 +87,15 @@ pub struct Line {
 struct Current {
     at: usize,
     client: Option<Client>,
+    /// A connection of its own: no heartbeat waits behind what is large.
+    objects: Option<Objects>,
+}
+
+/// Whom a call was made to, and with which credential.
+#[derive(Debug)]
+pub struct Spoken {
+    at: usize,
+    with: Option<MetadataValue<Ascii>>,
 }
 
 impl Line {
@@ -92,7 +103,7 @@ impl Line {
     /// If there is no route.
     pub fn new(routes: Vec<Route>, credential: Credential) -> Self {
         assert!(!routes.is_empty(), "the settings hold at least one address");
-        Self { routes, credential, current: Mutex::new(Current { at: 0, client: None }) }
+        Self { routes, credential, current: Mutex::new(Current { at: 0, client: None, objects: None }) }
     }
 
     /// Returns a client for the address that counts now, and its place in the list.
@@ -114,7 +125,33 @@ impl Line {
         if current.at != at {
             tracing::info!(address = %self.routes[current.at], "turning to another controller");
             current.client = None;
+            current.objects = None;
         }
+    }
+
+    /// Returns a client for objects at the address that counts now.
+    pub fn objects(&self) -> (Objects, Spoken) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = current.at;
+        let client = current.objects.get_or_insert_with(|| {
+            ObjectServiceClient::new(channel(&self.routes[at])).max_decoding_message_size(ANSWER_BYTES_MAX)
+        });
+        (client.clone(), Spoken { at, with: self.credential.get() })
+    }
+
+    /// Returns what a call that failed means, and turns away from an address that gave no answer.
+    pub fn failed(&self, spoken: &Spoken, status: &Status) -> CallError {
+        let answer = judged(status);
+        // What was said under an older credential says nothing about what is ours now.
+        let outdated = self.credential.get() != spoken.with;
+        if outdated && matches!(answer, CallError::Fenced | CallError::Unauthenticated(_)) {
+            return CallError::Unknown("the session was opened anew meanwhile".to_owned());
+        }
+        if let CallError::Unknown(why) = &answer {
+            tracing::debug!(address = %self.routes[spoken.at], why, "a call got no answer");
+            self.turn_from(spoken.at);
+        }
+        answer
     }
 
     /// Makes a request that carries the credential.
@@ -148,28 +185,22 @@ impl Line {
         F: FnOnce(Client, Request<T>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
-        let spoken_with = self.credential.get();
+        let spoken = Spoken { at, with: self.credential.get() };
         let mut request = self.request(message);
         request.set_timeout(deadline);
-        let answer = match tokio::time::timeout(deadline, call(client, request)).await {
+        Err(match tokio::time::timeout(deadline, call(client, request)).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) => judged(&status),
-            Err(_) => CallError::Unknown(format!("none within {deadline:?}")),
-        };
-        // What was said under an older credential says nothing about what is ours now.
-        let outdated = self.credential.get() != spoken_with;
-        if outdated && matches!(answer, CallError::Fenced | CallError::Unauthenticated(_)) {
-            return Err(CallError::Unknown("the session was opened anew meanwhile".to_owned()));
-        }
-        if let CallError::Unknown(why) = &answer {
-            tracing::debug!(address = %self.routes[at], why, "a call got no answer");
-            self.turn_from(at);
-        }
-        Err(answer)
+            Ok(Err(status)) => self.failed(&spoken, &status),
+            Err(_) => self.failed(&spoken, &Status::deadline_exceeded(format!("none within {deadline:?}"))),
+        })
     }
 }
 
 fn connect(route: &Route) -> Client {
+    ExecutorServiceClient::new(channel(route)).max_decoding_message_size(ANSWER_BYTES_MAX)
+}
+
+fn channel(route: &Route) -> Channel {
     let endpoint = Endpoint::from(route.authority())
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_PATIENCE)
@@ -182,8 +213,7 @@ fn connect(route: &Route) -> Client {
         let route = route.clone();
         async move { route.dial().await }
     });
-    ExecutorServiceClient::new(endpoint.connect_with_connector_lazy(connector))
-        .max_decoding_message_size(ANSWER_BYTES_MAX)
+    endpoint.connect_with_connector_lazy(connector)
 }
 
 /// Returns what a status means to its caller.

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use ocelot_executor::attempt::AttemptId;
 use ocelot_proto::wire::executor_service_server::{ExecutorService, ExecutorServiceServer};
+use ocelot_proto::wire::fetch_object_response::{Head, Piece as Sent};
+use ocelot_proto::wire::object_service_server::{ObjectService, ObjectServiceServer};
+use ocelot_proto::wire::push_object_request::{Piece, begin};
 use ocelot_proto::wire::{self, directive};
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +30,12 @@ pub(crate) enum Fault {
     Unavailable,
     /// It misses the log from here on.
     LogIncomplete(u64),
+    /// It has not the artifact of this name.
+    ArtifactMissing(&'static str),
+    /// The disk has no room.
+    Full,
+    /// An object breaks off after so many bytes.
+    Cut(usize),
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +58,14 @@ pub(crate) struct Model {
     pub(crate) declined: Vec<wire::DeclineRequest>,
     pub(crate) completed: Vec<wire::CompleteRequest>,
     pub(crate) confirmed: Vec<AttemptId>,
+    /// Whole objects, by what they are called.
+    pub(crate) artifacts: BTreeMap<String, Vec<u8>>,
+    pub(crate) caches: BTreeMap<String, Vec<u8>>,
+    /// Pushes end only when the story says so.
+    pub(crate) held_push: bool,
+    pub(crate) pushes_begun: u32,
+    /// From where objects were asked for.
+    pub(crate) offsets: Vec<u64>,
     pub(crate) open_polls: u32,
     pub(crate) open_polls_most: u32,
 }
@@ -67,6 +85,7 @@ impl Controller {
         let service = ExecutorServiceServer::new(controller.clone());
         let serving = tonic::transport::Server::builder()
             .add_service(service)
+            .add_service(ObjectServiceServer::new(controller.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         spawn(async move { serving.await.unwrap() });
         controller
@@ -113,14 +132,18 @@ impl Controller {
             let faults = model.faults.entry(call).or_default();
             fault = (!faults.is_empty()).then(|| faults.remove(0));
             match fault {
-                None | Some(Fault::Lost | Fault::LogIncomplete(_)) => note(model),
-                Some(Fault::Fenced | Fault::Unavailable) => {}
+                None
+                | Some(Fault::Lost | Fault::LogIncomplete(_) | Fault::ArtifactMissing(_) | Fault::Cut(_)) => {
+                    note(model);
+                }
+                Some(Fault::Fenced | Fault::Unavailable | Fault::Full) => {}
             }
         });
         match fault {
-            None | Some(Fault::LogIncomplete(_)) => Ok(()),
+            None | Some(Fault::LogIncomplete(_) | Fault::ArtifactMissing(_) | Fault::Cut(_)) => Ok(()),
             Some(Fault::Lost | Fault::Unavailable) => Err(Status::unavailable("as the story says")),
             Some(Fault::Fenced) => Err(fenced()),
+            Some(Fault::Full) => Err(Status::resource_exhausted("as the story says")),
         }
     }
 }
@@ -294,10 +317,16 @@ impl ExecutorService for Controller {
         let request = request.into_inner();
         let incomplete = self.model().faults.get("complete").and_then(|faults| faults.first().copied());
         self.hear("complete", |model| model.completed.push(request))?;
-        use wire::complete_response::{Answer, LogIncomplete, Recorded};
+        use wire::complete_response::{Answer, ArtifactMissing, LogIncomplete, Recorded};
         let answer = match incomplete {
             Some(Fault::LogIncomplete(expected)) => Answer::LogIncomplete(LogIncomplete { expected }),
-            Some(Fault::Lost | Fault::Fenced | Fault::Unavailable) | None => Answer::Recorded(Recorded {}),
+            Some(Fault::ArtifactMissing(name)) => {
+                self.set(|model| drop(model.artifacts.remove(name)));
+                Answer::ArtifactMissing(ArtifactMissing { name: name.to_owned() })
+            }
+            Some(Fault::Lost | Fault::Fenced | Fault::Unavailable | Fault::Full | Fault::Cut(_)) | None => {
+                Answer::Recorded(Recorded {})
+            }
         };
         Ok(Response::new(wire::CompleteResponse { answer: Some(answer) }))
     }
@@ -309,5 +338,93 @@ impl ExecutorService for Controller {
         let id = id_of(&request.into_inner().attempt);
         self.hear("confirm", |model| model.confirmed.push(id))?;
         Ok(Response::new(wire::ConfirmFencedResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ObjectService for Controller {
+    async fn push_object(
+        &self,
+        request: Request<Streaming<wire::PushObjectRequest>>,
+    ) -> Answer<wire::PushObjectResponse> {
+        let mut pieces = request.into_inner();
+        self.set(|model| model.pushes_begun += 1);
+        let (mut object, mut bytes, mut whole) = (None, Vec::new(), false);
+        while let Some(piece) = pieces.message().await? {
+            match piece.piece.unwrap() {
+                Piece::Begin(begin) => object = begin.object,
+                Piece::Bytes(more) => bytes.extend_from_slice(&more),
+                Piece::End(end) => {
+                    assert_eq!(end.length, bytes.len() as u64);
+                    assert_eq!(end.sha256, Sha256::digest(&bytes)[..]);
+                    whole = true;
+                }
+            }
+        }
+        assert!(whole, "a push ends with its end");
+        let mut changed = self.changed.subscribe();
+        while self.model().held_push {
+            changed.changed().await.map_err(|_| Status::unavailable("over"))?;
+        }
+        self.hear("push", |model| {
+            match object.unwrap() {
+                begin::Object::Artifact(name) => model.artifacts.insert(name, bytes),
+                begin::Object::Cache(cache) => model.caches.insert(cache.key, bytes),
+            };
+        })?;
+        Ok(Response::new(wire::PushObjectResponse { existed: false }))
+    }
+
+    async fn list_needed(&self, _: Request<wire::ListNeededRequest>) -> Answer<wire::ListNeededResponse> {
+        self.hear("needed", |_| {})?;
+        let needed = |(name, bytes): (&String, &Vec<u8>)| wire::list_needed_response::Needed {
+            artifact: Some(wire::NeededArtifact { task: 3, name: name.clone() }),
+            task: "web".to_owned(),
+            size_bytes: bytes.len() as u64,
+            sha256: Sha256::digest(bytes).to_vec().into(),
+            files: 1,
+        };
+        let needed = self.model().artifacts.iter().map(needed).collect();
+        Ok(Response::new(wire::ListNeededResponse { needed }))
+    }
+
+    type FetchObjectStream = ReceiverStream<Result<wire::FetchObjectResponse, Status>>;
+
+    async fn fetch_object(
+        &self,
+        request: Request<wire::FetchObjectRequest>,
+    ) -> Answer<Self::FetchObjectStream> {
+        use wire::fetch_object_request::Object;
+        let request = request.into_inner();
+        let cut = match self.model().faults.get("fetch").and_then(|faults| faults.first().copied()) {
+            Some(Fault::Cut(bytes)) => Some(bytes),
+            Some(_) | None => None,
+        };
+        self.hear("fetch", |model| model.offsets.push(request.offset))?;
+        let found = match request.object.unwrap() {
+            Object::Artifact(artifact) => {
+                self.model().artifacts.get(&artifact.name).cloned().map(|bytes| (String::new(), bytes))
+            }
+            Object::Cache(wanted) => {
+                let wanted_key = wanted.cache.unwrap().key;
+                let model = self.model();
+                let exact = model.caches.get_key_value(&wanted_key);
+                let near = model.caches.iter().find(|(key, _)| key.starts_with(&wanted.prefix));
+                exact.or(near.filter(|_| wanted.fallback)).map(|(key, bytes)| (key.clone(), bytes.clone()))
+            }
+        };
+        let (key, bytes) = found.ok_or_else(|| Status::not_found("there is no such object"))?;
+        let (sender, answers) = mpsc::channel(8);
+        let sha256 = Sha256::digest(&bytes).to_vec().into();
+        let head = Head { length: bytes.len() as u64, sha256, key, offset: request.offset };
+        let answer = |piece| Ok(wire::FetchObjectResponse { piece: Some(piece) });
+        sender.send(answer(Sent::Head(head))).await.unwrap();
+        let rest = &bytes[request.offset as usize..];
+        let rest = &rest[..cut.unwrap_or(rest.len()).min(rest.len())];
+        sender.send(answer(Sent::Bytes(rest.to_vec().into()))).await.unwrap();
+        if cut.is_some() {
+            sender.send(Err(Status::unavailable("it breaks off"))).await.unwrap();
+        }
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 }

@@ -5,6 +5,7 @@
 
 mod controller;
 mod machine;
+mod objects;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -28,6 +28,8 @@ pub const POINTS: &[&str] = &[
     "log.appended",
     "log.synced",
     "log.shipped",
+    "object.piece_written",
+    "object.kept",
     "end.journalled",
     "complete.log_checked",
     "complete.before_commit",

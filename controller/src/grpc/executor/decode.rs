@@ -9,7 +9,8 @@ use ocelot_proto::wire;
 use tonic::Status;
 
 use crate::error::{Error, Kind};
-use crate::records::{Machine, RuntimeSupport, StageExit, StageRecord, Told, Used};
+use crate::records::{Digest, Kept, Machine, RuntimeSupport, StageExit, StageRecord, Told, Used};
+use crate::service::objects::{ARTIFACTS_MAX, ClaimedArtifact};
 use crate::service::{AttemptRef, ClaimedEnd, HELD_MAX, Held, ReportedLog};
 
 type Decoded<T> = Result<T, Status>;
@@ -169,6 +170,25 @@ fn timed_out(given: wire::outcome::TimedOut) -> Decoded<Report> {
 
 pub(super) fn log_end(field: &str, given: wire::LogEnd) -> Decoded<ClaimedEnd> {
     Ok(ClaimedEnd { bytes: given.length, sha256: bytes(&format!("{field}.sha256"), &given.sha256)? })
+}
+
+pub(super) fn kept(field: &str, size_bytes: u64, sha256: &[u8]) -> Decoded<Kept> {
+    let digest = Digest::from_bytes(bytes(&format!("{field}.sha256"), sha256)?);
+    Ok(Kept { digest, size_bytes })
+}
+
+pub(super) fn artifacts(given: Vec<wire::ArtifactDigest>) -> Decoded<Vec<ClaimedArtifact>> {
+    count("artifacts", &given, ARTIFACTS_MAX)?;
+    let one = |given: wire::ArtifactDigest| {
+        let kept = kept("artifacts", given.size_bytes, &given.sha256)?;
+        Ok(ClaimedArtifact { name: word("artifacts.name", given.name)?, kept, files: given.files })
+    };
+    given.into_iter().map(one).collect()
+}
+
+pub(super) fn cache_key(field: &str, given: Option<wire::CacheKey>) -> Decoded<(String, String)> {
+    let wire::CacheKey { name, key } = need(field, given)?;
+    Ok((word(&format!("{field}.name"), name)?, text(&format!("{field}.key"), key)?))
 }
 
 /// Reads how the log ends: a loss outweighs a claim, because it says that nobody has the rest.

@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod object;
 mod push;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,8 @@ pub struct Executors {
     gate: Gate,
     tasks: Tasks,
 }
+
+pub use object::ObjectCalls;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -219,7 +222,7 @@ impl ExecutorService for Executors {
     }
 
     async fn complete(&self, request: Request<wire::CompleteRequest>) -> Answer<wire::CompleteResponse> {
-        use complete_response::{Answer, LogIncomplete, Recorded};
+        use complete_response::{Answer, ArtifactMissing, LogIncomplete, Recorded};
         let session = session(&request)?;
         let given = request.into_inner();
         let request = CompleteRequest {
@@ -227,14 +230,13 @@ impl ExecutorService for Executors {
             completion: CompletionId(u128::from_be_bytes(decode::bytes("completion", &given.completion)?)),
             result: decode::report(given.outcome)?,
             log: decode::reported_log(given.log, given.loss)?,
+            artifacts: decode::artifacts(given.artifacts)?,
             told: given.progress.map(decode::told).transpose()?,
         };
-        if !given.artifacts.is_empty() {
-            return Err(decode::invalid("artifacts", "this controller keeps none"));
-        }
         let answer = match self.service.complete(session, request).await.map_err(status)? {
             CompleteAnswer::Recorded => Answer::Recorded(Recorded {}),
             CompleteAnswer::LogIncomplete { expected } => Answer::LogIncomplete(LogIncomplete { expected }),
+            CompleteAnswer::ArtifactMissing { name } => Answer::ArtifactMissing(ArtifactMissing { name }),
         };
         chaos::point("complete.answered");
         Ok(Response::new(wire::CompleteResponse { answer: Some(answer) }))

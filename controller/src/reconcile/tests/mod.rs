@@ -3,5 +3,6 @@
 mod faults;
 mod graphs;
 mod life;
+mod objects;
 mod sessions;
 mod world;

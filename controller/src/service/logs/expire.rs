@@ -60,7 +60,7 @@ impl Logs {
         let mut gone = Expired { logs: Vec::new() };
         let Some(home) = &self.home else { return Ok(gone) };
         let mut stored: HashMap<LogId, Stored> = HashMap::new();
-        for Entry { name, size_bytes } in home.list(&Name::new("logs")?).await? {
+        for Entry { name, size_bytes, .. } in home.list(&Name::new("logs")?).await? {
             let parts = name.as_str().strip_prefix("logs/").and_then(|rest| rest.split_once('/'));
             let Some((id, part)) = parts.and_then(|(stem, part)| Some((LogId::from_stem(stem)?, part)))
             else {

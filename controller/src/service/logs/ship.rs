@@ -147,7 +147,7 @@ async fn ship_end(home: &dyn Home, log: &Log, end: &End) -> Result<()> {
 async fn chunks(home: &dyn Home, id: LogId) -> Result<(Vec<(u64, u64)>, bool)> {
     let folder = format!("logs/{}", id.stem());
     let (mut chunks, mut end) = (Vec::new(), false);
-    for Entry { name, size_bytes } in home.list(&Name::new(folder.as_str())?).await? {
+    for Entry { name, size_bytes, .. } in home.list(&Name::new(folder.as_str())?).await? {
         // The number of another attempt may begin with this one's.
         match name.as_str().strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/')) {
             Some("end") => end = true,

@@ -12,6 +12,7 @@ use ocelot_proto::wire;
 use ocelot_proto::wire::held::Phase as WirePhase;
 use ocelot_supervisor::protocol::Moment;
 
+use super::objects::Stop;
 use super::{Done, Driver, Left, LogPlace, Sealing, pace};
 use crate::attempt::link::Link;
 use crate::attempt::order::millis;
@@ -272,7 +273,7 @@ impl Driver {
         }
     }
 
-    /// Makes the image ready, beside the secrets.
+    /// Makes the image ready and fills the workspace, beside the secrets.
     pub(super) fn prepare(&mut self) {
         if self.secrets == Secrets::default() && secrets::pull_secret(&self.plan).is_some() {
             self.prepare_waits = true;
@@ -294,19 +295,23 @@ impl Driver {
             return self.event(Event::NotPrepared(Cause::Platform { why }));
         };
         let launch = self.launch(BootTime(0));
-        let (lines, shared) = (self.lines.clone(), self.shared.clone());
+        let (lines, shared, hands) = (self.lines.clone(), self.shared.clone(), self.hands());
         let (preparing, abort) = abortable(async move {
-            let prepared = runtime.prepare(&launch, &*lines).await;
-            if let Err(Cause::Platform { .. }) = &prepared {
-                shared.runtimes.suspect();
-            }
-            prepared
+            let image = async {
+                let prepared = runtime.prepare(&launch, &*lines).await;
+                if let Err(Cause::Platform { .. }) = &prepared {
+                    shared.runtimes.suspect();
+                }
+                prepared.map_err(Stop::Cause)
+            };
+            tokio::try_join!(image, hands.fill())
         });
         self.preparing = Some(abort);
         self.work(async move {
             match preparing.await {
-                Ok(Ok(())) => Done::Prepared,
-                Ok(Err(cause)) => Done::Event(Event::NotPrepared(cause)),
+                Ok(Ok(((), ()))) => Done::Prepared,
+                Ok(Err(Stop::Cause(cause))) => Done::Event(Event::NotPrepared(cause)),
+                Ok(Err(Stop::Fenced)) => Done::Event(Event::Fenced),
                 Err(_aborted) => Done::Nothing,
             }
         });

@@ -7,7 +7,6 @@ use ocelot_core::frame::Offset;
 use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
-use ocelot_proto::wire::held::Phase as WirePhase;
 use sha2::{Digest, Sha256};
 
 use super::begin::{CALL, answered};
@@ -25,12 +24,6 @@ const SWEEP_MARGIN: Duration = Duration::from_secs(15);
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Driver {
-    /// Artifacts and caches have no home yet: there is nothing to collect.
-    pub(super) fn collect(&mut self) {
-        self.show(WirePhase::Finishing);
-        self.event(Event::Collected(Ok(vec![])));
-    }
-
     pub(super) fn seal(&mut self) {
         if self.sealing != Sealing::No {
             return;
@@ -260,6 +253,7 @@ impl Driver {
 }
 
 async fn completed(shared: &Shared, request: wire::CompleteRequest) -> CompleteAnswer {
+    let names: Vec<String> = request.artifacts.iter().map(|artifact| artifact.name.clone()).collect();
     let called =
         shared.line.call(COMPLETE, request, async |mut client, request| client.complete(request).await);
     use wire::complete_response::Answer;
@@ -267,6 +261,11 @@ async fn completed(shared: &Shared, request: wire::CompleteRequest) -> CompleteA
         Ok(wire::CompleteResponse { answer: Some(Answer::Recorded(_)) }) => CompleteAnswer::Recorded,
         Ok(wire::CompleteResponse { answer: Some(Answer::LogIncomplete(missing)) }) => {
             CompleteAnswer::LogIncomplete { expected: Offset(missing.expected) }
+        }
+        Ok(wire::CompleteResponse { answer: Some(Answer::ArtifactMissing(missing)) }) => {
+            let place = names.iter().position(|name| *name == missing.name);
+            let index = place.and_then(|place| u16::try_from(place).ok());
+            index.map_or(CompleteAnswer::Unknown, |index| CompleteAnswer::ArtifactMissing { index })
         }
         Ok(wire::CompleteResponse { answer: None }) => CompleteAnswer::Unknown,
         Err(CallError::Fenced) => CompleteAnswer::Fenced,
@@ -282,5 +281,6 @@ fn artifact(artifact: &crate::attempt::ArtifactDigest) -> wire::ArtifactDigest {
         name: artifact.name.clone(),
         sha256: artifact.sha256.to_vec().into(),
         size_bytes: artifact.size_bytes,
+        files: artifact.files,
     }
 }

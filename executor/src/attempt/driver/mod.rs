@@ -8,6 +8,7 @@ mod begin;
 mod end;
 mod journal;
 mod lines;
+mod objects;
 mod shared;
 mod supervised;
 mod talk;
@@ -130,6 +131,8 @@ pub struct Driver {
     queue: VecDeque<Entry>,
     writing: bool,
     preparing: Option<AbortHandle>,
+    collecting: Option<AbortHandle>,
+    restored: Arc<objects::Restored>,
     /// The image needs a login that has not come.
     prepare_waits: bool,
     /// Everything is ready but the log.
@@ -233,6 +236,8 @@ impl Driver {
             queue: VecDeque::new(),
             writing: false,
             preparing: None,
+            collecting: None,
+            restored: Arc::default(),
             prepare_waits: false,
             prepared: false,
             starting: None,
@@ -324,12 +329,14 @@ impl Driver {
             Effect::RunStage { index } => self.run_stage(index),
             Effect::TellSkipped { index } => self.tell_skipped(index),
             Effect::CancelStage { index } => self.cancel_stage(index),
-            Effect::Collect { success: _ } => self.collect(),
+            Effect::Collect { success } => self.collect(success),
+            Effect::StopCollecting => self.stop_collecting(),
             Effect::SealLog => self.seal(),
             Effect::KillContainer => self.kill(),
             Effect::RemoveContainer { keep } => self.remove(keep),
             Effect::PushLog { from } => self.push_log(from),
             Effect::Complete { ended, repeat } => self.complete(*ended, repeat),
+            Effect::PushArtifact { artifact, repeat } => self.push_artifact(*artifact, repeat),
             Effect::DropSpool => self.drop_spool(),
             Effect::ConfirmFenced { repeat } => self.confirm_fenced(repeat),
         }

@@ -3,6 +3,7 @@
 use ocelot_core::frame::Offset;
 use ocelot_core::plan::Keep;
 
+use super::opening::outcome_of;
 use super::{
     Answer, AttemptState, CompleteAnswer, Completing, Effect, Event, Fencing, Life, LogHome, Step, Written,
 };
@@ -27,13 +28,21 @@ impl AttemptState {
                 let life = Life::Closing { outcome, artifacts: Some(artifacts) };
                 self.enter(life, vec![Effect::SealLog])
             }
-            (Event::Collected(Err(failure)), None) => {
+            (Event::Collected(Err(cause)), None) => {
                 // The task's own failure came first.
                 let failed = match outcome {
-                    Outcome::Succeeded => Outcome::Failed { stage: None, failure },
+                    Outcome::Succeeded => outcome_of(cause),
                     outcome => outcome,
                 };
                 self.close(failed, vec![])
+            }
+            // A cancel that came before is the outcome already: then what is kept all the same goes on.
+            (Event::Cancel, None) if outcome != Outcome::Cancelled => {
+                let ended = match outcome {
+                    Outcome::Succeeded => Outcome::Cancelled,
+                    outcome => outcome,
+                };
+                self.close(ended, vec![Effect::StopCollecting])
             }
             (Event::Sealed { log, loss }, Some(artifacts)) => {
                 let ended = Box::new(Ended { outcome, log, artifacts, loss });
@@ -83,9 +92,19 @@ impl AttemptState {
                     effects.push(Effect::PushLog { from: expected });
                 }
                 completing.repeat += 1;
-                let ended = Box::new(completing.ended.clone());
-                effects.push(Effect::Complete { ended, repeat: completing.repeat });
+                effects.push(completing.again());
             }
+            Event::Completed(CompleteAnswer::ArtifactMissing { index }) if !completing.recorded => {
+                completing.repeat += 1;
+                let missing = completing.ended.artifacts.get(usize::from(index)).cloned();
+                effects.push(match missing {
+                    Some(artifact) => {
+                        Effect::PushArtifact { artifact: Box::new(artifact), repeat: completing.repeat }
+                    }
+                    None => completing.again(),
+                });
+            }
+            Event::PushedAgain if !completing.recorded => effects.push(completing.again()),
             Event::Durable(durable)
                 if completing.log == LogHome::Spool && durable >= completing.ended.log.length =>
             {
@@ -140,6 +159,9 @@ impl AttemptState {
         if matches!(self.life, Life::Preparing { .. }) {
             effects.push(Effect::StopPreparing);
         }
+        if matches!(self.life, Life::Closing { artifacts: None, .. }) {
+            effects.push(Effect::StopCollecting);
+        }
         if !fencing.container_gone {
             effects.push(Effect::KillContainer);
         }
@@ -178,5 +200,12 @@ impl AttemptState {
             return self.enter(Life::Fencing(fencing), vec![Effect::ConfirmFenced { repeat: 0 }]);
         }
         self.enter(Life::Fencing(fencing), vec![])
+    }
+}
+
+impl Completing {
+    /// Tells the same result once more.
+    fn again(&self) -> Effect {
+        Effect::Complete { ended: Box::new(self.ended.clone()), repeat: self.repeat }
     }
 }

@@ -33,6 +33,10 @@ pub enum CompleteAnswer {
     LogIncomplete {
         expected: Offset,
     },
+    /// The controllers have not this one of the result's artifacts.
+    ArtifactMissing {
+        index: u16,
+    },
     Fenced,
     Unknown,
 }
@@ -110,7 +114,9 @@ pub enum Event {
     Cancel,
     /// Whoever said it: a kill directive, or FENCED as the answer to any call.
     Fenced,
-    Collected(Result<Vec<ArtifactDigest>, Failure>),
+    Collected(Result<Vec<ArtifactDigest>, Cause>),
+    /// An artifact was pushed again, or cannot be for now.
+    PushedAgain,
     /// The capture is at its end, masked and synced.
     Sealed {
         log: LogDigest,
@@ -163,6 +169,7 @@ pub enum Effect {
     Collect {
         success: bool,
     },
+    StopCollecting,
     SealLog,
     /// SIGKILL to whatever of the attempt runs or is being started; answered by `ContainerRemoved`.
     KillContainer,
@@ -176,6 +183,11 @@ pub enum Effect {
     },
     Complete {
         ended: Box<Ended>,
+        repeat: u32,
+    },
+    /// Answered by `PushedAgain`.
+    PushArtifact {
+        artifact: Box<ArtifactDigest>,
         repeat: u32,
     },
     DropSpool,

@@ -186,7 +186,7 @@ impl AttemptState {
     }
 }
 
-fn outcome_of(cause: Cause) -> Outcome {
+pub(super) fn outcome_of(cause: Cause) -> Outcome {
     match cause {
         Cause::Failed(failure) => Outcome::Failed { stage: None, failure },
         Cause::Platform { why } => Outcome::Lost { why },

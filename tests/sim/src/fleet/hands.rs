@@ -114,6 +114,8 @@ impl Process {
                 self.world.laws.freed(id, spool.filter(|length| *length > durable));
                 soon((1, 5), Event::SpoolDropped);
             }
+            Effect::StopCollecting => {}
+            Effect::PushArtifact { .. } => soon((1, 30), Event::PushedAgain),
             Effect::Acknowledge { .. }
             | Effect::PushLog { .. }
             | Effect::Complete { .. }

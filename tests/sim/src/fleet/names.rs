@@ -157,6 +157,8 @@ pub(super) fn kind_of(key: &str) -> &'static str {
         Ok(Key::Session(_)) => "session",
         Ok(Key::Group(_)) => "group",
         Ok(Key::Outbox { .. }) => "outbox",
+        Ok(Key::Artifact(..)) => "artifact",
+        Ok(Key::Cache { .. }) => "cache",
         Ok(
             Key::Home
             | Key::Project { .. }

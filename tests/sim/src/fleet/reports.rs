@@ -133,6 +133,7 @@ pub(super) async fn complete(process: Arc<Process>, id: AttemptId, ended: Ended,
             Some(LogLoss { at, why }) => ReportedLog::Lost { at: at.0, why: why.clone() },
             None => ReportedLog::Whole(ClaimedEnd { bytes: ended.log.length.0, sha256: ended.log.sha256 }),
         },
+        artifacts: Vec::new(),
         told: None,
     };
     let (store, bug) = (Arc::clone(&process.world.store), process.world.bug);
@@ -157,6 +158,8 @@ pub(super) async fn complete(process: Arc<Process>, id: AttemptId, ended: Ended,
             tokio::time::sleep(Duration::from_millis(200)).await;
             CompleteAnswer::LogIncomplete { expected: Offset(expected) }
         }
+        // Nothing is kept in these worlds, so nothing can be missing.
+        Some(Ok(Answered::ArtifactMissing { .. })) => CompleteAnswer::Unknown,
         Some(Err(Error::Fenced)) => CompleteAnswer::Fenced,
         Some(Err(_)) | None => {
             process.turn_away().await;

@@ -357,3 +357,71 @@ fn an_incomplete_log_is_sent_again_and_the_result_repeated() {
     let (_, effects) = after(state, [Event::LogBroken(LogLoss { at: Offset(8), why: "x".into() })]);
     assert_eq!(effects, [Effect::DropSpool]);
 }
+
+fn closing(failed: bool) -> AttemptState {
+    let (state, effects) = after(running(vec![stage("a")]), [code(0, i32::from(failed))]);
+    assert_eq!(effects, [Effect::Collect { success: !failed }]);
+    state
+}
+
+#[test]
+fn a_cancel_ends_what_is_being_kept_unless_it_is_kept_for_a_cancel() {
+    let (state, effects) = after(closing(false), [Event::Cancel]);
+    assert_eq!(effects, [Effect::StopCollecting, Effect::SealLog]);
+    let (_, effects) = after(state, [Event::Sealed { log: log(9), loss: None }]);
+    let [Effect::Journal(Entry::Ended(ended))] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((&ended.outcome, ended.artifacts.len()), (&Outcome::Cancelled, 0));
+
+    let (state, effects) = after(running(vec![stage("a")]), [Event::Cancel, code(0, 143)]);
+    assert_eq!(effects, [Effect::Collect { success: false }]);
+    let (state, effects) = after(state, [Event::Cancel]);
+    assert_eq!(effects, [], "the cancel is told again with each heartbeat");
+    let (_, effects) = after(state, [Event::Collected(Ok(vec![world::artifact("report")]))]);
+    assert_eq!(effects, [Effect::SealLog]);
+}
+
+#[test]
+fn a_fence_ends_what_is_being_kept() {
+    let (_, effects) = after(closing(false), [Event::Fenced]);
+    let expected =
+        [Effect::StopCollecting, Effect::KillContainer, Effect::Journal(Entry::Fenced), Effect::DropSpool];
+    assert_eq!(effects, expected);
+}
+
+#[test]
+fn what_could_not_be_kept_is_the_outcome_of_a_task_that_did_not_fail_before() {
+    let end = |failed, cause| {
+        let (_, effects) =
+            after(closing(failed), [Event::Collected(Err(cause)), Event::Sealed { log: log(9), loss: None }]);
+        let [Effect::Journal(Entry::Ended(ended))] = &effects[..] else { panic!("{effects:?}") };
+        ended.outcome.clone()
+    };
+    let disk = Failure::Disk { why: "full".into() };
+    let failed = Outcome::Failed { stage: None, failure: disk.clone() };
+    assert_eq!(end(false, Cause::Failed(disk.clone())), failed);
+    let lost = Outcome::Lost { why: "no controller".into() };
+    assert_eq!(end(false, Cause::Platform { why: "no controller".into() }), lost);
+    let exit = Outcome::Failed { stage: Some("a".into()), failure: Failure::Exit(1) };
+    assert_eq!(end(true, Cause::Failed(disk)), exit);
+}
+
+#[test]
+fn an_artifact_that_the_controllers_miss_is_pushed_again_and_the_result_repeated() {
+    let kept = world::artifact("site");
+    let ended = [
+        Event::Collected(Ok(vec![kept.clone()])),
+        Event::Sealed { log: log(0), loss: None },
+        Event::Journalled(Written::Ended),
+    ];
+    let (state, effects) = after(closing(false), ended);
+    let [.., Effect::Complete { ended, repeat: 0 }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(ended.artifacts, [kept.clone()]);
+    let ended = ended.clone();
+    let missing = Event::Completed(CompleteAnswer::ArtifactMissing { index: 0 });
+    let (state, effects) = after(state, [missing]);
+    assert_eq!(effects, [Effect::PushArtifact { artifact: Box::new(kept), repeat: 1 }]);
+    let (state, effects) = after(state, [Event::PushedAgain]);
+    assert_eq!(effects, [Effect::Complete { ended, repeat: 1 }]);
+    let (_, effects) = after(state, [Event::Completed(CompleteAnswer::Recorded), Event::PushedAgain]);
+    assert_eq!(effects, [], "what is recorded is told no more");
+}

@@ -175,6 +175,9 @@ impl World {
                 }
                 Some(_) | None => {}
             },
+            Effect::StopCollecting => {
+                self.pending.retain(|effect| !matches!(effect, Effect::Collect { .. }));
+            }
             Effect::StopPreparing => self.pending.retain(|effect| *effect != Effect::Prepare),
             Effect::SetGuard { .. } | Effect::HeartbeatNow | Effect::TellSkipped { .. } => {}
             other => self.answer_closing(other, luck, answer),
@@ -184,7 +187,8 @@ impl World {
     fn answer_closing(&mut self, effect: Effect, luck: u16, answer: Answer) {
         match effect {
             Effect::Collect { .. } => self.event(Event::Collected(match luck % 4 {
-                3 => Err(Failure::Disk { why: "full".into() }),
+                3 => Err(Cause::Failed(Failure::Disk { why: "full".into() })),
+                2 => Ok(vec![artifact("one"), artifact("two")]),
                 _ => Ok(vec![]),
             })),
             Effect::SealLog => self.event(Event::Sealed { log: log(9), loss: None }),
@@ -193,6 +197,7 @@ impl World {
                 self.container = None;
                 self.event(Event::ContainerRemoved);
             }
+            Effect::PushArtifact { .. } => self.event(Event::PushedAgain),
             Effect::PushLog { from } => {
                 let whole = luck % 4 != 2;
                 if !self.spool {
@@ -209,6 +214,7 @@ impl World {
                 (Answer::Unknown, _) => CompleteAnswer::Unknown,
                 (Answer::Fenced, _) => CompleteAnswer::Fenced,
                 (Answer::Yes, 2) => CompleteAnswer::LogIncomplete { expected: Offset(3) },
+                (Answer::Yes, 1) if luck % 8 == 1 => CompleteAnswer::ArtifactMissing { index: luck % 3 },
                 (Answer::Yes, _) => CompleteAnswer::Recorded,
             })),
             Effect::DropSpool => {
@@ -299,4 +305,8 @@ proptest! {
         prop_assert!(world.container.is_none());
         prop_assert!(world.phase().is_none());
     }
+}
+
+pub(super) fn artifact(name: &str) -> ArtifactDigest {
+    ArtifactDigest { name: name.to_owned(), sha256: [7; 32], size_bytes: 9, files: 2 }
 }
