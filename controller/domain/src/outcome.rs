@@ -41,6 +41,8 @@ pub enum Failure {
     Image { why: String },
     Disk { why: String },
     Policy { why: String },
+    /// What the first stage needed and was not there: a service, a commit.
+    Setup { why: String },
 }
 
 /// Which limit was over.

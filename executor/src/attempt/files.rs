@@ -61,6 +61,15 @@ impl Places {
         self.directory.join("workspace")
     }
 
+    /// Returns the control directory of the service at this place in the plan.
+    pub fn service(&self, place: usize) -> PathBuf {
+        self.services().join(place.to_string())
+    }
+
+    fn services(&self) -> PathBuf {
+        self.directory.join("services")
+    }
+
     pub fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
@@ -110,6 +119,7 @@ impl Places {
     /// Takes away what the task used; what it said stays. Blocks.
     pub fn clear(&self) -> io::Result<()> {
         gone(fs::remove_dir_all(self.control()))?;
+        gone(fs::remove_dir_all(self.services()))?;
         gone(fs::remove_dir_all(self.workspace()))
     }
 
@@ -117,6 +127,13 @@ impl Places {
     pub fn remove(&self) -> io::Result<()> {
         gone(fs::remove_dir_all(&self.directory))
     }
+}
+
+/// Makes a control directory of a service. It need not survive a power cut: nothing that runs does.
+/// Blocks.
+pub(super) fn make_control(control: &Path, identity: &str) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(control)?;
+    write(&control.join(IDENTITY), identity.as_bytes().to_vec())
 }
 
 /// Returns what a supervisor is told that it belongs to.

@@ -18,6 +18,7 @@ pub const POINTS: &[&str] = &[
     "acknowledge.answered",
     "start.journalled",
     "start.container_up",
+    "service.container_up",
     "stage.ordered",
     "report.committed",
     "log.spooled",

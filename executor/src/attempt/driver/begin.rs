@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::abortable;
+use futures_util::future::{abortable, try_join_all};
 use ocelot_core::frame::Offset;
 use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::telemetry::chain;
@@ -17,6 +17,7 @@ use crate::attempt::link::Link;
 use crate::attempt::order::millis;
 use crate::attempt::ports::LogFailed;
 use crate::attempt::secrets::{self, Secrets};
+use crate::attempt::service::Begin;
 use crate::attempt::state::{Answer, BootTime, Cause, Event, Gone};
 use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
@@ -84,6 +85,7 @@ impl Driver {
         self.show(WirePhase::Running);
         self.container = Some(up.container);
         self.given = up.given;
+        self.begin_services(Begin::Found);
         if let Some((link, seen)) = up.link {
             self.link_up(link, seen);
         }
@@ -178,12 +180,17 @@ impl Driver {
             let workspace = runtime.map(|runtime| runtime.workspace(&launch));
             let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
             let kept = secrets.clone();
-            let write = move || kept.write(&plan, &directory, &inside);
+            let write = move || {
+                let mounts = kept.write(&plan, &directory, &inside)?;
+                Ok((mounts, kept.write_services(&plan, &directory)?))
+            };
             match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(mounts)) => Done::Secrets(Box::new(secrets), mounts),
-                Ok(Err(error)) => Done::Event(Event::NotPrepared(Cause::Platform {
-                    why: format!("the files of secrets cannot be written: {error}"),
-                })),
+                Ok(Ok((mounts, of_services))) => Done::Secrets(Box::new(secrets), mounts, of_services),
+                Ok(Err(error)) => {
+                    let error: std::io::Error = error;
+                    let why = format!("the files of secrets cannot be written: {error}");
+                    Done::Event(Event::NotPrepared(Cause::Platform { why }))
+                }
                 Err(error) => Done::Event(Event::NotPrepared(Cause::Platform { why: error.to_string() })),
             }
         });
@@ -225,7 +232,7 @@ impl Driver {
         self.work(async move { Done::Log(shared.logs.create(id, &directory, masks, news).await) });
     }
 
-    fn mask_set(&self) -> Result<MaskSet, String> {
+    pub(super) fn mask_set(&self) -> Result<MaskSet, String> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| format!("there is no randomness: {error}"))?;
         let mut masks = MaskSet::new(salt);
@@ -257,6 +264,7 @@ impl Driver {
                     log.captured(self.captured);
                 }
                 self.log = LogPlace::Ready(log);
+                self.follow_services();
                 self.tell_prepared(false);
             }
             Err(error) => {
@@ -274,7 +282,7 @@ impl Driver {
 
     /// Makes the image ready, beside the secrets.
     pub(super) fn prepare(&mut self) {
-        if self.secrets == Secrets::default() && secrets::pull_secret(&self.plan).is_some() {
+        if self.secrets == Secrets::default() && secrets::pulls(&self.plan) {
             self.prepare_waits = true;
             return;
         }
@@ -294,9 +302,17 @@ impl Driver {
             return self.event(Event::NotPrepared(Cause::Platform { why }));
         };
         let launch = self.launch(BootTime(0));
+        let services = 0..self.plan.environment.services.len();
+        let services: Vec<_> = services.filter_map(|place| self.service_launch(place, BootTime(0))).collect();
         let (lines, shared) = (self.lines.clone(), self.shared.clone());
         let (preparing, abort) = abortable(async move {
-            let prepared = runtime.prepare(&launch, &*lines).await;
+            let of_services = services.iter().map(|service| runtime.prepare_service(service, &*lines));
+            let both = async {
+                // Whatever keeps the task itself from running is the better reason.
+                runtime.prepare(&launch, &*lines).await?;
+                Ok(())
+            };
+            let prepared = futures_util::try_join!(both, try_join_all(of_services)).map(drop);
             if let Err(Cause::Platform { .. }) = &prepared {
                 shared.runtimes.suspect();
             }
@@ -337,6 +353,7 @@ impl Driver {
             false => deadline,
         };
         self.deadline = Some(deadline);
+        self.begin_services(Begin::Fresh);
         let launch = self.launch(deadline);
         let shared = self.shared.clone();
         let (starting, abort) = abortable(async move {

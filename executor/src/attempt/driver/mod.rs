@@ -8,6 +8,7 @@ mod begin;
 mod end;
 mod journal;
 mod lines;
+mod setup;
 mod shared;
 mod supervised;
 mod talk;
@@ -34,7 +35,7 @@ use super::files::{Offered, Places};
 use super::link::{Link, LinkError};
 use super::ports::{Log, LogFailed, LogNews, NewsSender};
 use super::progress::{Clocks, Told};
-use super::secrets::Secrets;
+use super::secrets::{self, Secrets};
 use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Spec, Written};
 use crate::journal::{Accepted, Container, Entry, JournalError};
 use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
@@ -43,6 +44,7 @@ pub use shared::Shared;
 
 use adopt::Up;
 use lines::Lines;
+use setup::Setup;
 
 /// News of a log that may wait.
 const NEWS_MAX: usize = 256;
@@ -62,7 +64,8 @@ enum Done {
     Written(Vec<Written>),
     NotWritten(Vec<Entry>, JournalError),
     Acknowledged(Vec<Bytes>),
-    Secrets(Box<Secrets>, Vec<Mount>),
+    /// With the files of the task, and of each service.
+    Secrets(Box<Secrets>, Vec<Mount>, Vec<Vec<Mount>>),
     NoSecrets(Event),
     Log(Result<Arc<dyn Log>, LogFailed>),
     Prepared,
@@ -147,6 +150,8 @@ pub struct Driver {
     masks: Vec<Bytes>,
     secrets: Secrets,
     mounts: Vec<Mount>,
+    service_mounts: Vec<Vec<Mount>>,
+    setup: Setup,
     container: Option<Container>,
     given: Given,
     link: Option<Link>,
@@ -157,6 +162,8 @@ pub struct Driver {
     breaks: u32,
     wants: Wants,
     sealing: Sealing,
+    /// What stages left running is ended, or its container is gone.
+    task_swept: bool,
     deadline: Option<BootTime>,
     task_deadline: Option<Moment>,
     /// Someone was asked to vouch for this deadline.
@@ -247,6 +254,8 @@ impl Driver {
             masks: Vec::new(),
             secrets: Secrets::default(),
             mounts: Vec::new(),
+            service_mounts: Vec::new(),
+            setup: Setup::default(),
             container: None,
             given: Given::default(),
             link: None,
@@ -256,6 +265,7 @@ impl Driver {
             breaks: 0,
             wants: Wants::default(),
             sealing: Sealing::No,
+            task_swept: false,
             deadline: None,
             task_deadline: None,
             asked_for: None,
@@ -283,6 +293,7 @@ impl Driver {
                 heard = heard(&mut self.link) => self.hear(heard),
                 Some(event) = self.inbox.recv() => self.event(event),
                 Some((_, news)) = self.news.recv() => self.hear_news(news),
+                Some((place, news)) = self.setup.news.recv() => self.hear_service(place, news),
                 _ = over.wait_for(|over| *over) => return,
                 () = self.shared.clock.sleep(guard.unwrap_or(Duration::MAX)), if guard.is_some() => {
                     self.asked_for = self.deadline;
@@ -320,6 +331,7 @@ impl Driver {
             Effect::StopPreparing => self.stop_preparing(),
             Effect::StartContainer { deadline } => self.start(deadline),
             Effect::SetGuard { deadline } => self.set_guard(deadline),
+            Effect::SetUp => self.set_up(),
             Effect::HeartbeatNow => self.shared.beat.notify_one(),
             Effect::RunStage { index } => self.run_stage(index),
             Effect::TellSkipped { index } => self.tell_skipped(index),
@@ -341,7 +353,10 @@ impl Driver {
             Done::Written(written) => self.written(written),
             Done::NotWritten(entries, error) => self.not_written(entries, &error),
             Done::Acknowledged(masks) => self.acknowledged(masks),
-            Done::Secrets(secrets, mounts) => self.secrets_fetched(*secrets, mounts),
+            Done::Secrets(secrets, mounts, of_services) => {
+                self.service_mounts = of_services;
+                self.secrets_fetched(*secrets, mounts);
+            }
             Done::NoSecrets(event) => self.secrets_not_fetched(event),
             Done::Log(log) => self.log_made(log),
             Done::Prepared => self.tell_prepared(true),
@@ -379,7 +394,7 @@ impl Driver {
             control: self.places.control(),
             workspace: self.places.workspace(),
             mounts: self.mounts.clone(),
-            login: self.secrets.login(&self.plan),
+            login: self.secrets.login(secrets::pull_secret(&self.plan)),
             deadline,
         }
     }

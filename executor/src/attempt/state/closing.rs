@@ -128,8 +128,8 @@ impl AttemptState {
             Life::Accepting { .. } | Life::Acknowledging { .. } | Life::Preparing { .. } => {
                 Fencing::default()
             }
-            Life::Starting { .. } | Life::Launching { .. } | Life::Running(_) => Fencing::default(),
-            Life::Closing { .. } | Life::Ending(_) => Fencing::default(),
+            Life::Starting { .. } | Life::Launching { .. } | Life::SettingUp => Fencing::default(),
+            Life::Running(_) | Life::Closing { .. } | Life::Ending(_) => Fencing::default(),
         };
         self.fencing(fencing)
     }

@@ -48,6 +48,8 @@ pub struct Spec {
     pub guard: Duration,
     /// Whether it names secrets.
     pub secrets: bool,
+    /// Whether its first stage waits for more than its container: services, a checkout.
+    pub setup: bool,
     /// Whether its container stays for people when it failed.
     pub keep: Keep,
     pub stages: Vec<Stage>,
@@ -95,7 +97,8 @@ impl Spec {
             Runtime::Process => false,
         };
         let secrets = of_stages || of_services || of_image || !plan.environment.secrets.is_empty();
-        Self { id, guard, secrets, keep: plan.keep, stages }
+        let setup = !plan.environment.services.is_empty();
+        Self { id, guard, secrets, setup, keep: plan.keep, stages }
     }
 }
 
@@ -135,6 +138,8 @@ enum Life {
     Launching {
         cancelled: bool,
     },
+    /// The container is up, and what else the first stage needs is not there yet.
+    SettingUp,
     Running(Progress),
     /// Artifacts, then the rest of the log.
     Closing {
@@ -227,6 +232,7 @@ impl AttemptState {
             }
             Life::Starting { cancelled } => self.on_starting(cancelled, &event, now),
             Life::Launching { cancelled } => self.on_launching(cancelled, event),
+            Life::SettingUp => self.on_setting_up(event),
             Life::Running(progress) => self.on_running(progress, event),
             Life::Closing { outcome, artifacts } => self.on_closing(outcome, artifacts, event),
             Life::Ending(ended) => self.on_ending(ended, &event),
@@ -250,7 +256,7 @@ impl AttemptState {
     fn vouched(mut self, sent: BootTime) -> Step {
         let deadline = sent.after(self.spec.guard);
         let effects = match &self.life {
-            Life::Launching { .. } | Life::Running(_) | Life::Closing { .. } => {
+            Life::Launching { .. } | Life::SettingUp | Life::Running(_) | Life::Closing { .. } => {
                 vec![Effect::SetGuard { deadline: self.deadline.unwrap_or(deadline).max(deadline) }]
             }
             Life::Preparing { .. } | Life::Starting { .. } => vec![],
