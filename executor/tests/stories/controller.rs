@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ocelot_core::id::ExecutorId;
 use ocelot_executor::attempt::AttemptId;
 use ocelot_proto::wire::executor_service_server::{ExecutorService, ExecutorServiceServer};
-use ocelot_proto::wire::{self, directive};
+use ocelot_proto::wire::{self, directive, push_log_response};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Bounds a story that has failed; nothing waits for it otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-const EXECUTOR: [u8; 16] = [7; 16];
 
 /// How a call is answered instead of well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(crate) struct Model {
     pub(crate) declined: Vec<wire::DeclineRequest>,
     pub(crate) completed: Vec<wire::CompleteRequest>,
     pub(crate) confirmed: Vec<AttemptId>,
+    /// What came of the log, in order.
+    pub(crate) log: Vec<u8>,
     pub(crate) open_polls: u32,
     pub(crate) open_polls_most: u32,
 }
@@ -70,6 +72,14 @@ impl Controller {
             .serve_with_incoming(TcpListenerStream::new(listener));
         spawn(async move { serving.await.unwrap() });
         controller
+    }
+
+    /// The id of the executor that registers here: no other story's at the same time.
+    pub(crate) fn executor(&self) -> ExecutorId {
+        let mut id = [7; 16];
+        id[10..14].copy_from_slice(&std::process::id().to_be_bytes());
+        id[14..].copy_from_slice(&self.address.port().to_be_bytes());
+        ExecutorId::from_bytes(id)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -104,6 +114,28 @@ impl Controller {
         if waited.await.is_err() {
             panic!("it never came to this: {what}; {:?}", self.model());
         }
+    }
+
+    /// Keeps a piece of the only log, which is durable at once. What comes twice must be the same.
+    fn take(&self, piece: wire::PushLogRequest) -> push_log_response::Answer {
+        let attempt = piece.attempt;
+        let mut answer = None;
+        self.set(|model| {
+            let from = usize::try_from(piece.offset).unwrap();
+            if from > model.log.len() {
+                let expected = model.log.len() as u64;
+                let gap = push_log_response::Gap { attempt: attempt.clone(), expected };
+                answer = Some(push_log_response::Answer::Gap(gap));
+                return;
+            }
+            let known = model.log.len().min(from + piece.bytes.len());
+            assert_eq!(model.log[from..known], piece.bytes[..known - from], "the log says otherwise now");
+            model.log.extend_from_slice(&piece.bytes[known - from..]);
+            let end = model.log.len() as u64;
+            let offsets = wire::LogOffsets { attempt, received: end, durable: end };
+            answer = Some(push_log_response::Answer::Offsets(offsets));
+        });
+        answer.unwrap()
     }
 
     fn hear(&self, call: &'static str, note: impl FnOnce(&mut Model)) -> Result<(), Status> {
@@ -175,7 +207,8 @@ impl ExecutorService for Controller {
     async fn register(&self, request: Request<wire::RegisterRequest>) -> Answer<wire::RegisterResponse> {
         self.hear("register", |_| {})?;
         let labels = request.into_inner().labels;
-        Ok(Response::new(wire::RegisterResponse { executor: EXECUTOR.to_vec().into(), labels }))
+        let executor = self.executor().as_bytes().to_vec();
+        Ok(Response::new(wire::RegisterResponse { executor: executor.into(), labels }))
     }
 
     async fn challenge(&self, _: Request<wire::ChallengeRequest>) -> Answer<wire::ChallengeResponse> {
@@ -285,9 +318,21 @@ impl ExecutorService for Controller {
 
     type PushLogStream = ReceiverStream<Result<wire::PushLogResponse, Status>>;
 
-    async fn push_log(&self, _: Request<Streaming<wire::PushLogRequest>>) -> Answer<Self::PushLogStream> {
-        let (_, nothing) = mpsc::channel(1);
-        Ok(Response::new(ReceiverStream::new(nothing)))
+    async fn push_log(
+        &self,
+        request: Request<Streaming<wire::PushLogRequest>>,
+    ) -> Answer<Self::PushLogStream> {
+        let (mut pieces, controller) = (request.into_inner(), self.clone());
+        let (answers, answered) = mpsc::channel(16);
+        spawn(async move {
+            while let Ok(Some(piece)) = pieces.message().await {
+                let answer = controller.take(piece);
+                if answers.send(Ok(wire::PushLogResponse { answer: Some(answer) })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answered)))
     }
 
     async fn complete(&self, request: Request<wire::CompleteRequest>) -> Answer<wire::CompleteResponse> {
