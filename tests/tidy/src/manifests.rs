@@ -12,10 +12,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Which of our crates a crate may name; `tests` may name all.
 const OURS: &[(&str, &[&str])] = &[
     ("proto", &["ocelot-core"]),
-    ("controller", &["ocelot-core", "ocelot-domain", "ocelot-proto", "ocelot-spec"]),
-    ("executor", &["ocelot-core", "ocelot-proto", "ocelot-supervisor"]),
+    ("proto/git", &["ocelot-core"]),
+    ("controller", &["ocelot-core", "ocelot-domain", "ocelot-git", "ocelot-proto", "ocelot-spec"]),
+    ("executor", &["ocelot-core", "ocelot-git", "ocelot-proto", "ocelot-supervisor"]),
     ("executor/supervisor", &["ocelot-core"]),
-    ("cli", &["ocelot-controller", "ocelot-core", "ocelot-executor", "ocelot-proto", "ocelot-spec"]),
+    (
+        "cli",
+        &["ocelot-controller", "ocelot-core", "ocelot-executor", "ocelot-git", "ocelot-proto", "ocelot-spec"],
+    ),
 ];
 
 /// Names in the `[dependencies]` table of a folder's manifest.
