@@ -9,12 +9,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ocelot_core::plan::TaskPlan;
+use ocelot_core::plan::{Checkout, TaskPlan};
 use ocelot_supervisor::control::IDENTITY;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::AttemptId;
+use crate::checkout::Source;
 
 const OFFER: &str = "offer.json";
 /// Room that a ready place has for what was offered, and for what a supervisor belongs to.
@@ -28,11 +29,24 @@ pub struct Offered {
     pub plan: String,
     /// Variables that only the controller knows.
     pub env: BTreeMap<String, String>,
+    /// The commit that the task works on; none for a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 impl Offered {
     pub fn read_plan(&self) -> Result<TaskPlan, serde_json::Error> {
         serde_json::from_str(&self.plan)
+    }
+
+    /// Returns what is to be in the workspace, if the plan wants it there.
+    pub fn checkout<'a>(&'a self, plan: &'a TaskPlan) -> Option<(&'a Source, &'a Checkout)> {
+        self.source.as_ref().zip(plan.environment.checkout.as_ref())
+    }
+
+    /// Whether the repository is not open to everybody.
+    pub fn needs_credentials(&self, plan: &TaskPlan) -> bool {
+        self.checkout(plan).is_some_and(|(source, _)| source.needs_credentials)
     }
 
     pub fn plan_sha256(&self) -> [u8; 32] {
@@ -68,6 +82,11 @@ impl Places {
 
     fn services(&self) -> PathBuf {
         self.directory.join("services")
+    }
+
+    /// Says that the workspace has its commit; without it the checkout begins anew.
+    pub fn checked_out(&self) -> PathBuf {
+        self.directory.join("checked-out")
     }
 
     pub fn log(&self) -> PathBuf {
@@ -171,7 +190,8 @@ mod tests {
         let task = TaskId { run: RunId::from_bytes([7; 16]), index: 0 };
         let id = AttemptId { task, number: Attempt::FIRST, epoch: Epoch(1) };
         for plan in ["short".to_owned(), "long".repeat(OFFER_ROOM)] {
-            let offered = Offered { plan, env: BTreeMap::from([("A".to_owned(), "b".to_owned())]) };
+            let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+            let offered = Offered { plan, env, source: None };
             places.make(id, &offered).unwrap();
             places.sync().unwrap();
             assert_eq!(places.read().unwrap(), offered);

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use ocelot_core::plan::{Runtime, SecretDelivery, SecretUse, TaskPlan, Work};
 
+use ocelot_git::Credentials;
+use ocelot_proto::wire;
+use zeroize::Zeroizing;
+
 use crate::mask::{MaskSet, Short};
 use crate::runtime::{Login, Mount};
 
@@ -18,6 +22,8 @@ use crate::runtime::{Login, Mount};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
     values: BTreeMap<String, Bytes>,
+    /// What opens the repository.
+    checkout: Option<wire::GitCredentials>,
 }
 
 impl fmt::Debug for Secrets {
@@ -80,7 +86,29 @@ impl Secrets {
                 return Err(format!("the secret {:?} is no text, so no variable can hold it", used.name));
             }
         }
-        Ok(Self { values })
+        Ok(Self { values, checkout: None })
+    }
+
+    /// Adds what opens the repository.
+    pub fn with_checkout(mut self, credentials: wire::GitCredentials) -> Self {
+        self.checkout = Some(credentials);
+        self
+    }
+
+    /// Returns what git is to show the server.
+    pub fn checkout(&self) -> Credentials {
+        use wire::git_credentials::Credentials as Given;
+        match self.checkout.as_ref().and_then(|given| given.credentials.as_ref()) {
+            None => Credentials::None,
+            Some(Given::Login(login)) => Credentials::Basic {
+                user: login.user.clone(),
+                secret: Zeroizing::new(login.password.clone()),
+            },
+            Some(Given::SshKey(key)) => Credentials::SshKey {
+                private_key: Zeroizing::new(key.private_key.clone()),
+                known_hosts: Some(key.known_hosts.clone()).filter(|hosts| !hosts.is_empty()),
+            },
+        }
     }
 
     /// Adds the values to those that are masked.
@@ -88,6 +116,16 @@ impl Secrets {
         for (name, value) in &self.values {
             let added = masks.add(value, Short::Refuse);
             added.map_err(|refused| format!("the secret {name:?} cannot be masked: {refused}"))?;
+        }
+        let opens = match self.checkout() {
+            Credentials::None => return Ok(()),
+            Credentials::Basic { secret, .. } => secret,
+            Credentials::SshKey { private_key, .. } => private_key,
+        };
+        // An empty password is no secret.
+        if !opens.is_empty() {
+            let added = masks.add(opens.as_bytes(), Short::Refuse);
+            added.map_err(|refused| format!("what opens the repository cannot be masked: {refused}"))?;
         }
         Ok(())
     }

@@ -238,6 +238,19 @@ pub trait Runtime: fmt::Debug + Send + Sync {
         Err(RuntimeError { doing: "run a command".to_owned(), source: "this runtime cannot".into() })
     }
 
+    /// Returns the user and group of this machine that the task's files belong to, if that is
+    /// known before a container of it is up.
+    fn owner(&self, _launch: &Launch) -> Option<(u32, u32)> {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        Some((user.as_raw(), group.as_raw()))
+    }
+
+    /// Returns the same, asked of a container.
+    async fn owner_in(&self, launch: &Launch, _container: &Container) -> Result<(u32, u32), Cause> {
+        let unknown = || Cause::Platform { why: "it is not known who owns the workspace".to_owned() };
+        self.owner(launch).ok_or_else(unknown)
+    }
+
     /// Returns where the workspace is for the task's own processes.
     fn workspace(&self, launch: &Launch) -> PathBuf;
 

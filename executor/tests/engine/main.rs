@@ -111,10 +111,7 @@ impl World {
     /// Why the attempt failed before its first stage.
     async fn unready(&self) -> String {
         match self.outcome().await {
-            Outcome::Failed(wire::outcome::Failed {
-                stage,
-                failure: Some(failed::Failure::Setup(why)),
-            }) => {
+            Outcome::Failed(wire::outcome::Failed { stage, failure: Some(failed::Failure::Setup(why)) }) => {
                 assert_eq!(stage, "");
                 why
             }
@@ -122,51 +119,65 @@ impl World {
         }
     }
 
-    /// Nothing of the attempt is held, in the engine or on disk.
+    /// Nothing of the attempt is left, in the engine or on disk.
     async fn clean(&self) {
-        let held = |model: &controller::Model| {
-            model.heartbeats.last().is_some_and(|beat| beat.held.is_empty())
-        };
-        self.controller.set(|model| model.heartbeats.clear());
-        self.controller.until("nothing held", held).await;
         let label = format!("label=ocelot.executor={}", self.controller.executor());
-        assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &label]), "");
-        let networks = docker(&["network", "ls", "--quiet", "--filter", &label, "--filter", "label=ocelot=task"]);
-        assert_eq!(networks, "");
-        let left = std::fs::read_dir(self.data.path().join("attempts")).unwrap();
-        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-        assert!(left.iter().all(|name| name.to_string_lossy().starts_with("ready-")), "{left:?}");
+        self.until_none("containers", &["ps", "--all", "--quiet", "--filter", &label]).await;
+        let networks = ["network", "ls", "--quiet", "--filter", &label, "--filter", "label=ocelot=task"];
+        self.until_none("networks", &networks).await;
+        let attempts = self.data.path().join("attempts");
+        self.until("directories", || std::fs::read_dir(&attempts).unwrap().next().is_none()).await;
     }
 
-    /// What was said, by whom: services by their names, stages by their indexes.
-    fn said(&self) -> BTreeMap<String, String> {
-        let model = self.controller.model();
-        let (mut frames, mut said, mut names) = (Decoder::default(), BTreeMap::new(), BTreeMap::new());
-        frames.push(&model.log);
-        while let Some(frame) = frames.next_frame().unwrap() {
-            let voice = match (frame.service(), frame.stage) {
-                (Some(service), _) => names.get(&service).cloned().unwrap_or_else(|| format!("service {service}")),
-                (None, Some(stage)) => stage.to_string(),
-                (None, None) => "platform".to_owned(),
-            };
-            match (frame.body, frame.service()) {
-                (Body::Begin(name), Some(service)) => drop(names.insert(service, name.to_owned())),
-                (Body::Stdout(bytes) | Body::Stderr(bytes) | Body::Platform(bytes), _) => {
-                    let text: &mut String = said.entry(voice).or_default();
-                    text.push_str(&String::from_utf8_lossy(bytes));
-                }
-                (Body::Begin(_) | Body::End(_) | Body::AddMask(_) | Body::Mark(..), _) => {}
+    async fn until_none(&self, what: &str, listing: &[&str]) {
+        self.until(what, || docker(listing).is_empty()).await;
+    }
+
+    /// Looks again with each heartbeat.
+    async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let waiting = async {
+            while !holds() {
+                let beats = self.controller.model().heartbeats.len();
+                self.controller.until("a heartbeat", |model| model.heartbeats.len() > beats).await;
             }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("something stays: {what}");
         }
-        said
+    }
+
+    fn said(&self) -> BTreeMap<String, String> {
+        said(&self.controller.model().log)
     }
 
     async fn until_said(&self, voice: &str, words: &str) {
-        self.controller.until(&format!("{voice} says {words}"), |model| {
-            let log = String::from_utf8_lossy(&model.log);
-            log.contains(words)
-        }).await;
+        let says =
+            |model: &controller::Model| said(&model.log).get(voice).is_some_and(|text| text.contains(words));
+        self.controller.until(&format!("{voice} says {words}"), says).await;
     }
+}
+
+/// What was said, by whom: services by their names, stages by their indexes.
+fn said(log: &[u8]) -> BTreeMap<String, String> {
+    let (mut frames, mut said, mut names) = (Decoder::default(), BTreeMap::new(), BTreeMap::new());
+    frames.push(log);
+    while let Some(frame) = frames.next_frame().unwrap() {
+        let unnamed = |service: u16| format!("service {service}");
+        let voice = match (frame.service(), frame.stage) {
+            (Some(service), _) => names.get(&service).cloned().unwrap_or_else(|| unnamed(service)),
+            (None, Some(stage)) => stage.to_string(),
+            (None, None) => "platform".to_owned(),
+        };
+        match (frame.body, frame.service()) {
+            (Body::Begin(name), Some(service)) => drop(names.insert(service, name.to_owned())),
+            (Body::Stdout(bytes) | Body::Stderr(bytes) | Body::Platform(bytes), _) => {
+                let text: &mut String = said.entry(voice).or_default();
+                text.push_str(&String::from_utf8_lossy(bytes));
+            }
+            (Body::Begin(_) | Body::End(_) | Body::AddMask(_) | Body::Mark(..), _) => {}
+        }
+    }
+    said
 }
 
 impl Drop for World {
@@ -228,7 +239,12 @@ fn plan(script: &str, services: Vec<Service>) -> TaskPlan {
         env: BTreeMap::new(),
         secrets: vec![],
     };
-    let clean = Stage { name: "clean".to_owned(), always: true, script: vec!["echo cleaning".to_owned()], ..stage.clone() };
+    let clean = Stage {
+        name: "clean".to_owned(),
+        always: true,
+        script: vec!["echo cleaning".to_owned()],
+        ..stage.clone()
+    };
     TaskPlan {
         name: "t".to_owned(),
         variant: BTreeMap::new(),
@@ -274,7 +290,11 @@ fn plan(script: &str, services: Vec<Service>) -> TaskPlan {
 #[tokio::test]
 async fn a_stage_reaches_services_by_their_names_and_their_words_are_apart_from_its_own() {
     let world = World::started().await;
-    let mut secret = service("secret", "echo the secret is $TOKEN; touch /ready; exec sleep 1000", command(&["test", "-f", "/ready"]));
+    let mut secret = service(
+        "secret",
+        "echo the secret is $TOKEN; touch /ready; exec sleep 1000",
+        command(&["test", "-f", "/ready"]),
+    );
     secret.secrets =
         vec![SecretUse { name: "token".to_owned(), delivery: SecretDelivery::Env("TOKEN".to_owned()) }];
     let services = vec![service("web", WEB, port(8080)), secret];
@@ -311,7 +331,8 @@ async fn a_service_that_is_not_ready_in_time_fails_the_task() {
     let late = |ready| service("late", "echo slow; exec sleep 1000", ready);
     let timeout = Duration::from_millis(300);
     let never = Ready::Command { command: vec!["false".to_owned()], timeout };
-    world.offer(&plan("echo never", vec![late(Ready::Port { port: 1, timeout }), service("web", WEB, never)]));
+    world
+        .offer(&plan("echo never", vec![late(Ready::Port { port: 1, timeout }), service("web", WEB, never)]));
     let why = world.unready().await;
     let late = "service late is not ready after 300ms; it said last: slow";
     let web = "service web is not ready after 300ms";
@@ -333,17 +354,16 @@ async fn a_service_without_a_program_says_so() {
 #[tokio::test]
 async fn a_service_that_dies_later_is_shown_and_does_not_end_the_task() {
     let world = World::started().await;
-    let dies = "touch /ready; until test -f /go; do sleep 0.05; done; echo bye; exit 4";
-    let mut dying = service("dying", dies, command(&["test", "-f", "/ready"]));
-    dying.command[2] = "while ! nc -l -p 9 > /dev/null; do :; done; echo bye; exit 4".to_owned();
-    dying.ready = Ready::Started;
-    let script = "until echo x | nc -w 1 dying 9; do sleep 0.1; done; while nc -w 1 -z dying 9 2> /dev/null; do sleep 0.1; done; until ! ping -c 1 -w 1 dying > /dev/null 2>&1 || test -e done; do touch done; done; echo still here";
+    let dies = "while ! nc -l -p 9 > /dev/null; do :; done; echo bye; exit 4";
+    let dying = service("dying", dies, Ready::Started);
+    let script = "until echo x | nc -w 1 dying 9; do sleep 0.1; done; sleep 1; echo still here";
     world.offer(&plan(script, vec![dying]));
     let outcome = world.outcome().await;
     let said = world.said();
     assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
     assert_eq!(said["0"].lines().last(), Some("still here"));
-    world.until_said("dying", "bye").await;
+    assert_eq!(said["dying"], "bye\n");
+    assert!(said["platform"].contains("service dying exited with 4"), "{said:?}");
     world.clean().await;
 }
 
@@ -352,12 +372,12 @@ async fn a_cancel_stops_services_with_a_word_and_leaves_nothing() {
     let world = World::started().await;
     let polite = "trap 'echo put away; exit 0' TERM; echo begun; while :; do sleep 0.05; done";
     world.offer(&plan("echo waiting; sleep 1000", vec![service("polite", polite, Ready::Started)]));
-    world.until_said("the stage", "waiting").await;
-    world.until_said("the service", "begun").await;
+    world.until_said("0", "waiting").await;
+    world.until_said("polite", "begun").await;
     world.controller.set(|model| model.directives.push(cancel(id())));
     assert!(matches!(world.outcome().await, Outcome::Cancelled(_)));
     let said = world.said();
-    assert_eq!(said["polite"], "begun\nput away\n");
+    assert!(said["polite"].starts_with("begun\nput away\n"), "{said:?}");
     world.clean().await;
 }
 
@@ -368,10 +388,14 @@ async fn a_kill_takes_services_away_with_their_volumes() {
     let made = docker(&["create", IMAGE]);
     docker(&["commit", "--change", "VOLUME /kept", &made, &image]);
     docker(&["rm", "--force", &made]);
-    let mut kept = service("kept", "echo x > /kept/file; touch /ready; exec sleep 1000", command(&["test", "-f", "/kept/file"]));
+    let mut kept = service(
+        "kept",
+        "echo x > /kept/file; touch /ready; exec sleep 1000",
+        command(&["test", "-f", "/kept/file"]),
+    );
     kept.image.clone_from(&image);
     world.offer(&plan("echo waiting; sleep 1000", vec![kept]));
-    world.until_said("the stage", "waiting").await;
+    world.until_said("0", "waiting").await;
     let label = format!("label=ocelot.executor={}", world.controller.executor());
     let container = docker(&["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot.service=kept"]);
     let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}}{{end}}{{end}}";
@@ -391,13 +415,13 @@ async fn an_executor_that_is_killed_finds_its_services_again_and_no_line_twice_o
     let services = vec![service("counts", counts, Ready::Started), service("web", WEB, port(8080))];
     let script = "echo waiting; until test -f /workspace/go; do sleep 0.05; done; wget -qO- http://web:8080/";
     world.offer(&plan(script, services));
-    world.until_said("the stage", "waiting").await;
-    world.until_said("the service", "\n5\n").await;
+    world.until_said("0", "waiting").await;
+    world.until_said("counts", "\n5\n").await;
     world.killed().await;
     world.start().await;
     let lines = world.said()["counts"].lines().count();
     let later = (lines + 20).to_string();
-    world.until_said("the service", &format!("{later}\n")).await;
+    world.until_said("counts", &format!("\n{later}\n")).await;
     let attempt = std::fs::read_dir(world.data.path().join("attempts")).unwrap();
     for attempt in attempt {
         std::fs::write(attempt.unwrap().path().join("workspace/go"), "").unwrap();
@@ -415,7 +439,7 @@ async fn an_executor_that_is_killed_finds_its_services_again_and_no_line_twice_o
 async fn services_that_nobody_holds_are_taken_away_at_the_next_start() {
     let mut world = World::started().await;
     world.offer(&plan("echo waiting; sleep 1000", vec![service("web", WEB, port(8080))]));
-    world.until_said("the stage", "waiting").await;
+    world.until_said("0", "waiting").await;
     world.killed().await;
     let label = format!("label=ocelot.executor={}", world.controller.executor());
     let all = docker(&["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot=task"]);

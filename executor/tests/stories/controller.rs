@@ -48,6 +48,8 @@ pub(crate) struct Model {
     pub(crate) declined: Vec<wire::DeclineRequest>,
     pub(crate) completed: Vec<wire::CompleteRequest>,
     pub(crate) confirmed: Vec<AttemptId>,
+    /// The names that were asked for, and whether what opens the repository was.
+    pub(crate) secrets_asked: Vec<(Vec<String>, bool)>,
     /// What came of the log, in order.
     pub(crate) log: Vec<u8>,
     pub(crate) open_polls: u32,
@@ -307,13 +309,16 @@ impl ExecutorService for Controller {
         &self,
         request: Request<wire::FetchSecretsRequest>,
     ) -> Answer<wire::FetchSecretsResponse> {
-        self.hear("secrets", |_| {})?;
-        let names = request.into_inner().names;
+        let wire::FetchSecretsRequest { names, checkout, .. } = request.into_inner();
+        self.hear("secrets", |model| model.secrets_asked.push((names.clone(), checkout)))?;
+        let login = wire::git_credentials::Login { user: "u".to_owned(), password: "opens-it".to_owned() };
+        let opens = wire::git_credentials::Credentials::Login(login);
+        let opens = checkout.then_some(wire::GitCredentials { credentials: Some(opens) });
         let values = names.into_iter().map(|name| {
             let value = format!("value-of-{name}").into_bytes();
             (name, value.into())
         });
-        Ok(Response::new(wire::FetchSecretsResponse { values: values.collect(), checkout: None }))
+        Ok(Response::new(wire::FetchSecretsResponse { values: values.collect(), checkout: opens }))
     }
 
     type PushLogStream = ReceiverStream<Result<wire::PushLogResponse, Status>>;

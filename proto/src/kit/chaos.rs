@@ -19,6 +19,7 @@ pub const POINTS: &[&str] = &[
     "start.journalled",
     "start.container_up",
     "service.container_up",
+    "checkout.placed",
     "stage.ordered",
     "report.committed",
     "log.spooled",

@@ -120,7 +120,7 @@ impl Driver {
     pub(super) fn acknowledged(&mut self, masks: Vec<Bytes>) {
         chaos::point("acknowledge.answered");
         self.masks = masks;
-        if secrets::names(&self.plan).is_empty() {
+        if !self.asks_secrets() {
             self.make_log();
         }
         self.show(WirePhase::Preparing);
@@ -129,10 +129,15 @@ impl Driver {
 
     /// Stages to come need what another process held.
     pub(super) fn fetch_secrets_again(&mut self) {
-        if !secrets::names(&self.plan).is_empty() {
+        if self.asks_secrets() {
             self.fetching_again = true;
             self.fetch_secrets(0);
         }
+    }
+
+    /// Whether the controller is asked for anything that is masked.
+    pub(super) fn asks_secrets(&self) -> bool {
+        !secrets::names(&self.plan).is_empty() || self.offered.needs_credentials(&self.plan)
     }
 
     /// After a restart the machine waits for nothing: what did not work is asked again from here.
@@ -152,18 +157,19 @@ impl Driver {
         let directory = shared.memory.join(self.places.directory.file_name().unwrap_or_default());
         let runtime = self.runtime.clone();
         let launch = self.launch(BootTime(0));
+        let checkout = self.offered.needs_credentials(&self.plan);
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
             let request = wire::FetchSecretsRequest {
                 attempt: Some(id.to_wire()),
                 names: secrets::names(&plan),
-                checkout: false,
+                checkout,
             };
             let called = shared
                 .line
                 .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);
-            let values: BTreeMap<String, Bytes> = match called.await {
-                Ok(answer) => answer.values.into_iter().collect(),
+            let (values, opens): (BTreeMap<String, Bytes>, _) = match called.await {
+                Ok(answer) => (answer.values.into_iter().collect(), answer.checkout),
                 Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
                 Err(error) => {
                     return Done::NoSecrets(Event::SecretsFetched(answered(
@@ -173,9 +179,14 @@ impl Driver {
                     )));
                 }
             };
-            let secrets = match Secrets::take(&plan, values) {
-                Ok(secrets) => secrets,
-                Err(why) => return Done::NoSecrets(Event::SecretsRefused { why }),
+            let secrets = match (Secrets::take(&plan, values), opens) {
+                (Ok(_), None) if checkout => {
+                    let why = "what opens its repository was not given".to_owned();
+                    return Done::NoSecrets(Event::SecretsRefused { why });
+                }
+                (Ok(secrets), None) => secrets,
+                (Ok(secrets), Some(opens)) => secrets.with_checkout(opens),
+                (Err(why), _) => return Done::NoSecrets(Event::SecretsRefused { why }),
             };
             let workspace = runtime.map(|runtime| runtime.workspace(&launch));
             let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
@@ -200,6 +211,7 @@ impl Driver {
         self.secrets = secrets;
         self.mounts = mounts;
         self.make_log();
+        self.opened();
         if std::mem::take(&mut self.prepare_waits) {
             self.prepare();
         }
@@ -301,6 +313,7 @@ impl Driver {
             let why = "this executor has no runtime for it".to_owned();
             return self.event(Event::NotPrepared(Cause::Platform { why }));
         };
+        self.begin_checkout();
         let launch = self.launch(BootTime(0));
         let services = 0..self.plan.environment.services.len();
         let services: Vec<_> = services.filter_map(|place| self.service_launch(place, BootTime(0))).collect();
@@ -326,6 +339,12 @@ impl Driver {
                 Err(_aborted) => Done::Nothing,
             }
         });
+    }
+
+    /// The image is here; its log may not be.
+    pub(super) fn environment_prepared(&mut self) {
+        self.setup.know_image();
+        self.tell_prepared(true);
     }
 
     /// Prepared means: with a log too, so that nothing that runs is without one.

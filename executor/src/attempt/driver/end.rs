@@ -38,6 +38,7 @@ impl Driver {
         self.sealing = Sealing::Sweeping;
         self.task_swept = self.container.is_none();
         self.setup.stop();
+        self.setup.stop_checkout();
         if self.task_swept && self.setup.is_over() {
             return self.swept();
         }

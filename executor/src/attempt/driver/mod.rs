@@ -74,6 +74,8 @@ enum Done {
     Linked(Result<Box<Up>, LinkError>),
     Looked(Result<Standing, RuntimeError>),
     SweepOver,
+    /// The workspace has its commit, or why it has not.
+    CheckedOut(Result<(), super::state::Cause>),
     StartTooLong,
     Files(Result<(), String>),
     /// With how much of the log a controller had when it was asked.
@@ -359,12 +361,13 @@ impl Driver {
             }
             Done::NoSecrets(event) => self.secrets_not_fetched(event),
             Done::Log(log) => self.log_made(log),
-            Done::Prepared => self.tell_prepared(true),
+            Done::Prepared => self.environment_prepared(),
             Done::Launched(up) => self.launched(*up),
             Done::NotLaunched(cause) => self.not_launched(cause),
             Done::Linked(up) => self.linked(up),
             Done::Looked(standing) => self.looked(standing),
             Done::SweepOver => self.swept(),
+            Done::CheckedOut(checked) => self.checked_out(checked),
             Done::StartTooLong => self.start_took_too_long(),
             Done::Files(made) => self.files_made(made),
             Done::Completed(answer, had) => self.completed(answer, had),

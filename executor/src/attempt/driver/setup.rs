@@ -1,4 +1,4 @@
-//! What the first stage waits for beside its container: services.
+//! What the first stage waits for beside its container: services, a checkout.
 //!
 //! They begin with the container, and the machine hears of them only when it asks: so it need not know
 //! which of them was first.
@@ -9,6 +9,8 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, abortable};
 use ocelot_core::frame::Offset;
 use ocelot_core::plan::Ready;
+use ocelot_git::{Credentials, Owner};
+use ocelot_proto::kit::chaos;
 use tokio::sync::{mpsc, watch};
 
 use super::{Done, Driver, LogPlace, Sealing};
@@ -16,8 +18,10 @@ use crate::attempt::Failure;
 use crate::attempt::files::identity;
 use crate::attempt::service::{Begin, Minder, News, Wishes};
 use crate::attempt::state::{BootTime, Cause, Event};
+use crate::checkout::Order;
+use crate::journal::Container;
 use crate::mask::Masker;
-use crate::runtime::{ServiceLaunch, Tell};
+use crate::runtime::{Launch, Runtime, ServiceLaunch, Tell};
 
 /// News of services that may wait.
 const NEWS_MAX: usize = 64;
@@ -27,10 +31,34 @@ pub(super) struct Setup {
     companions: Vec<Companion>,
     pub(super) news: mpsc::Receiver<(u16, News)>,
     sender: mpsc::Sender<(u16, News)>,
+    checkout: Checkout,
+    /// Stops the checkout.
+    abort: Option<AbortHandle>,
+    /// How much is known of the environment that the workspace's owner is of.
+    known: watch::Sender<Known>,
     /// The machine wants to know.
     asked: bool,
     /// Of the first thing that will never be there.
     failure: Option<Cause>,
+}
+
+/// How far the checkout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checkout {
+    /// Nobody began one, since none is wanted or it is too early.
+    None,
+    /// What opens the repository has not come.
+    Waits,
+    Running,
+    Done,
+}
+
+/// How far the environment of the task is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    Image,
+    Container(Container),
 }
 
 /// One service that is looked after.
@@ -45,7 +73,16 @@ struct Companion {
 impl Default for Setup {
     fn default() -> Self {
         let (sender, news) = mpsc::channel(NEWS_MAX);
-        Self { companions: Vec::new(), news, sender, asked: false, failure: None }
+        Self {
+            companions: Vec::new(),
+            news,
+            sender,
+            checkout: Checkout::None,
+            abort: None,
+            known: watch::Sender::new(Known::Nothing),
+            asked: false,
+            failure: None,
+        }
     }
 }
 
@@ -68,6 +105,20 @@ impl Setup {
         }
     }
 
+    pub(super) fn know_image(&self) {
+        self.known.send_replace(Known::Image);
+    }
+
+    pub(super) fn know_container(&self, container: &Container) {
+        self.known.send_replace(Known::Container(container.clone()));
+    }
+
+    pub(super) fn stop_checkout(&mut self) {
+        if let Some(abort) = self.abort.take() {
+            abort.abort();
+        }
+    }
+
     /// Nothing of any service runs, as far as is known.
     pub(super) fn is_over(&self) -> bool {
         self.companions.iter().all(|companion| companion.over)
@@ -76,6 +127,7 @@ impl Setup {
     /// Leaves them to whoever removes them.
     pub(super) fn give_up(&mut self) {
         self.companions.drain(..).for_each(|companion| companion.abort.abort());
+        self.stop_checkout();
     }
 }
 
@@ -135,7 +187,77 @@ impl Driver {
     /// The machine asks for all that the first stage needs.
     pub(super) fn set_up(&mut self) {
         self.setup.asked = true;
+        if let Some(container) = &self.container {
+            self.setup.know_container(container);
+        }
+        if self.setup.checkout == Checkout::None {
+            // After a restart: what the process before it finished says so itself.
+            match self.places.checked_out().exists() {
+                true => self.setup.checkout = Checkout::Done,
+                false => self.begin_checkout(),
+            }
+        }
         self.tell_setup();
+    }
+
+    /// Begins to fill the workspace, as soon as the repository can be opened.
+    pub(super) fn begin_checkout(&mut self) {
+        let Some((source, wanted)) = self.offered.checkout(&self.plan) else {
+            self.setup.checkout = Checkout::Done;
+            return;
+        };
+        let credentials = self.secrets.checkout();
+        if source.needs_credentials && matches!(credentials, Credentials::None) {
+            self.setup.checkout = Checkout::Waits;
+            return;
+        }
+        let Some(runtime) = self.runtime.clone() else { return };
+        self.setup.checkout = Checkout::Running;
+        let order = Order {
+            source: source.clone(),
+            wanted: wanted.clone(),
+            credentials,
+            workspace: self.places.workspace(),
+        };
+        let (shared, lines, done) = (self.shared.clone(), self.lines.clone(), self.places.checked_out());
+        let owner = owner(runtime, self.launch(BootTime(0)), self.setup.known.subscribe());
+        let (placing, abort) = abortable(async move {
+            shared.checkouts.place(&order, owner, &*lines).await?;
+            chaos::point("checkout.placed");
+            // Only a process that died looks for it, so it need not survive a power cut.
+            tokio::fs::write(&done, b"").await.map_err(|error| Cause::Platform {
+                why: format!("the end of the checkout cannot be noted: {error}"),
+            })
+        });
+        self.setup.abort = Some(abort);
+        self.work(async move {
+            match placing.await {
+                Ok(placed) => Done::CheckedOut(placed),
+                Err(_aborted) => Done::Nothing,
+            }
+        });
+    }
+
+    /// What opens the repository has come, if anything does.
+    pub(super) fn opened(&mut self) {
+        if self.setup.checkout == Checkout::Waits {
+            self.begin_checkout();
+        }
+    }
+
+    pub(super) fn checked_out(&mut self, checked: Result<(), Cause>) {
+        self.setup.abort = None;
+        match checked {
+            Ok(()) => {
+                self.setup.checkout = Checkout::Done;
+                self.tell_setup();
+            }
+            Err(cause) => {
+                // Before anything is started it is heard at once; later, when it is asked for.
+                self.event(Event::NotPrepared(cause.clone()));
+                self.fail_setup(cause);
+            }
+        }
     }
 
     fn tell_setup(&mut self) {
@@ -149,7 +271,7 @@ impl Driver {
         let ready = self.setup.companions.iter().all(|companion| companion.ready);
         // After a restart nothing is known of them before somebody looked.
         let known = self.setup.companions.len() == self.plan.environment.services.len();
-        if ready && known {
+        if ready && known && self.setup.checkout == Checkout::Done {
             self.setup.asked = false;
             self.event(Event::SetUp);
         }
@@ -220,6 +342,27 @@ impl Driver {
     pub(super) fn follow_services(&self) {
         (0..self.plan.environment.services.len()).for_each(|place| self.follow_service(place));
     }
+}
+
+/// Returns whose the workspace is, as soon as that can be known.
+async fn owner(
+    runtime: Arc<dyn Runtime>,
+    launch: Launch,
+    mut known: watch::Receiver<Known>,
+) -> Result<Option<Owner>, Cause> {
+    let gone = |_| Cause::Platform { why: "the attempt is over".to_owned() };
+    known.wait_for(|known| *known != Known::Nothing).await.map_err(gone)?;
+    let (uid, gid) = match runtime.owner(&launch) {
+        Some(owner) => owner,
+        None => {
+            let is_up = |known: &Known| matches!(known, Known::Container(_));
+            let up = known.wait_for(is_up).await.map_err(gone)?.clone();
+            let Known::Container(container) = up else { return Ok(None) };
+            runtime.owner_in(&launch, &container).await?
+        }
+    };
+    // Nobody but root gives files away.
+    Ok(rustix::process::geteuid().is_root().then_some(Owner { uid, gid }))
 }
 
 fn of_service(name: &str, cause: Cause) -> Cause {

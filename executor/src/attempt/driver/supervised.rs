@@ -37,6 +37,7 @@ impl Driver {
         self.show(WirePhase::Running);
         let container = up.container.clone();
         self.container = Some(up.container);
+        self.setup.know_container(&container);
         self.given = up.given;
         if let LogPlace::Ready(log) = &self.log {
             log.follow(&self.places.control());

@@ -62,7 +62,7 @@ impl AttemptState {
             Effect::PushLog { from: Offset(0) },
             Effect::Complete { ended: ended.clone(), repeat: 0 },
         ];
-        let settled = ended.loss.is_some() || ended.log.length == Offset(0);
+        let settled = ended.loss.is_some() || ended.log.length <= self.durable;
         let log = if settled { LogHome::Settled } else { LogHome::Spool };
         let ended = *ended;
         let completing = Completing { ended, repeat: 0, recorded: false, container_gone: false, log };

@@ -19,8 +19,10 @@ mod tests;
 
 use std::time::Duration;
 
+use ocelot_core::frame::Offset;
 use ocelot_core::plan::{Keep, Runtime, TaskPlan, Tolerance, Work as PlanWork};
 
+use super::files::Offered;
 use super::{ArtifactDigest, AttemptId, Ended, Outcome};
 use crate::journal::Held;
 
@@ -100,6 +102,13 @@ impl Spec {
         let setup = !plan.environment.services.is_empty();
         Self { id, guard, secrets, setup, keep: plan.keep, stages }
     }
+
+    /// Adds what the offer says beside the plan.
+    pub fn with(mut self, plan: &TaskPlan, offered: &Offered) -> Self {
+        self.setup |= offered.checkout(plan).is_some();
+        self.secrets |= offered.needs_credentials(plan);
+        self
+    }
 }
 
 /// One attempt and where it is in its life.
@@ -109,6 +118,8 @@ pub struct AttemptState {
     /// Past this nothing is started and the supervisor ends the container; none before the
     /// acknowledgement, or until someone vouched after a restart.
     deadline: Option<BootTime>,
+    /// So much of the log is safe elsewhere; it may be all of it before the result is.
+    durable: Offset,
     life: Life,
 }
 
@@ -195,13 +206,14 @@ pub type Step = (AttemptState, Vec<Effect>);
 impl AttemptState {
     /// Begins with an offer that is being journalled.
     pub fn accepting(spec: Spec) -> Self {
-        Self { spec, deadline: None, life: Life::Accepting { cancelled: false } }
+        Self { spec, deadline: None, durable: Offset(0), life: Life::Accepting { cancelled: false } }
     }
 
     /// Goes on with what the journal holds and the engine has. The session's answer comes as
     /// [`Event::Kept`] or [`Event::Fenced`].
     pub fn recovering(spec: Spec, held: Held, found: Option<Found>) -> Self {
-        Self { spec, deadline: None, life: Life::Recovering { held: Box::new(held), found } }
+        let life = Life::Recovering { held: Box::new(held), found };
+        Self { spec, deadline: None, durable: Offset(0), life }
     }
 
     pub fn spec(&self) -> &Spec {
@@ -220,6 +232,9 @@ impl AttemptState {
         }
         if let Event::Vouched { sent } = event {
             return self.vouched(sent);
+        }
+        if let Event::Durable(durable) = event {
+            self.durable = self.durable.max(durable);
         }
         let life = std::mem::replace(&mut self.life, Life::Done);
         match life {

@@ -11,6 +11,7 @@ mod containers;
 mod failure;
 mod image;
 mod network;
+mod owner;
 mod probe;
 mod service;
 mod small;
@@ -180,6 +181,14 @@ impl Runtime for Docker {
                 Err(cause)
             }
         }
+    }
+
+    fn owner(&self, launch: &Launch) -> Option<(u32, u32)> {
+        self.owner_by_number(launch)
+    }
+
+    async fn owner_in(&self, launch: &Launch, container: &Container) -> Result<(u32, u32), Cause> {
+        self.owner_by_name(launch, container).await
     }
 
     async fn prepare_service(&self, service: &ServiceLaunch, tell: &dyn Tell) -> Result<(), Cause> {

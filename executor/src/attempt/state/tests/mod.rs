@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use ocelot_core::frame::{Exit, Offset};
+use ocelot_core::frame::Exit;
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 
 use super::*;
@@ -416,4 +416,18 @@ fn after_a_restart_services_are_waited_for_only_if_no_stage_began() {
     let ended = Found { ended: vec![(0, StageEnd::Exit(Exit::Code(0)))], ..found };
     let state = AttemptState::recovering(spec(), started(), Some(ended));
     assert_eq!(after(state, [Event::Kept]).1, [Effect::RunStage { index: 1 }]);
+}
+
+#[test]
+fn a_log_that_was_safe_before_the_result_is_dropped_as_well() {
+    let state = running(vec![stage("a")]);
+    let events = [
+        code(0, 0),
+        Event::Durable(Offset(5)),
+        Event::Collected(Ok(vec![])),
+        Event::Sealed { log: log(5), loss: None },
+        Event::Journalled(Written::Ended),
+        Event::Completed(CompleteAnswer::Recorded),
+    ];
+    assert_eq!(after(state, events).1, [Effect::DropSpool]);
 }
