@@ -146,7 +146,7 @@ impl Checkouts {
                 let contents = Contents::Everything;
                 let mirror = Mirror::open(git, &folder, url, credentials.clone(), contents).await?;
                 mirror.obtain(&plan.commit, plan.reference.as_ref()).await?;
-                Ok(mirror)
+                Ok::<_, GitError>(mirror)
             };
             match fetched.await {
                 Ok(mirror) => return Ok(Fetched { mirror, in_use }),
