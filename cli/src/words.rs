@@ -233,6 +233,7 @@ fn failure(failed: &Failed) -> String {
         Some(Failure::Image(why)) => format!("its image could not be had: {why}"),
         Some(Failure::Disk(why)) => format!("the disk did not do: {why}"),
         Some(Failure::Policy(rule)) => format!("it is not allowed: {rule}"),
+        Some(Failure::Setup(why)) => format!("its first stage could not begin: {why}"),
         None => format!("{of} failed"),
     }
 }
@@ -295,6 +296,7 @@ pub(crate) fn evidence(outcome: &wire::Outcome) -> Evidence {
                 Some(Failure::Image(_)) => Evidence { cause: Some("image"), ..evidence },
                 Some(Failure::Disk(_)) => Evidence { cause: Some("disk"), ..evidence },
                 Some(Failure::Policy(_)) => Evidence { cause: Some("policy"), ..evidence },
+                Some(Failure::Setup(_)) => Evidence { cause: Some("setup"), ..evidence },
                 None => evidence,
             }
         }

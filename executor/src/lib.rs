@@ -7,6 +7,7 @@
 pub mod app;
 pub mod attempt;
 pub mod boot;
+pub mod checkout;
 pub mod connection;
 pub mod disk;
 pub mod identity;

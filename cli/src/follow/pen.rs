@@ -3,9 +3,9 @@
 //! Pure: frames go in, bytes come out. What a job wrote is made harmless on the way, unless it was
 //! asked for raw; nothing is held back that could be shown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use ocelot_core::frame::{Body, Decoder, Exit, Frame, Mark, Offset};
+use ocelot_core::frame::{Body, Decoder, Exit, Frame, Mark, Offset, service_stage};
 use ocelot_proto::wire;
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ struct Entry<'a> {
     /// `stdout` `stderr` `platform` `begin` `end` `loss` `cut` `lost`.
     kind: &'static str,
     stage: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit: Option<i32>,
@@ -46,8 +48,15 @@ pub(crate) struct Pen {
     /// Each line says which task it is of.
     prefixed: bool,
     tasks: HashMap<u32, Page>,
-    /// The task whose line is not finished.
-    open: Option<u32>,
+    /// Whose line is not finished.
+    open: Option<Voice>,
+}
+
+/// Who writes a line: a task's stages, or a service beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Voice {
+    task: u32,
+    service: Option<u16>,
 }
 
 /// What is known of one task's log.
@@ -56,22 +65,54 @@ struct Page {
     attempt: u32,
     name: String,
     decoder: Decoder,
+    stages: Texts,
+    services: BTreeMap<u16, Texts>,
+    /// By the index that its frames carry, for stages and services alike.
+    names: HashMap<u16, (String, u64)>,
+}
+
+/// What a voice wrote that is not shown yet.
+#[derive(Debug)]
+struct Texts {
     stdout: Neutral,
     stderr: Neutral,
-    stages: HashMap<u16, (String, u64)>,
+}
+
+impl Texts {
+    fn new(style: Style) -> Self {
+        let sgr = if style.coloured { Sgr::Keep } else { Sgr::Drop };
+        Self { stdout: Neutral::new(sgr), stderr: Neutral::new(sgr) }
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        let mut held = Vec::new();
+        self.stdout.finish(&mut held);
+        self.stderr.finish(&mut held);
+        held
+    }
 }
 
 impl Page {
     fn new(name: &str, attempt: u32, offset: u64, style: Style) -> Self {
-        let sgr = if style.coloured { Sgr::Keep } else { Sgr::Drop };
         Self {
             attempt,
             name: plain(name),
             decoder: Decoder::at(Offset(offset)),
-            stdout: Neutral::new(sgr),
-            stderr: Neutral::new(sgr),
-            stages: HashMap::new(),
+            stages: Texts::new(style),
+            services: BTreeMap::new(),
+            names: HashMap::new(),
         }
+    }
+
+    fn texts(&mut self, service: Option<u16>, style: Style) -> &mut Texts {
+        match service {
+            None => &mut self.stages,
+            Some(service) => self.services.entry(service).or_insert_with(|| Texts::new(style)),
+        }
+    }
+
+    fn name_of(&self, stage: Option<u16>) -> Option<&str> {
+        stage.and_then(|stage| self.names.get(&stage)).map(|(name, _)| name.as_str())
     }
 }
 
@@ -129,11 +170,11 @@ impl Pen {
 
     fn frame(&mut self, task: u32, page: &mut Page, frame: &Frame<'_>, into: &mut Vec<u8>) -> Result<()> {
         if let (Body::Begin(name), Some(stage)) = (&frame.body, frame.stage) {
-            page.stages.insert(stage, (plain(name), frame.unix_us));
+            page.names.insert(stage, (plain(name), frame.unix_us));
         }
         match self.kind {
             PenKind::Raw => {
-                if let Body::Stdout(bytes) | Body::Stderr(bytes) = frame.body {
+                if let (Body::Stdout(bytes) | Body::Stderr(bytes), None) = (frame.body, frame.service()) {
                     into.extend_from_slice(bytes);
                 }
                 Ok(())
@@ -148,17 +189,20 @@ impl Pen {
 
     fn line(&mut self, task: u32, page: &mut Page, frame: &Frame<'_>, timestamps: bool, into: &mut Vec<u8>) {
         let time = timestamps.then(|| i64::try_from(frame.unix_us).ok().and_then(precise)).flatten();
+        let voice = Voice { task, service: frame.service() };
         match frame.body {
             Body::Stdout(bytes) => {
                 let mut shown = Vec::with_capacity(bytes.len());
-                page.stdout.push(bytes, &mut shown);
-                self.text(task, page, time.as_deref(), &shown, into);
+                page.texts(voice.service, self.style).stdout.push(bytes, &mut shown);
+                self.text(voice, page, time.as_deref(), &shown, into);
             }
             Body::Stderr(bytes) => {
                 let mut shown = Vec::with_capacity(bytes.len());
-                page.stderr.push(bytes, &mut shown);
-                self.text(task, page, time.as_deref(), &shown, into);
+                page.texts(voice.service, self.style).stderr.push(bytes, &mut shown);
+                self.text(voice, page, time.as_deref(), &shown, into);
             }
+            // The platform says in words of its own what becomes of a service.
+            Body::Begin(_) | Body::End(_) if voice.service.is_some() => {}
             Body::Platform(bytes) => {
                 let text = String::from_utf8_lossy(bytes);
                 self.settle(task, page, into);
@@ -178,7 +222,7 @@ impl Pen {
                     Exit::Signal(signal) => format!("was ended by signal {signal}"),
                 };
                 let (name, began) =
-                    frame.stage.and_then(|stage| page.stages.get(&stage)).cloned().unwrap_or_default();
+                    frame.stage.and_then(|stage| page.names.get(&stage)).cloned().unwrap_or_default();
                 let took = i64::try_from(frame.unix_us.saturating_sub(began)).unwrap_or(0);
                 let text = format!("{name} {says} after {}", duration(took));
                 self.remark(page, Tone::Bad, "▸", &text, into);
@@ -197,26 +241,36 @@ impl Pen {
     }
 
     /// Appends the job's own text, with what stands before each line.
-    fn text(&mut self, task: u32, page: &Page, time: Option<&str>, text: &[u8], into: &mut Vec<u8>) {
+    fn text(&mut self, voice: Voice, page: &Page, time: Option<&str>, text: &[u8], into: &mut Vec<u8>) {
         if text.is_empty() {
             return;
         }
-        if self.open.is_some_and(|open| open != task) {
+        if self.open.is_some_and(|open| open != voice) {
             into.push(b'\n');
             self.open = None;
         }
-        if !self.prefixed && time.is_none() {
+        if !self.prefixed && time.is_none() && voice.service.is_none() {
             into.extend_from_slice(text);
         } else {
             for line in text.split_inclusive(|byte| *byte == b'\n') {
                 if self.open.is_none() {
                     self.margin(page, time, into);
+                    if let Some(service) = voice.service {
+                        self.service_margin(page, service, into);
+                    }
                 }
                 into.extend_from_slice(line);
-                self.open = (!line.ends_with(b"\n")).then_some(task);
+                self.open = (!line.ends_with(b"\n")).then_some(voice);
             }
         }
-        self.open = (!text.ends_with(b"\n")).then_some(task);
+        self.open = (!text.ends_with(b"\n")).then_some(voice);
+    }
+
+    fn service_margin(&self, page: &Page, service: u16, into: &mut Vec<u8>) {
+        // A reader that began behind the service's first words knows no name.
+        let number = format!("service {}", service.saturating_add(1));
+        let name = page.name_of(service_stage(service.into())).unwrap_or(&number);
+        into.extend_from_slice(self.style.paint(Tone::Dim, format!("{name} | ")).to_string().as_bytes());
     }
 
     fn margin(&self, page: &Page, time: Option<&str>, into: &mut Vec<u8>) {
@@ -242,11 +296,15 @@ impl Pen {
 
     /// Shows what a task's text held back, because something else follows.
     fn settle(&mut self, task: u32, page: &mut Page, into: &mut Vec<u8>) {
-        let mut held = Vec::new();
-        page.stdout.finish(&mut held);
-        page.stderr.finish(&mut held);
+        let mut held = vec![(Voice { task, service: None }, page.stages.finish())];
+        let services = page.services.iter_mut();
+        held.extend(
+            services.map(|(service, texts)| (Voice { task, service: Some(*service) }, texts.finish())),
+        );
         if matches!(self.kind, PenKind::Lines { .. }) {
-            self.text(task, page, None, &held, into);
+            for (voice, held) in held {
+                self.text(voice, page, None, &held, into);
+            }
         }
     }
 
@@ -277,7 +335,8 @@ fn entry(page: &Page, frame: &Frame<'_>, into: &mut Vec<u8>) -> Result<()> {
         attempt: page.attempt,
         time: i64::try_from(frame.unix_us).ok().and_then(precise),
         kind,
-        stage: frame.stage.and_then(|stage| page.stages.get(&stage)).map(|(name, _)| name.as_str()),
+        stage: page.name_of(frame.stage.filter(|_| frame.service().is_none())),
+        service: page.name_of(frame.stage.filter(|_| frame.service().is_some())),
         text,
         exit,
         signal,
@@ -349,6 +408,37 @@ mod tests {
         web | w1
         api | goes on
         ");
+    }
+
+    fn of_service(body: Body<'_>) -> Frame<'_> {
+        Frame { stage: service_stage(0), ..frame(body) }
+    }
+
+    #[test]
+    fn what_a_service_says_carries_its_name_and_mixes_with_no_line_of_a_stage() {
+        let frames = [
+            of_service(Body::Begin("postgres")),
+            of_service(Body::Stderr(b"listening\nhalf a")),
+            frame(Body::Begin("test")),
+            frame(Body::Stdout(b"begun ")),
+            of_service(Body::Stdout(b" line\n")),
+            frame(Body::Stdout(b"and done\n")),
+            of_service(Body::End(Exit::Signal(15))),
+        ];
+        let mut pen = Pen::new(LINES, PLAIN, false);
+        insta::assert_snapshot!(shown(&mut pen, 0, "main", &frames), @r"
+        postgres | listening
+        postgres | half a
+        ▸ test
+        begun 
+        postgres |  line
+        and done
+        ");
+        let mut pen = Pen::new(PenKind::Raw, PLAIN, false);
+        assert_eq!(shown(&mut pen, 0, "main", &frames), "begun and done\n");
+        let mut pen = Pen::new(PenKind::Json, PLAIN, false);
+        let json = shown(&mut pen, 0, "main", &frames[..2]);
+        assert!(json.contains(r#""stage":null,"service":"postgres","text":"listening"#), "{json}");
     }
 
     #[test]

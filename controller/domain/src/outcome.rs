@@ -37,10 +37,22 @@ pub enum Outcome {
 pub enum Failure {
     Exit(i32),
     Signal(i32),
-    OutOfMemory { limit_bytes: Option<u64> },
-    Image { why: String },
-    Disk { why: String },
-    Policy { why: String },
+    OutOfMemory {
+        limit_bytes: Option<u64>,
+    },
+    Image {
+        why: String,
+    },
+    Disk {
+        why: String,
+    },
+    Policy {
+        why: String,
+    },
+    /// What the first stage needed and was not there: a service, a commit.
+    Setup {
+        why: String,
+    },
 }
 
 /// Which limit was over.

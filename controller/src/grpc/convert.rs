@@ -198,6 +198,7 @@ fn failed(failure: &Failure) -> wire::outcome::failed::Failure {
         Failure::Image { why } => Shown::Image(why.clone()),
         Failure::Disk { why } => Shown::Disk(why.clone()),
         Failure::Policy { why } => Shown::Policy(why.clone()),
+        Failure::Setup { why } => Shown::Setup(why.clone()),
     }
 }
 

@@ -77,6 +77,14 @@ impl Log for AttemptLog {
         Self::captured(self, end);
     }
 
+    fn follow_service(&self, service: u16, control: &Path) {
+        Self::follow_service(self, service, control);
+    }
+
+    fn service_captured(&self, service: u16, end: Offset) {
+        Self::service_captured(self, service, end);
+    }
+
     async fn seal(&self) -> Result<(LogDigest, Option<LogLoss>), LogFailed> {
         Self::seal(self).await.map_err(|error| failed("end the log", error))
     }

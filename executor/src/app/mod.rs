@@ -23,6 +23,7 @@ use crate::attempt::driver::Shared;
 use crate::attempt::ports::Logs;
 use crate::attempt::ready::Ready;
 use crate::boot::{BootClock, MachineBootClock};
+use crate::checkout::Checkouts;
 use crate::connection::{Credential, Fingerprint, InvalidAddress, Line, Proxies, Route, Trust, TrustError};
 use crate::disk::MachineDisk;
 use crate::identity::{Key, KeyError};
@@ -69,6 +70,8 @@ pub struct Settings {
     pub allow_process: bool,
     /// How long attempts may go on when the program ends, before they are left to the next start.
     pub drain_grace: Duration,
+    /// Which repositories may be checked out beyond those over https and ssh.
+    pub repositories: ocelot_git::Allowed,
 }
 
 impl Settings {
@@ -82,6 +85,7 @@ impl Settings {
             runtime: RuntimeChoice::Auto,
             allow_process: false,
             drain_grace: Duration::from_secs(30),
+            repositories: ocelot_git::Allowed::default(),
         }
     }
 }
@@ -169,6 +173,10 @@ async fn start_on(
     let line = Arc::new(Line::new(routes.clone(), credential.clone()));
     let runtimes = Arc::new(Runtimes::new(parts.runtimes));
     runtimes.check().await;
+    let memory = memory_directory(identity.executor)?;
+    let checkouts =
+        Checkouts::new(&data, &git_memory(&memory), settings.repositories, Arc::clone(&parts.clock));
+    let checkouts = Arc::new(checkouts);
     let shared = Arc::new(Shared {
         journal,
         logs: (parts.logs)(Arc::clone(&line), tasks),
@@ -179,7 +187,8 @@ async fn start_on(
         board: Arc::new(Board::default()),
         attempts,
         ready: Ready::default(),
-        memory: memory_directory(identity.executor)?,
+        memory,
+        checkouts: Arc::clone(&checkouts),
         poll: AtomicU64::new(0),
         beat: Arc::new(Notify::new()),
         live: watch::Sender::new(false),
@@ -196,6 +205,7 @@ async fn start_on(
     };
     let speech = Speech::new(Arc::clone(&shared), credential, (identity.executor, key), data, rules);
     watch_runtimes(&shared, &runtimes, tasks);
+    keep_room(&shared, checkouts, settings.disk_floor, tasks);
     let (tell, stopped) = oneshot::channel();
     let own = tasks.clone();
     tasks.spawn("session", async move {
@@ -204,6 +214,16 @@ async fn start_on(
         drop(tell.send(stopped));
     });
     Ok(Started { executor: identity.executor, name: registration.name, stopped })
+}
+
+fn keep_room(shared: &Arc<Shared>, checkouts: Arc<Checkouts>, floor: u64, tasks: &Tasks) {
+    let mut over = shared.over.subscribe();
+    tasks.spawn("mirrors", async move {
+        tokio::select! {
+            () = checkouts.keep_room(floor) => {}
+            _ = over.wait_for(|over| *over) => {}
+        }
+    });
 }
 
 fn watch_runtimes(shared: &Arc<Shared>, runtimes: &Arc<Runtimes>, tasks: &Tasks) {
@@ -279,6 +299,13 @@ fn own_directory(path: &Path) -> Result<PathBuf, StartError> {
 fn memory_directory(executor: ExecutorId) -> Result<PathBuf, StartError> {
     let user = rustix::process::geteuid().as_raw();
     own_directory(&Path::new("/dev/shm").join(format!("ocelot-{user}-{executor}")))
+}
+
+/// Beside the executor's own, since git runs as another account.
+fn git_memory(own: &Path) -> PathBuf {
+    let mut name = own.file_name().unwrap_or_default().to_owned();
+    name.push("-git");
+    own.with_file_name(name)
 }
 
 impl Parts {

@@ -9,12 +9,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ocelot_core::plan::TaskPlan;
+use ocelot_core::plan::{Checkout, TaskPlan};
 use ocelot_supervisor::control::IDENTITY;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::AttemptId;
+use crate::checkout::Source;
 
 const OFFER: &str = "offer.json";
 /// Room that a ready place has for what was offered, and for what a supervisor belongs to.
@@ -28,11 +29,24 @@ pub struct Offered {
     pub plan: String,
     /// Variables that only the controller knows.
     pub env: BTreeMap<String, String>,
+    /// The commit that the task works on; none for a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 impl Offered {
     pub fn read_plan(&self) -> Result<TaskPlan, serde_json::Error> {
         serde_json::from_str(&self.plan)
+    }
+
+    /// Returns what is to be in the workspace, if the plan wants it there.
+    pub fn checkout<'a>(&'a self, plan: &'a TaskPlan) -> Option<(&'a Source, &'a Checkout)> {
+        self.source.as_ref().zip(plan.environment.checkout.as_ref())
+    }
+
+    /// Whether the repository is not open to everybody.
+    pub fn needs_credentials(&self, plan: &TaskPlan) -> bool {
+        self.checkout(plan).is_some_and(|(source, _)| source.needs_credentials)
     }
 
     pub fn plan_sha256(&self) -> [u8; 32] {
@@ -59,6 +73,20 @@ impl Places {
 
     pub fn workspace(&self) -> PathBuf {
         self.directory.join("workspace")
+    }
+
+    /// Returns the control directory of the service at this place in the plan.
+    pub fn service(&self, place: usize) -> PathBuf {
+        self.services().join(place.to_string())
+    }
+
+    fn services(&self) -> PathBuf {
+        self.directory.join("services")
+    }
+
+    /// Says that the workspace has its commit; without it the checkout begins anew.
+    pub fn checked_out(&self) -> PathBuf {
+        self.directory.join("checked-out")
     }
 
     pub fn log(&self) -> PathBuf {
@@ -115,6 +143,7 @@ impl Places {
     /// Takes away what the task used; what it said stays. Blocks.
     pub fn clear(&self) -> io::Result<()> {
         gone(fs::remove_dir_all(self.control()))?;
+        gone(fs::remove_dir_all(self.services()))?;
         gone(fs::remove_dir_all(self.workspace()))
     }
 
@@ -122,6 +151,13 @@ impl Places {
     pub fn remove(&self) -> io::Result<()> {
         gone(fs::remove_dir_all(&self.directory))
     }
+}
+
+/// Makes a control directory of a service. It need not survive a power cut: nothing that runs does.
+/// Blocks.
+pub(super) fn make_control(control: &Path, identity: &str) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(control)?;
+    write(&control.join(IDENTITY), identity.as_bytes().to_vec())
 }
 
 /// Returns what a supervisor is told that it belongs to.
@@ -159,7 +195,8 @@ mod tests {
         let task = TaskId { run: RunId::from_bytes([7; 16]), index: 0 };
         let id = AttemptId { task, number: Attempt::FIRST, epoch: Epoch(1) };
         for plan in ["short".to_owned(), "long".repeat(OFFER_ROOM)] {
-            let offered = Offered { plan, env: BTreeMap::from([("A".to_owned(), "b".to_owned())]) };
+            let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+            let offered = Offered { plan, env, source: None };
             places.make(id, &offered).unwrap();
             places.sync().unwrap();
             assert_eq!(places.read().unwrap(), offered);

@@ -9,6 +9,7 @@ mod progress;
 pub mod ready;
 mod report;
 pub mod secrets;
+mod service;
 pub mod state;
 
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};

@@ -13,7 +13,7 @@ use super::secrets::Secrets;
 use crate::runtime::Given;
 
 /// What an image that says nothing looks for programs in.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What an order is made of beside the plan.
 #[derive(Debug)]

@@ -52,7 +52,11 @@ pub trait Log: Tell + fmt::Debug {
     fn follow(&self, control: &Path);
     /// The capture has grown up to here.
     fn captured(&self, end: Offset);
-    /// Ends the log with what is in the capture now, synced.
+    /// Begins to read a service's capture, or goes on with it.
+    fn follow_service(&self, service: u16, control: &Path);
+    /// The capture of a service has grown up to here.
+    fn service_captured(&self, service: u16, end: Offset);
+    /// Ends the log with what is in the captures now, synced.
     async fn seal(&self) -> Result<(LogDigest, Option<LogLoss>), LogFailed>;
     /// Returns the end of the masked bytes.
     fn end(&self) -> Offset;

@@ -43,10 +43,22 @@ pub enum Outcome {
 pub enum Failure {
     Exit(i32),
     Signal(i32),
-    OutOfMemory { limit_bytes: Option<u64> },
-    Image { why: String },
-    Disk { why: String },
-    Policy { why: String },
+    OutOfMemory {
+        limit_bytes: Option<u64>,
+    },
+    Image {
+        why: String,
+    },
+    Disk {
+        why: String,
+    },
+    Policy {
+        why: String,
+    },
+    /// What the first stage needed and was not there: a service, a commit.
+    Setup {
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +124,7 @@ fn failure_to_wire(failure: &Failure) -> end::failed::Failure {
         Failure::Image { why } => end::failed::Failure::Image(why.clone()),
         Failure::Disk { why } => end::failed::Failure::Disk(why.clone()),
         Failure::Policy { why } => end::failed::Failure::Policy(why.clone()),
+        Failure::Setup { why } => end::failed::Failure::Setup(why.clone()),
     }
 }
 
@@ -136,6 +149,7 @@ mod tests {
         assert_eq!(failure(Failure::Image { why: why() }), build(end::failed::Failure::Image(why())));
         assert_eq!(failure(Failure::Disk { why: why() }), build(end::failed::Failure::Disk(why())));
         assert_eq!(failure(Failure::Policy { why: why() }), build(end::failed::Failure::Policy(why())));
+        assert_eq!(failure(Failure::Setup { why: why() }), build(end::failed::Failure::Setup(why())));
         let limit = |timeout| match said(&Outcome::TimedOut(timeout)) {
             end::Outcome::TimedOut(timed_out) => timed_out.limit.unwrap(),
             other => panic!("{other:?}"),

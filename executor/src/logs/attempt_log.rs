@@ -190,6 +190,20 @@ impl AttemptLog {
         self.shared().order(|orders| orders.captured = orders.captured.max(end));
     }
 
+    /// Begins to read the capture of a service in this control directory, or goes on where the last
+    /// checkpoint was. The next process is told anew.
+    pub fn follow_service(&self, service: u16, control: &Path) {
+        self.shared().order(|orders| orders.follow_services.push((service, control.to_owned())));
+    }
+
+    /// Notes that a service's supervisor captured up to here.
+    pub fn service_captured(&self, service: u16, end: Offset) {
+        self.shared().order(|orders| {
+            let known = orders.services_captured.entry(service).or_default();
+            *known = end.max(*known);
+        });
+    }
+
     /// Ends the log with what is in the capture now, synced. Repeating it gives the same answer.
     pub async fn seal(&self) -> Result<Sealed, LogError> {
         let (answer, sealed) = oneshot::channel();

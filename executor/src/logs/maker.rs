@@ -1,5 +1,7 @@
 //! What the spool's checkpoints say of the log's maker, for the next process to go on.
 
+use std::collections::BTreeMap;
+
 use ocelot_core::frame::Offset;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,9 @@ pub(super) struct Maker {
     pub(super) loss: Option<LogLoss>,
     /// How far a controller had the log: where the next process begins to send.
     pub(super) received: Offset,
+    /// How far the captures of the services are taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) services: BTreeMap<u16, Offset>,
 }
 
 /// The words of a checkpoint are not those of a maker that this program knows.
@@ -40,6 +45,7 @@ impl Maker {
             sealed: false,
             loss: None,
             received: Offset(0),
+            services: BTreeMap::new(),
         }
     }
 

@@ -3,6 +3,8 @@
 //! A listener that is busy never holds up a log: what it did not hear yet is kept, of two of a kind the
 //! later one, and told when there is room.
 
+use std::collections::BTreeMap;
+
 use ocelot_core::frame::Offset;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,6 +18,8 @@ pub enum LogNews {
     FirstByte { unix_us: u64 },
     /// The capture before this place is in the spool, synced.
     Taken(Offset),
+    /// The capture of the service at this place in the plan, before this place, is in the spool, synced.
+    ServiceTaken { service: u16, offset: Offset },
     /// The log before this place is safe in the home of bytes.
     Durable(Offset),
     /// Bytes differ, or are gone.
@@ -31,6 +35,7 @@ pub type NewsSender = mpsc::Sender<(AttemptId, LogNews)>;
 pub(super) struct Unsaid {
     pub(super) first_byte: Option<u64>,
     pub(super) taken: Option<Offset>,
+    pub(super) services_taken: BTreeMap<u16, Offset>,
     pub(super) durable: Option<Offset>,
     pub(super) broken: Option<LogLoss>,
     pub(super) fenced: bool,
@@ -54,15 +59,19 @@ impl Unsaid {
         let fenced = self.fenced.then_some(LogNews::Fenced);
         let broken = || self.broken.clone().map(LogNews::Broken);
         let offsets = || self.taken.map(LogNews::Taken).or(self.durable.map(LogNews::Durable));
-        first.or(fenced).or_else(broken).or_else(offsets)
+        let of_services = || {
+            let (service, offset) = self.services_taken.first_key_value()?;
+            Some(LogNews::ServiceTaken { service: *service, offset: *offset })
+        };
+        first.or(fenced).or_else(broken).or_else(offsets).or_else(of_services)
     }
 
     fn forget_next(&mut self) {
         if self.first_byte.take().is_some() || std::mem::take(&mut self.fenced) {
             return;
         }
-        if self.broken.take().is_none() && self.taken.take().is_none() {
-            self.durable = None;
+        if self.broken.take().is_none() && self.taken.take().is_none() && self.durable.take().is_none() {
+            self.services_taken.pop_first();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an attempt's handles, its pump and the pusher know of each other. Nobody waits inside a lock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(super) struct Orders {
     pub(super) lines_left_out: u64,
     pub(super) follow: Option<PathBuf>,
     pub(super) captured: Offset,
+    pub(super) follow_services: Vec<(u16, PathBuf)>,
+    pub(super) services_captured: BTreeMap<u16, Offset>,
     pub(super) broken: Option<LogLoss>,
     pub(super) fenced: bool,
     pub(super) seal: Vec<oneshot::Sender<Result<Sealed, LogError>>>,

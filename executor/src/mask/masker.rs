@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ocelot_core::frame::{Body, Corrupt, DATA_BYTES_MAX, Decoder, Frame, Offset, encode};
+use ocelot_core::frame::{Body, Corrupt, DATA_BYTES_MAX, Decoder, Frame, Mark, Offset, encode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -129,6 +129,34 @@ impl Masker {
         taken
     }
 
+    /// Takes the next raw bytes of a service's capture, which has a decoder of its own, and appends the
+    /// masked frames to `log` under the service's index. Where that is, only a checkpoint tells.
+    pub fn push_service(
+        &mut self,
+        stage: u16,
+        decoder: &mut Decoder,
+        raw: &[u8],
+        log: &mut Vec<u8>,
+    ) -> Result<(), Corrupt> {
+        let (before, at, moment) = (log.len(), self.decoder.offset(), self.state.unix_us);
+        let taken = decoder.each(raw, |frame, _| {
+            self.state.take(&Frame { stage: Some(stage), ..*frame }, at, log);
+        });
+        // The end of the task's own capture is dated by itself.
+        self.state.unix_us = moment;
+        self.state.masked = self.state.masked.advance(log.len() - before);
+        taken
+    }
+
+    /// Appends a remark about a service that is not in its capture.
+    pub fn mark_service(&mut self, stage: u16, unix_us: u64, (mark, why): (Mark, &str), log: &mut Vec<u8>) {
+        let before = log.len();
+        self.state.finish_stage(Some(stage), unix_us, log);
+        let why = self.state.text(why);
+        encode(&Frame { unix_us, stage: Some(stage), body: Body::Mark(mark, &why) }, log);
+        self.state.masked = self.state.masked.advance(log.len() - before);
+    }
+
     /// Appends a line that is not in the capture, as a frame of the platform's. What is undecided in the
     /// capture stays so.
     pub fn tell(&mut self, unix_us: u64, text: &str, log: &mut Vec<u8>) {
@@ -137,6 +165,11 @@ impl Masker {
         line.push('\n');
         encode(&Frame { unix_us, stage: None, body: Body::Platform(line.as_bytes()) }, log);
         self.state.masked = self.state.masked.advance(log.len() - before);
+    }
+
+    /// Masks a text that goes elsewhere than into the log.
+    pub fn text(&self, text: &str) -> String {
+        self.state.text(text)
     }
 
     /// Returns everything that is masked now, in the order in which it was added.

@@ -118,7 +118,7 @@ async fn what_was_packed_comes_back_as_it_was_and_no_link_leads_out() {
 
     let (sender, receiver) = mpsc::channel(1);
     let expected = Expected { sha256: packed.sha256, size: packed.size };
-    let unpacking = unpack(to.path().to_owned(), expected, receiver);
+    let unpacking = unpack(to.path().to_owned(), None, expected, receiver);
     let bytes = fs::read(&file).unwrap();
     let sending = async move {
         for piece in bytes.chunks(7) {
@@ -143,7 +143,7 @@ async fn a_stream_that_is_cut_leaves_nothing() {
     sender.send(bytes[..bytes.len() - 1].to_vec().into()).await.unwrap();
     drop(sender);
     let expected = Expected { sha256: packed.sha256, size: packed.size };
-    assert!(unpack(to.path().to_owned(), expected, receiver).await.is_err());
+    assert!(unpack(to.path().to_owned(), None, expected, receiver).await.is_err());
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ocelot_archive::{Error, Expected, Policy, Root, Unpacked};
+use ocelot_git::Owner;
 use tokio::sync::mpsc;
 
 use super::pipe::Pipe;
@@ -11,12 +12,14 @@ use super::pipe::Pipe;
 /// Unpacks what is sent. The thread ends when the sender is gone.
 pub(crate) async fn unpack(
     workspace: PathBuf,
+    owner: Option<Owner>,
     expected: Expected,
     pieces: mpsc::Receiver<Bytes>,
 ) -> Result<Unpacked, Error> {
     let unpacking = tokio::task::spawn_blocking(move || {
         let root = Root::open(&workspace).map_err(Error::Stream)?;
-        let policy = Policy { expected: Some(expected), ..Policy::default() };
+        let owner = owner.map(|Owner { uid, gid }| ocelot_archive::Owner { uid, gid });
+        let policy = Policy { expected: Some(expected), owner, ..Policy::default() };
         ocelot_archive::unpack(Pipe::new(pieces), &root, &policy)
     });
     unpacking.await.unwrap_or_else(|died| Err(Error::Stream(std::io::Error::other(died))))

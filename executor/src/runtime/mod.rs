@@ -13,13 +13,14 @@ pub mod process;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use ocelot_core::plan::{Environment, Resources};
+use ocelot_core::plan::{Environment, Resources, Service};
 
-use crate::attempt::AttemptId;
 use crate::attempt::state::{BootTime, Cause, Gone};
+use crate::attempt::{AttemptId, Failure};
 use crate::journal::Container;
 
 pub use embedded::{InstallError, install};
@@ -40,6 +41,35 @@ pub struct Launch {
     pub login: Option<Login>,
     /// The supervisor's first deadline. Nothing is started past it.
     pub deadline: BootTime,
+}
+
+/// A container beside a task, as its runtime is asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceLaunch {
+    /// The task's own control directory: what is removed for it takes its services away too.
+    pub task: PathBuf,
+    pub service: Service,
+    /// The service's own control directory: it has a supervisor like a task.
+    pub control: PathBuf,
+    pub mounts: Vec<Mount>,
+    pub login: Option<Login>,
+    pub deadline: BootTime,
+}
+
+/// A command that is run beside what a container runs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Exec {
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub user: Option<String>,
+    pub directory: String,
+}
+
+/// Shows the names of variables only: values may be secret.
+impl fmt::Debug for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exec").field("command", &self.command).finish_non_exhaustive()
+    }
 }
 
 /// A path of this machine that the task sees, never writable.
@@ -135,6 +165,11 @@ pub struct Given {
     pub env: BTreeMap<String, String>,
     /// The image's user, as a stage's order names it; none is the supervisor's own.
     pub user: Option<String>,
+    /// What the image starts, and with which words if nobody gives others.
+    pub entry: Vec<String>,
+    pub command: Vec<String>,
+    /// Where the image starts it; empty if it does not say.
+    pub directory: String,
 }
 
 /// The runtime itself failed; no task's fault.
@@ -145,6 +180,11 @@ pub struct RuntimeError {
     pub doing: String,
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+fn no_services() -> Cause {
+    let why = "services need a container runtime, and this task runs without one".to_owned();
+    Cause::Failed(Failure::Policy { why })
 }
 
 /// Takes lines for the log of the attempt, such as the progress of a pull.
@@ -172,6 +212,44 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Starts the supervisor. It listens in the control directory when this returns.
     async fn start(&self, launch: &Launch) -> Result<Container, Cause>;
+
+    /// Makes the image of a service ready.
+    async fn prepare_service(&self, _service: &ServiceLaunch, _tell: &dyn Tell) -> Result<(), Cause> {
+        Err(no_services())
+    }
+
+    /// Starts the supervisor of a service, in the network of its task.
+    async fn start_service(&self, _service: &ServiceLaunch) -> Result<Container, Cause> {
+        Err(no_services())
+    }
+
+    /// Returns the container that a service has if it was started, by which it is found again.
+    fn service(&self, service: &ServiceLaunch) -> Container {
+        Container { id: String::new(), control: service.control.clone() }
+    }
+
+    /// Returns where this machine reaches a container.
+    async fn address(&self, _container: &Container) -> Result<IpAddr, RuntimeError> {
+        Err(RuntimeError { doing: "find an address".to_owned(), source: "this runtime has none".into() })
+    }
+
+    /// Runs a command to its end and returns its exit code.
+    async fn exec(&self, _container: &Container, _exec: &Exec) -> Result<i64, RuntimeError> {
+        Err(RuntimeError { doing: "run a command".to_owned(), source: "this runtime cannot".into() })
+    }
+
+    /// Returns the user and group of this machine that the task's files belong to, if that is
+    /// known before a container of it is up.
+    fn owner(&self, _launch: &Launch) -> Option<(u32, u32)> {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        Some((user.as_raw(), group.as_raw()))
+    }
+
+    /// Returns the same, asked of a container.
+    async fn owner_in(&self, launch: &Launch, _container: &Container) -> Result<(u32, u32), Cause> {
+        let unknown = || Cause::Platform { why: "it is not known who owns the workspace".to_owned() };
+        self.owner(launch).ok_or_else(unknown)
+    }
 
     /// Returns where the workspace is for the task's own processes.
     fn workspace(&self, launch: &Launch) -> PathBuf;

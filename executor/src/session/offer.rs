@@ -14,6 +14,7 @@ use crate::attempt::AttemptId;
 use crate::attempt::driver::Driver;
 use crate::attempt::files::{Offered, Places};
 use crate::attempt::state::Spec;
+use crate::checkout::Source;
 use crate::journal::Accepted;
 
 /// What is not declined in this time comes again by itself.
@@ -47,11 +48,18 @@ fn judge(speech: &Speech, id: AttemptId, offer: wire::Offer) -> Result<Taken, Re
     }
     let unreadable = |why: String| Refusal::new(Reason::Runtime, format!("the plan cannot be read: {why}"));
     let plan = String::from_utf8(offer.plan.into()).map_err(|error| unreadable(error.to_string()))?;
-    let offered = Offered { plan, env: offer.env.into_iter().collect() };
+    let source = offer.source.map(|source| Source {
+        url: source.url,
+        commit: source.commit,
+        reference: source.reference,
+        branch: source.branch,
+        needs_credentials: source.needs_credentials,
+    });
+    let offered = Offered { plan, env: offer.env.into_iter().collect(), source };
     let plan = offered.read_plan().map_err(|error| unreadable(error.to_string()))?;
     let broken = speech.shared.runtimes.broken(&plan.environment.runtime);
-    speech.look().admit(&plan, offer.source.is_some(), broken, speech.rules.allow_process)?;
-    let spec = Spec::new(id, &plan, speech.timing.guard(plan.class));
+    speech.look().admit(&plan, offered.source.is_some(), broken, speech.rules.allow_process)?;
+    let spec = Spec::new(id, &plan, speech.timing.guard(plan.class)).with(&plan, &offered);
     let mut completion = [0; 16];
     getrandom::fill(&mut completion)
         .map_err(|error| Refusal::new(Reason::Runtime, format!("there is no randomness: {error}")))?;

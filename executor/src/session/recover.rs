@@ -142,11 +142,11 @@ async fn driver(
         }
         (Err(error), Phase::Starting | Phase::Started(_) | Phase::Ended(_) | Phase::Fenced) => {
             tracing::error!(attempt = %held.id, %error, "what was offered is gone");
-            (unknown_plan(), Offered { plan: String::new(), env: BTreeMap::new() })
+            (unknown_plan(), Offered { plan: String::new(), env: BTreeMap::new(), source: None })
         }
     };
     let Some(inbox) = shared.board.seat(held.id) else { return Ok(None) };
-    let spec = Spec::new(held.id, &plan, timing.guard(plan.class));
+    let spec = Spec::new(held.id, &plan, timing.guard(plan.class)).with(&plan, &offered);
     let left = look(shared, held, &plan, (running, places.control())).await;
     Ok(Some(Driver::recovering(Arc::clone(shared), spec, (plan, offered), left, inbox)))
 }
@@ -224,7 +224,7 @@ mod tests {
         for name in ["masks-held", "masks-ended", "masks-held.new"] {
             std::fs::write(folder.path().join(name), "s").unwrap();
         }
-        clear(folder.path(), &["held".into()]);
+        clear(folder.path(), &BTreeSet::from(["held", "masks-held"].map(OsString::from)));
         let left = std::fs::read_dir(folder.path()).unwrap();
         let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

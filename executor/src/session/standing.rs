@@ -65,8 +65,11 @@ impl Standing {
         if let Some(why) = broken {
             return Err(Refusal::new(Reason::Runtime, why));
         }
-        if has_source || plan.environment.checkout.is_some() {
-            return Err(Refusal::new(Reason::Runtime, "this executor cannot check out a repository yet"));
+        if !has_source && plan.environment.checkout.is_some() {
+            return Err(Refusal::new(
+                Reason::Runtime,
+                "the task wants a checkout, and the offer names no repository",
+            ));
         }
         if self.working >= self.slots {
             return Err(Refusal::new(Reason::NoSlot, format!("all of its {} slots are taken", self.slots)));

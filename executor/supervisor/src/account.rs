@@ -42,6 +42,12 @@ struct Group<'a> {
     members: &'a str,
 }
 
+/// Returns the user and group that a stage's user means in an image with these files.
+pub fn ids(user: &str, passwd: String, group: String) -> Result<(u32, u32), String> {
+    let account = Accounts { passwd, group }.resolve(user).map_err(|unknown| unknown.to_string())?;
+    Ok((account.identity.uid.as_raw(), account.identity.gid.as_raw()))
+}
+
 impl Accounts {
     pub(crate) fn read() -> Self {
         let read = |path| std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());

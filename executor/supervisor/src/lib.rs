@@ -38,6 +38,8 @@ pub mod wire;
 #[cfg(target_os = "linux")]
 mod account;
 #[cfg(target_os = "linux")]
+pub use account::ids;
+#[cfg(target_os = "linux")]
 pub mod birth;
 #[cfg(target_os = "linux")]
 mod capture;

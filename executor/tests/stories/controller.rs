@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ocelot_core::id::ExecutorId;
 use ocelot_executor::attempt::AttemptId;
 use ocelot_proto::wire::executor_service_server::{ExecutorService, ExecutorServiceServer};
 use ocelot_proto::wire::fetch_object_response::{Head, Piece as Sent};
 use ocelot_proto::wire::object_service_server::{ObjectService, ObjectServiceServer};
 use ocelot_proto::wire::push_object_request::{Piece, begin};
-use ocelot_proto::wire::{self, directive};
+use ocelot_proto::wire::{self, directive, push_log_response};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -18,7 +19,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Bounds a story that has failed; nothing waits for it otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-const EXECUTOR: [u8; 16] = [7; 16];
 
 /// How a call is answered instead of well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,10 @@ pub(crate) struct Model {
     pub(crate) pushes_begun: u32,
     /// From where objects were asked for.
     pub(crate) offsets: Vec<u64>,
+    /// The names that were asked for, and whether what opens the repository was.
+    pub(crate) secrets_asked: Vec<(Vec<String>, bool)>,
+    /// What came of the log, in order.
+    pub(crate) log: Vec<u8>,
     pub(crate) open_polls: u32,
     pub(crate) open_polls_most: u32,
 }
@@ -89,6 +93,14 @@ impl Controller {
             .serve_with_incoming(TcpListenerStream::new(listener));
         spawn(async move { serving.await.unwrap() });
         controller
+    }
+
+    /// The id of the executor that registers here: no other story's at the same time.
+    pub(crate) fn executor(&self) -> ExecutorId {
+        let mut id = [7; 16];
+        id[10..14].copy_from_slice(&std::process::id().to_be_bytes());
+        id[14..].copy_from_slice(&self.address.port().to_be_bytes());
+        ExecutorId::from_bytes(id)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -123,6 +135,28 @@ impl Controller {
         if waited.await.is_err() {
             panic!("it never came to this: {what}; {:?}", self.model());
         }
+    }
+
+    /// Keeps a piece of the only log, which is durable at once. What comes twice must be the same.
+    fn take(&self, piece: wire::PushLogRequest) -> push_log_response::Answer {
+        let attempt = piece.attempt;
+        let mut answer = None;
+        self.set(|model| {
+            let from = usize::try_from(piece.offset).unwrap();
+            if from > model.log.len() {
+                let expected = model.log.len() as u64;
+                let gap = push_log_response::Gap { attempt: attempt.clone(), expected };
+                answer = Some(push_log_response::Answer::Gap(gap));
+                return;
+            }
+            let known = model.log.len().min(from + piece.bytes.len());
+            assert_eq!(model.log[from..known], piece.bytes[..known - from], "the log says otherwise now");
+            model.log.extend_from_slice(&piece.bytes[known - from..]);
+            let end = model.log.len() as u64;
+            let offsets = wire::LogOffsets { attempt, received: end, durable: end };
+            answer = Some(push_log_response::Answer::Offsets(offsets));
+        });
+        answer.unwrap()
     }
 
     fn hear(&self, call: &'static str, note: impl FnOnce(&mut Model)) -> Result<(), Status> {
@@ -198,7 +232,8 @@ impl ExecutorService for Controller {
     async fn register(&self, request: Request<wire::RegisterRequest>) -> Answer<wire::RegisterResponse> {
         self.hear("register", |_| {})?;
         let labels = request.into_inner().labels;
-        Ok(Response::new(wire::RegisterResponse { executor: EXECUTOR.to_vec().into(), labels }))
+        let executor = self.executor().as_bytes().to_vec();
+        Ok(Response::new(wire::RegisterResponse { executor: executor.into(), labels }))
     }
 
     async fn challenge(&self, _: Request<wire::ChallengeRequest>) -> Answer<wire::ChallengeResponse> {
@@ -297,20 +332,39 @@ impl ExecutorService for Controller {
         &self,
         request: Request<wire::FetchSecretsRequest>,
     ) -> Answer<wire::FetchSecretsResponse> {
-        self.hear("secrets", |_| {})?;
-        let names = request.into_inner().names;
+        let wire::FetchSecretsRequest { names, checkout, .. } = request.into_inner();
+        self.hear("secrets", |model| model.secrets_asked.push((names.clone(), checkout)))?;
+        let login = wire::git_credentials::Login { user: "u".to_owned(), password: "opens-it".to_owned() };
+        let opens = wire::git_credentials::Credentials::Login(login);
+        let opens = checkout.then_some(wire::GitCredentials { credentials: Some(opens) });
         let values = names.into_iter().map(|name| {
             let value = format!("value-of-{name}").into_bytes();
             (name, value.into())
         });
-        Ok(Response::new(wire::FetchSecretsResponse { values: values.collect(), checkout: None }))
+        Ok(Response::new(wire::FetchSecretsResponse {
+            values: values.collect(),
+            checkout: opens,
+            withheld: String::new(),
+        }))
     }
 
     type PushLogStream = ReceiverStream<Result<wire::PushLogResponse, Status>>;
 
-    async fn push_log(&self, _: Request<Streaming<wire::PushLogRequest>>) -> Answer<Self::PushLogStream> {
-        let (_, nothing) = mpsc::channel(1);
-        Ok(Response::new(ReceiverStream::new(nothing)))
+    async fn push_log(
+        &self,
+        request: Request<Streaming<wire::PushLogRequest>>,
+    ) -> Answer<Self::PushLogStream> {
+        let (mut pieces, controller) = (request.into_inner(), self.clone());
+        let (answers, answered) = mpsc::channel(16);
+        spawn(async move {
+            while let Ok(Some(piece)) = pieces.message().await {
+                let answer = controller.take(piece);
+                if answers.send(Ok(wire::PushLogResponse { answer: Some(answer) })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answered)))
     }
 
     async fn complete(&self, request: Request<wire::CompleteRequest>) -> Answer<wire::CompleteResponse> {

@@ -360,6 +360,10 @@ impl Log for Machine {
 
     fn captured(&self, _: Offset) {}
 
+    fn follow_service(&self, _: u16, _: &Path) {}
+
+    fn service_captured(&self, _: u16, _: Offset) {}
+
     async fn seal(&self) -> Result<(LogDigest, Option<LogLoss>), LogFailed> {
         Ok((LogDigest { length: Offset(0), sha256: Sha256::digest([]).into() }, None))
     }

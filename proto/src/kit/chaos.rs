@@ -21,6 +21,8 @@ pub const POINTS: &[&str] = &[
     "acknowledge.answered",
     "start.journalled",
     "start.container_up",
+    "service.container_up",
+    "checkout.placed",
     "stage.ordered",
     "report.committed",
     "log.spooled",

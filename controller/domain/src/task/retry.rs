@@ -102,7 +102,8 @@ fn cause(outcome: &Outcome) -> Option<Cause> {
             Failure::OutOfMemory { .. } => Some(Cause::Oom),
             Failure::Image { .. } => Some(Cause::Image),
             Failure::Disk { .. } => Some(Cause::Disk),
-            Failure::Policy { .. } => None,
+            // It would end in the same way again.
+            Failure::Policy { .. } | Failure::Setup { .. } => None,
         },
         Outcome::TimedOut(timeout) => match timeout {
             Timeout::Run | Timeout::Stage { .. } | Timeout::Quiet => Some(Cause::Timeout),

@@ -151,6 +151,7 @@ fn failed(given: wire::outcome::Failed) -> Decoded<Report> {
         Given::Image(why) => Failure::Image { why: text("outcome.failed.image", why)? },
         Given::Disk(why) => Failure::Disk { why: text("outcome.failed.disk", why)? },
         Given::Policy(why) => Failure::Policy { why: text("outcome.failed.policy", why)? },
+        Given::Setup(why) => Failure::Setup { why: text("outcome.failed.setup", why)? },
     };
     Ok(Report::Failed { stage: Some(stage).filter(|stage| !stage.is_empty()), failure })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::abortable;
+use futures_util::future::{abortable, try_join_all};
 use ocelot_core::frame::Offset;
 use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::telemetry::chain;
@@ -12,12 +12,12 @@ use ocelot_proto::wire;
 use ocelot_proto::wire::held::Phase as WirePhase;
 use ocelot_supervisor::protocol::Moment;
 
-use super::objects::Stop;
 use super::{Done, Driver, Left, LogPlace, Sealing, pace};
 use crate::attempt::link::Link;
 use crate::attempt::order::millis;
 use crate::attempt::ports::LogFailed;
 use crate::attempt::secrets::{self, Secrets};
+use crate::attempt::service::Begin;
 use crate::attempt::state::{Answer, BootTime, Cause, Event, Gone};
 use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
@@ -85,6 +85,7 @@ impl Driver {
         self.show(WirePhase::Running);
         self.container = Some(up.container);
         self.given = up.given;
+        self.begin_services(Begin::Found);
         if let Some((link, seen)) = up.link {
             self.link_up(link, seen);
         }
@@ -119,7 +120,7 @@ impl Driver {
     pub(super) fn acknowledged(&mut self, masks: Vec<Bytes>) {
         chaos::point("acknowledge.answered");
         self.masks = masks;
-        if secrets::names(&self.plan).is_empty() {
+        if !self.asks_secrets() {
             self.make_log();
         }
         self.show(WirePhase::Preparing);
@@ -128,10 +129,15 @@ impl Driver {
 
     /// Stages to come need what another process held.
     pub(super) fn fetch_secrets_again(&mut self) {
-        if !secrets::names(&self.plan).is_empty() {
+        if self.asks_secrets() {
             self.fetching_again = true;
             self.fetch_secrets(0);
         }
+    }
+
+    /// Whether the controller is asked for anything that is masked.
+    pub(super) fn asks_secrets(&self) -> bool {
+        !secrets::names(&self.plan).is_empty() || self.offered.needs_credentials(&self.plan)
     }
 
     /// After a restart the machine waits for nothing: what did not work is asked again from here.
@@ -151,18 +157,19 @@ impl Driver {
         let directory = shared.memory.join(self.places.directory.file_name().unwrap_or_default());
         let runtime = self.runtime.clone();
         let launch = self.launch(BootTime(0));
+        let checkout = self.offered.needs_credentials(&self.plan);
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
             let request = wire::FetchSecretsRequest {
                 attempt: Some(id.to_wire()),
                 names: secrets::names(&plan),
-                checkout: false,
+                checkout,
             };
             let called = shared
                 .line
                 .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);
-            let values: BTreeMap<String, Bytes> = match called.await {
-                Ok(answer) => answer.values.into_iter().collect(),
+            let (values, opens): (BTreeMap<String, Bytes>, _) = match called.await {
+                Ok(answer) => (answer.values.into_iter().collect(), answer.checkout),
                 Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
                 Err(error) => {
                     return Done::NoSecrets(Event::SecretsFetched(answered(
@@ -172,19 +179,29 @@ impl Driver {
                     )));
                 }
             };
-            let secrets = match Secrets::take(&plan, values) {
-                Ok(secrets) => secrets,
-                Err(why) => return Done::NoSecrets(Event::SecretsRefused { why }),
+            let secrets = match (Secrets::take(&plan, values), opens) {
+                (Ok(_), None) if checkout => {
+                    let why = "what opens its repository was not given".to_owned();
+                    return Done::NoSecrets(Event::SecretsRefused { why });
+                }
+                (Ok(secrets), None) => secrets,
+                (Ok(secrets), Some(opens)) => secrets.with_checkout(opens),
+                (Err(why), _) => return Done::NoSecrets(Event::SecretsRefused { why }),
             };
             let workspace = runtime.map(|runtime| runtime.workspace(&launch));
             let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
             let kept = secrets.clone();
-            let write = move || kept.write(&plan, &directory, &inside);
+            let write = move || {
+                let mounts = kept.write(&plan, &directory, &inside)?;
+                Ok((mounts, kept.write_services(&plan, &directory)?))
+            };
             match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(mounts)) => Done::Secrets(Box::new(secrets), mounts),
-                Ok(Err(error)) => Done::Event(Event::NotPrepared(Cause::Platform {
-                    why: format!("the files of secrets cannot be written: {error}"),
-                })),
+                Ok(Ok((mounts, of_services))) => Done::Secrets(Box::new(secrets), mounts, of_services),
+                Ok(Err(error)) => {
+                    let error: std::io::Error = error;
+                    let why = format!("the files of secrets cannot be written: {error}");
+                    Done::Event(Event::NotPrepared(Cause::Platform { why }))
+                }
                 Err(error) => Done::Event(Event::NotPrepared(Cause::Platform { why: error.to_string() })),
             }
         });
@@ -194,6 +211,7 @@ impl Driver {
         self.secrets = secrets;
         self.mounts = mounts;
         self.make_log();
+        self.opened();
         if std::mem::take(&mut self.prepare_waits) {
             self.prepare();
         }
@@ -226,7 +244,7 @@ impl Driver {
         self.work(async move { Done::Log(shared.logs.create(id, &directory, masks, news).await) });
     }
 
-    fn mask_set(&self) -> Result<MaskSet, String> {
+    pub(super) fn mask_set(&self) -> Result<MaskSet, String> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| format!("there is no randomness: {error}"))?;
         let mut masks = MaskSet::new(salt);
@@ -258,6 +276,7 @@ impl Driver {
                     log.captured(self.captured);
                 }
                 self.log = LogPlace::Ready(log);
+                self.follow_services();
                 self.tell_prepared(false);
             }
             Err(error) => {
@@ -275,7 +294,7 @@ impl Driver {
 
     /// Makes the image ready and fills the workspace, beside the secrets.
     pub(super) fn prepare(&mut self) {
-        if self.secrets == Secrets::default() && secrets::pull_secret(&self.plan).is_some() {
+        if self.secrets == Secrets::default() && secrets::pulls(&self.plan) {
             self.prepare_waits = true;
             return;
         }
@@ -294,27 +313,38 @@ impl Driver {
             let why = "this executor has no runtime for it".to_owned();
             return self.event(Event::NotPrepared(Cause::Platform { why }));
         };
+        self.fill_workspace();
         let launch = self.launch(BootTime(0));
-        let (lines, shared, hands) = (self.lines.clone(), self.shared.clone(), self.hands());
+        let services = 0..self.plan.environment.services.len();
+        let services: Vec<_> = services.filter_map(|place| self.service_launch(place, BootTime(0))).collect();
+        let (lines, shared) = (self.lines.clone(), self.shared.clone());
         let (preparing, abort) = abortable(async move {
-            let image = async {
-                let prepared = runtime.prepare(&launch, &*lines).await;
-                if let Err(Cause::Platform { .. }) = &prepared {
-                    shared.runtimes.suspect();
-                }
-                prepared.map_err(Stop::Cause)
+            let of_services = services.iter().map(|service| runtime.prepare_service(service, &*lines));
+            let both = async {
+                // Whatever keeps the task itself from running is the better reason.
+                runtime.prepare(&launch, &*lines).await?;
+                Ok(())
             };
-            tokio::try_join!(image, hands.fill())
+            let prepared = futures_util::try_join!(both, try_join_all(of_services)).map(drop);
+            if let Err(Cause::Platform { .. }) = &prepared {
+                shared.runtimes.suspect();
+            }
+            prepared
         });
         self.preparing = Some(abort);
         self.work(async move {
             match preparing.await {
-                Ok(Ok(((), ()))) => Done::Prepared,
-                Ok(Err(Stop::Cause(cause))) => Done::Event(Event::NotPrepared(cause)),
-                Ok(Err(Stop::Fenced)) => Done::Event(Event::Fenced),
+                Ok(Ok(())) => Done::Prepared,
+                Ok(Err(cause)) => Done::Event(Event::NotPrepared(cause)),
                 Err(_aborted) => Done::Nothing,
             }
         });
+    }
+
+    /// The image is here; its log may not be.
+    pub(super) fn environment_prepared(&mut self) {
+        self.setup.know_image();
+        self.tell_prepared(true);
     }
 
     /// Prepared means: with a log too, so that nothing that runs is without one.
@@ -342,6 +372,7 @@ impl Driver {
             false => deadline,
         };
         self.deadline = Some(deadline);
+        self.begin_services(Begin::Fresh);
         let launch = self.launch(deadline);
         let shared = self.shared.clone();
         let (starting, abort) = abortable(async move {

@@ -28,16 +28,26 @@ impl Driver {
         if self.sealing != Sealing::No {
             return;
         }
-        if self.container.is_none() {
+        self.sealing = Sealing::Sweeping;
+        self.task_swept = self.container.is_none();
+        self.setup.stop();
+        self.setup.stop_checkout();
+        if self.task_swept && self.setup.is_over() {
             return self.swept();
         }
-        self.sealing = Sealing::Sweeping;
         self.sweep();
         let (shared, grace) = (self.shared.clone(), self.plan.limits.grace);
         self.work(async move {
             shared.clock.sleep(grace + SWEEP_MARGIN).await;
             Done::SweepOver
         });
+    }
+
+    /// One of those that write is at its end: the task's own processes, or a service.
+    pub(super) fn part_swept(&mut self) {
+        if self.sealing == Sealing::Sweeping && self.task_swept && self.setup.is_over() {
+            self.swept();
+        }
     }
 
     /// Nothing writes any more: the capture is at its end.
@@ -85,6 +95,7 @@ impl Driver {
         }
         self.link = None;
         self.assigned = false;
+        self.setup.give_up();
         if self.starting.is_none() {
             return self.take_away(true);
         }
@@ -112,6 +123,7 @@ impl Driver {
         }
         self.link = None;
         self.assigned = false;
+        self.setup.give_up();
         self.take_away(false);
     }
 

@@ -9,6 +9,7 @@ mod end;
 mod journal;
 mod lines;
 mod objects;
+mod setup;
 mod shared;
 mod supervised;
 mod talk;
@@ -35,7 +36,7 @@ use super::files::{Offered, Places};
 use super::link::{Link, LinkError};
 use super::ports::{Log, LogFailed, LogNews, NewsSender};
 use super::progress::{Clocks, Told};
-use super::secrets::Secrets;
+use super::secrets::{self, Secrets};
 use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Spec, Written};
 use crate::journal::{Accepted, Container, Entry, JournalError};
 use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
@@ -44,6 +45,7 @@ pub use shared::Shared;
 
 use adopt::Up;
 use lines::Lines;
+use setup::Setup;
 
 /// News of a log that may wait.
 const NEWS_MAX: usize = 256;
@@ -63,7 +65,8 @@ enum Done {
     Written(Vec<Written>),
     NotWritten(Vec<Entry>, JournalError),
     Acknowledged(Vec<Bytes>),
-    Secrets(Box<Secrets>, Vec<Mount>),
+    /// With the files of the task, and of each service.
+    Secrets(Box<Secrets>, Vec<Mount>, Vec<Vec<Mount>>),
     NoSecrets(Event),
     Log(Result<Arc<dyn Log>, LogFailed>),
     Prepared,
@@ -72,6 +75,8 @@ enum Done {
     Linked(Result<Box<Up>, LinkError>),
     Looked(Result<Standing, RuntimeError>),
     SweepOver,
+    /// The workspace has all that is put into it, or why it has not.
+    Filled(Result<(), objects::Stop>),
     StartTooLong,
     Files(Result<(), String>),
     /// With how much of the log a controller had when it was asked.
@@ -150,6 +155,8 @@ pub struct Driver {
     masks: Vec<Bytes>,
     secrets: Secrets,
     mounts: Vec<Mount>,
+    service_mounts: Vec<Vec<Mount>>,
+    setup: Setup,
     container: Option<Container>,
     given: Given,
     link: Option<Link>,
@@ -160,6 +167,8 @@ pub struct Driver {
     breaks: u32,
     wants: Wants,
     sealing: Sealing,
+    /// What stages left running is ended, or its container is gone.
+    task_swept: bool,
     deadline: Option<BootTime>,
     task_deadline: Option<Moment>,
     /// Someone was asked to vouch for this deadline.
@@ -252,6 +261,8 @@ impl Driver {
             masks: Vec::new(),
             secrets: Secrets::default(),
             mounts: Vec::new(),
+            service_mounts: Vec::new(),
+            setup: Setup::default(),
             container: None,
             given: Given::default(),
             link: None,
@@ -261,6 +272,7 @@ impl Driver {
             breaks: 0,
             wants: Wants::default(),
             sealing: Sealing::No,
+            task_swept: false,
             deadline: None,
             task_deadline: None,
             asked_for: None,
@@ -288,6 +300,7 @@ impl Driver {
                 heard = heard(&mut self.link) => self.hear(heard),
                 Some(event) = self.inbox.recv() => self.event(event),
                 Some((_, news)) = self.news.recv() => self.hear_news(news),
+                Some((place, news)) = self.setup.news.recv() => self.hear_service(place, news),
                 _ = over.wait_for(|over| *over) => return,
                 () = self.shared.clock.sleep(guard.unwrap_or(Duration::MAX)), if guard.is_some() => {
                     self.asked_for = self.deadline;
@@ -325,6 +338,7 @@ impl Driver {
             Effect::StopPreparing => self.stop_preparing(),
             Effect::StartContainer { deadline } => self.start(deadline),
             Effect::SetGuard { deadline } => self.set_guard(deadline),
+            Effect::SetUp => self.set_up(),
             Effect::HeartbeatNow => self.shared.beat.notify_one(),
             Effect::RunStage { index } => self.run_stage(index),
             Effect::TellSkipped { index } => self.tell_skipped(index),
@@ -348,15 +362,19 @@ impl Driver {
             Done::Written(written) => self.written(written),
             Done::NotWritten(entries, error) => self.not_written(entries, &error),
             Done::Acknowledged(masks) => self.acknowledged(masks),
-            Done::Secrets(secrets, mounts) => self.secrets_fetched(*secrets, mounts),
+            Done::Secrets(secrets, mounts, of_services) => {
+                self.service_mounts = of_services;
+                self.secrets_fetched(*secrets, mounts);
+            }
             Done::NoSecrets(event) => self.secrets_not_fetched(event),
             Done::Log(log) => self.log_made(log),
-            Done::Prepared => self.tell_prepared(true),
+            Done::Prepared => self.environment_prepared(),
             Done::Launched(up) => self.launched(*up),
             Done::NotLaunched(cause) => self.not_launched(cause),
             Done::Linked(up) => self.linked(up),
             Done::Looked(standing) => self.looked(standing),
             Done::SweepOver => self.swept(),
+            Done::Filled(filled) => self.filled(filled),
             Done::StartTooLong => self.start_took_too_long(),
             Done::Files(made) => self.files_made(made),
             Done::Completed(answer, had) => self.completed(answer, had),
@@ -386,7 +404,7 @@ impl Driver {
             control: self.places.control(),
             workspace: self.places.workspace(),
             mounts: self.mounts.clone(),
-            login: self.secrets.login(&self.plan),
+            login: self.secrets.login(secrets::pull_secret(&self.plan)),
             deadline,
         }
     }

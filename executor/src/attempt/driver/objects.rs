@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::abortable;
 use ocelot_archive::{Error as ArchiveError, Expected, Note, Oddity, Packed, Unpacked};
 use ocelot_core::plan::{Artifact, ArtifactWhen, Cache, TaskPlan};
+use ocelot_git::Owner;
 use ocelot_proto::wire;
 use ocelot_proto::wire::held::Phase as WirePhase;
 use ocelot_proto::wire::push_object_request::begin;
@@ -21,8 +22,8 @@ use super::{Done, Driver, Shared, pace};
 use crate::attempt::state::{Cause, Event};
 use crate::attempt::{ArtifactDigest, AttemptId, Failure};
 use crate::objects::{
-    ARTIFACTS_MAX, Chosen, Failed, Packing, Wanted, bytes, cache_key, clean, fetch, files, needed, pack,
-    push, seconds, unpack,
+    ARTIFACTS_MAX, Chosen, Failed, Packing, Wanted, bytes, cache_key, clean, fetch, files, fills, needed,
+    pack, push, seconds, unpack,
 };
 use crate::runtime::Tell;
 
@@ -125,28 +126,31 @@ impl Driver {
 impl Hands {
     /// Fills the workspace: what it needs of other tasks, then its caches. A checkout comes before both,
     /// because keys of caches are made of its files.
-    pub(super) async fn fill(&self) -> Result<(), Stop> {
+    pub(super) async fn fill(
+        &self,
+        owner: impl Future<Output = Result<Option<Owner>, Cause>>,
+    ) -> Result<(), Stop> {
+        if !fills(&self.plan) {
+            return Ok(());
+        }
         let environment = &self.plan.environment;
         if environment.artifacts.len() > ARTIFACTS_MAX {
             let why = format!("a task keeps at most {ARTIFACTS_MAX} artifacts");
             return Err(Stop::Cause(Cause::Failed(Failure::Policy { why })));
         }
-        let needs = self.plan.needs.iter().any(|need| need.artifacts);
-        if !needs && environment.caches.is_empty() {
-            return Ok(());
-        }
         let workspace = self.workspace.clone();
         self.blocking(move || clean(&workspace)).await?.map_err(|why| platform(&why))?;
-        if needs {
-            self.unpack_needed().await?;
+        let owner = owner.await.map_err(Stop::Cause)?;
+        if self.plan.needs.iter().any(|need| need.artifacts) {
+            self.unpack_needed(owner).await?;
         }
         for cache in &environment.caches {
-            self.restore(cache).await?;
+            self.restore(cache, owner).await?;
         }
         Ok(())
     }
 
-    async fn unpack_needed(&self) -> Result<(), Stop> {
+    async fn unpack_needed(&self, owner: Option<Owner>) -> Result<(), Stop> {
         let all =
             needed(&self.shared, self.id).await.map_err(|failed| stop("what the task needs", failed))?;
         for one in all {
@@ -154,7 +158,7 @@ impl Hands {
             let what = format!("artifact {} of {}", artifact.name, one.task);
             let since = self.shared.clock.monotonic();
             let wanted = Wanted::Artifact { task: artifact.task, name: artifact.name };
-            let (_, unpacked) = self.take_in(wanted).await.map_err(|moved| match moved {
+            let (_, unpacked) = self.take_in(wanted, owner).await.map_err(|moved| match moved {
                 Moved::Failed(failed) => stop(&what, failed),
                 Moved::Archive(error) => of_archive(&what, &error),
             })?;
@@ -165,11 +169,11 @@ impl Hands {
     }
 
     /// Brings a cache back, if there is one that will do.
-    async fn restore(&self, cache: &Cache) -> Result<(), Stop> {
+    async fn restore(&self, cache: &Cache, owner: Option<Owner>) -> Result<(), Stop> {
         let name = &cache.name;
         let Some(key) = self.key_of(cache).await? else { return Ok(()) };
         let since = self.shared.clock.monotonic();
-        let taken = self.take_in(Wanted::cache(cache, &key)).await;
+        let taken = self.take_in(Wanted::cache(cache, &key), owner).await;
         let exact = matches!(&taken, Ok((found, _)) if *found == key);
         let line = match taken {
             Ok((found, unpacked)) => {
@@ -201,12 +205,12 @@ impl Hands {
     }
 
     /// Unpacks an object into the workspace while it comes.
-    async fn take_in(&self, wanted: Wanted) -> Result<(String, Unpacked), Moved> {
+    async fn take_in(&self, wanted: Wanted, owner: Option<Owner>) -> Result<(String, Unpacked), Moved> {
         let coming = fetch(&self.shared, self.id, wanted).await.map_err(Moved::Failed)?;
         let expected = Expected { sha256: coming.sha256, size: coming.length };
         let key = coming.key.clone();
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
-        let unpacking = unpack(self.workspace.clone(), expected, receiver);
+        let unpacking = unpack(self.workspace.clone(), owner, expected, receiver);
         let (sent, unpacked) = tokio::join!(coming.send_to(sender), unpacking);
         // Where both failed, the archive only saw that no more came.
         sent.map_err(Moved::Failed)?;

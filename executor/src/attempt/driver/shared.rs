@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use crate::attempt::ports::Logs;
 use crate::attempt::ready::Ready;
 use crate::boot::BootClock;
+use crate::checkout::Checkouts;
 use crate::connection::Line;
 use crate::journal::Journal;
 use crate::runtimes::Runtimes;
@@ -32,6 +33,7 @@ pub struct Shared {
     pub ready: Ready,
     /// In memory, for secrets.
     pub memory: PathBuf,
+    pub checkouts: Arc<Checkouts>,
     /// The number of the open poll.
     pub poll: AtomicU64,
     /// Asks for a heartbeat now.

@@ -37,6 +37,7 @@ impl Driver {
         self.show(WirePhase::Running);
         let container = up.container.clone();
         self.container = Some(up.container);
+        self.setup.know_container(&container);
         self.given = up.given;
         if let LogPlace::Ready(log) = &self.log {
             log.follow(&self.places.control());
@@ -89,6 +90,7 @@ impl Driver {
             false => deadline,
         };
         self.deadline = Some(deadline);
+        self.setup.vouch(deadline);
         if self.assigned {
             self.send(&Request::Beat { deadline: Moment(deadline.0) });
         } else {
@@ -175,7 +177,10 @@ impl Driver {
                 self.dirty = true;
             }
             Notice::Ended(end) => self.stage_ended(&end),
-            Notice::Swept if self.sealing == Sealing::Sweeping => self.swept(),
+            Notice::Swept if self.sealing == Sealing::Sweeping => {
+                self.task_swept = true;
+                self.part_swept();
+            }
             Notice::Swept => {}
             Notice::Capture(state) => self.grown(state.end),
             Notice::Refused(_) => {}
@@ -239,9 +244,8 @@ impl Driver {
     fn gone(&mut self, gone: Gone) {
         // A container that was taken away on purpose is no news to anyone.
         let known = self.container.take().is_some();
-        if self.sealing == Sealing::Sweeping {
-            self.swept();
-        }
+        self.task_swept = true;
+        self.part_swept();
         if known {
             self.event(Event::ContainerGone(gone));
         }

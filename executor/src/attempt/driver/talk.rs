@@ -37,6 +37,7 @@ impl Driver {
                 self.dirty = true;
             }
             LogNews::Taken(offset) => self.send(&Request::Taken { offset }),
+            LogNews::ServiceTaken { service, offset } => self.setup.taken(service, offset),
             LogNews::Durable(offset) => {
                 self.safer.notify_one();
                 self.event(Event::Durable(offset));

@@ -71,7 +71,7 @@ impl AttemptState {
             Effect::PushLog { from: Offset(0) },
             Effect::Complete { ended: ended.clone(), repeat: 0 },
         ];
-        let settled = ended.loss.is_some() || ended.log.length == Offset(0);
+        let settled = ended.loss.is_some() || ended.log.length <= self.durable;
         let log = if settled { LogHome::Settled } else { LogHome::Spool };
         let ended = *ended;
         let completing = Completing { ended, repeat: 0, recorded: false, container_gone: false, log };
@@ -147,8 +147,8 @@ impl AttemptState {
             Life::Accepting { .. } | Life::Acknowledging { .. } | Life::Preparing { .. } => {
                 Fencing::default()
             }
-            Life::Starting { .. } | Life::Launching { .. } | Life::Running(_) => Fencing::default(),
-            Life::Closing { .. } | Life::Ending(_) => Fencing::default(),
+            Life::Starting { .. } | Life::Launching { .. } | Life::SettingUp => Fencing::default(),
+            Life::Running(_) | Life::Closing { .. } | Life::Ending(_) => Fencing::default(),
         };
         self.fencing(fencing)
     }

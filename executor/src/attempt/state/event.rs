@@ -101,6 +101,9 @@ pub enum Event {
     NotPrepared(Cause),
     Launched(Container),
     NotLaunched(Cause),
+    /// What the first stage needs beside its container is there.
+    SetUp,
+    NotSetUp(Cause),
     StageEnded {
         index: u16,
         end: StageEnd,
@@ -154,6 +157,9 @@ pub enum Effect {
     SetGuard {
         deadline: BootTime,
     },
+    /// Services and checkout, which may have begun with the container; what is there already is left
+    /// as it is. Answered by `SetUp` or `NotSetUp`.
+    SetUp,
     HeartbeatNow,
     RunStage {
         index: u16,

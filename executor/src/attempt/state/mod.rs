@@ -19,10 +19,13 @@ mod tests;
 
 use std::time::Duration;
 
+use ocelot_core::frame::Offset;
 use ocelot_core::plan::{Keep, Runtime, TaskPlan, Tolerance, Work as PlanWork};
 
+use super::files::Offered;
 use super::{ArtifactDigest, AttemptId, Ended, Outcome};
 use crate::journal::Held;
+use crate::objects::fills;
 
 pub use event::{Answer, Cause, CompleteAnswer, Effect, Event, Found, Gone, Limit, StageEnd, Written};
 use stages::Progress;
@@ -48,6 +51,8 @@ pub struct Spec {
     pub guard: Duration,
     /// Whether it names secrets.
     pub secrets: bool,
+    /// Whether its first stage waits for more than its container: services, a checkout.
+    pub setup: bool,
     /// Whether its container stays for people when it failed.
     pub keep: Keep,
     pub stages: Vec<Stage>,
@@ -95,7 +100,15 @@ impl Spec {
             Runtime::Process => false,
         };
         let secrets = of_stages || of_services || of_image || !plan.environment.secrets.is_empty();
-        Self { id, guard, secrets, keep: plan.keep, stages }
+        let setup = !plan.environment.services.is_empty() || fills(plan);
+        Self { id, guard, secrets, setup, keep: plan.keep, stages }
+    }
+
+    /// Adds what the offer says beside the plan.
+    pub fn with(mut self, plan: &TaskPlan, offered: &Offered) -> Self {
+        self.setup |= offered.checkout(plan).is_some();
+        self.secrets |= offered.needs_credentials(plan);
+        self
     }
 }
 
@@ -106,6 +119,8 @@ pub struct AttemptState {
     /// Past this nothing is started and the supervisor ends the container; none before the
     /// acknowledgement, or until someone vouched after a restart.
     deadline: Option<BootTime>,
+    /// So much of the log is safe elsewhere; it may be all of it before the result is.
+    durable: Offset,
     life: Life,
 }
 
@@ -135,6 +150,8 @@ enum Life {
     Launching {
         cancelled: bool,
     },
+    /// The container is up, and what else the first stage needs is not there yet.
+    SettingUp,
     Running(Progress),
     /// Artifacts, then the rest of the log.
     Closing {
@@ -190,13 +207,14 @@ pub type Step = (AttemptState, Vec<Effect>);
 impl AttemptState {
     /// Begins with an offer that is being journalled.
     pub fn accepting(spec: Spec) -> Self {
-        Self { spec, deadline: None, life: Life::Accepting { cancelled: false } }
+        Self { spec, deadline: None, durable: Offset(0), life: Life::Accepting { cancelled: false } }
     }
 
     /// Goes on with what the journal holds and the engine has. The session's answer comes as
     /// [`Event::Kept`] or [`Event::Fenced`].
     pub fn recovering(spec: Spec, held: Held, found: Option<Found>) -> Self {
-        Self { spec, deadline: None, life: Life::Recovering { held: Box::new(held), found } }
+        let life = Life::Recovering { held: Box::new(held), found };
+        Self { spec, deadline: None, durable: Offset(0), life }
     }
 
     pub fn spec(&self) -> &Spec {
@@ -216,6 +234,9 @@ impl AttemptState {
         if let Event::Vouched { sent } = event {
             return self.vouched(sent);
         }
+        if let Event::Durable(durable) = event {
+            self.durable = self.durable.max(durable);
+        }
         let life = std::mem::replace(&mut self.life, Life::Done);
         match life {
             Life::Accepting { cancelled } => self.on_accepting(cancelled, &event, now),
@@ -227,6 +248,7 @@ impl AttemptState {
             }
             Life::Starting { cancelled } => self.on_starting(cancelled, &event, now),
             Life::Launching { cancelled } => self.on_launching(cancelled, event),
+            Life::SettingUp => self.on_setting_up(event),
             Life::Running(progress) => self.on_running(progress, event),
             Life::Closing { outcome, artifacts } => self.on_closing(outcome, artifacts, event),
             Life::Ending(ended) => self.on_ending(ended, &event),
@@ -250,7 +272,7 @@ impl AttemptState {
     fn vouched(mut self, sent: BootTime) -> Step {
         let deadline = sent.after(self.spec.guard);
         let effects = match &self.life {
-            Life::Launching { .. } | Life::Running(_) | Life::Closing { .. } => {
+            Life::Launching { .. } | Life::SettingUp | Life::Running(_) | Life::Closing { .. } => {
                 vec![Effect::SetGuard { deadline: self.deadline.unwrap_or(deadline).max(deadline) }]
             }
             Life::Preparing { .. } | Life::Starting { .. } => vec![],

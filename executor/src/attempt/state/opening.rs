@@ -106,14 +106,36 @@ impl AttemptState {
     pub(super) fn on_launching(self, cancelled: bool, event: Event) -> Step {
         match event {
             Event::Launched(container) => {
-                let progress = if cancelled { Progress::cancelled() } else { Progress::default() };
-                self.advance(progress, vec![Effect::Journal(Entry::Started(container))])
+                let mut effects = vec![Effect::Journal(Entry::Started(container))];
+                if cancelled {
+                    return self.advance(Progress::cancelled(), effects);
+                }
+                if self.spec.setup {
+                    effects.push(Effect::SetUp);
+                    return self.enter(Life::SettingUp, effects);
+                }
+                self.advance(Progress::default(), effects)
             }
             Event::NotLaunched(_) if cancelled => self.close(Outcome::Cancelled, vec![]),
             Event::NotLaunched(cause) => self.close(outcome_of(cause), vec![]),
             Event::GuardLow => self.enter(Life::Launching { cancelled }, vec![Effect::HeartbeatNow]),
             Event::Cancel => self.enter(Life::Launching { cancelled: true }, vec![]),
             _ => self.enter(Life::Launching { cancelled }, vec![]),
+        }
+    }
+
+    pub(super) fn on_setting_up(self, event: Event) -> Step {
+        match event {
+            Event::SetUp => self.advance(Progress::default(), vec![]),
+            Event::NotSetUp(cause) => self.close(outcome_of(cause), vec![]),
+            Event::Cancel => self.close(Outcome::Cancelled, vec![]),
+            Event::ContainerGone(gone) => {
+                let mut progress = Progress::default();
+                progress.gone(&self.spec, gone);
+                self.close(progress.outcome(), vec![])
+            }
+            Event::GuardLow => self.enter(Life::SettingUp, vec![Effect::HeartbeatNow]),
+            _ => self.enter(Life::SettingUp, vec![]),
         }
     }
 
@@ -177,7 +199,12 @@ impl AttemptState {
     }
 
     /// Goes on with a container that runs.
-    fn adopt(self, found: &Found, effects: Vec<Effect>) -> Step {
+    fn adopt(self, found: &Found, mut effects: Vec<Effect>) -> Step {
+        let untouched = found.ended.is_empty() && found.running.is_none();
+        if self.spec.setup && untouched {
+            effects.push(Effect::SetUp);
+            return self.enter(Life::SettingUp, effects);
+        }
         let progress = Progress::replayed(&self.spec, found);
         match progress.running {
             Some(_) => self.enter(Life::Running(progress), effects),

@@ -41,6 +41,7 @@ impl Pump {
             self.checkpointed = self.captured;
             self.unsaid.taken = Some(self.captured);
         }
+        self.discard_services();
         Turn::Idle
     }
 

@@ -2,10 +2,12 @@
 //!
 //! The log's bytes are fixed by the capture and the mask set, so they may be sent before they are
 //! synced: after a crash the same ones are made again. A line of the executor's own is in no capture,
-//! so it is sent only behind a checkpoint. `Taken` is said only of what a checkpoint holds, since the
+//! so it is sent only behind a checkpoint; what services say is as well, since nobody could mix it with
+//! the task's output in the same order again. `Taken` is said only of what a checkpoint holds, since the
 //! capture may be deleted then. While the spool or the disk is full nothing is read, and the capture
 //! makes the task wait.
 
+mod beside;
 mod ending;
 mod saving;
 
@@ -32,6 +34,7 @@ use crate::logs::recent::Recent;
 use crate::logs::shared::{Line, Orders, Sealed, Shared, Standing};
 use crate::logs::spool::{Spool, SpoolError};
 use crate::mask::Masker;
+use beside::Beside;
 use saving::Pending;
 
 /// Bytes of the capture that are read at once. With a frame that was begun before, they make one piece.
@@ -74,6 +77,7 @@ pub(in crate::logs) struct Pump {
     /// None once the log is over.
     masker: Option<Masker>,
     tail: Option<Tail>,
+    beside: Beside,
     /// Bytes behind the last checkpoint may have been sent by another process: they are made again
     /// before anything else comes into the log.
     remaking: bool,
@@ -148,6 +152,7 @@ impl Pump {
             said_full: false,
             remaking: tail.is_some(),
             tail: tail.map(|control| Tail::at(&control, raw)),
+            beside: Beside::default(),
             place,
             spool,
             maker,
@@ -194,6 +199,7 @@ impl Pump {
         if let Some(control) = orders.follow.filter(|_| self.tail.is_none()) {
             self.follow(&control);
         }
+        self.follow_services(orders.follow_services, orders.services_captured);
         if orders.fenced {
             self.unsaid.fenced = true;
             self.stop();
@@ -253,13 +259,14 @@ impl Pump {
         if self.masker.is_none() {
             return Ok(self.discard());
         }
-        if !self.remaking && self.tell_line() {
+        if !self.remaking && (self.tell_line() || self.beside_in_turn()? || self.read()?) {
             return Ok(Turn::Moved);
         }
-        if self.read()? {
+        if self.remaking {
+            self.remaking = self.read()?;
             return Ok(Turn::Moved);
         }
-        if std::mem::take(&mut self.remaking) {
+        if self.read_beside()? {
             return Ok(Turn::Moved);
         }
         if self.sealing.is_empty() { Ok(Turn::Idle) } else { self.seal() }
@@ -315,7 +322,7 @@ impl Pump {
         let mut frames = Decoder::default();
         frames.push(&self.masked);
         while let Ok(Some(frame)) = frames.next_frame() {
-            if matches!(frame.body, Body::Stdout(_) | Body::Stderr(_)) {
+            if matches!(frame.body, Body::Stdout(_) | Body::Stderr(_)) && frame.service().is_none() {
                 self.maker.first_byte = Some(frame.unix_us);
                 self.unsaid.first_byte = Some(frame.unix_us);
                 return;
@@ -366,11 +373,12 @@ impl Pump {
             left.saturating_sub(self.shared.clock.monotonic() - since)
         });
         let room = (turn == Turn::Full).then_some(FULL_PATIENCE);
+        let beside = (turn == Turn::Idle).then(|| self.beside_patience()).flatten();
         let news = (!heard).then_some(NEWS_PATIENCE);
         // A full disk is not asked again just because a checkpoint is due, and one that is on its way
         // wakes this thread.
         let due = due.filter(|_| turn != Turn::Full && self.pending.is_none());
-        [due, room, news].into_iter().flatten().min()
+        [due, room, news, beside].into_iter().flatten().min()
     }
 }
 

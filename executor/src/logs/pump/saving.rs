@@ -96,6 +96,7 @@ impl Pump {
     fn begin(&mut self) -> Result<Saving, Failure> {
         self.maker.masker = self.masker.as_ref().map(Masker::checkpoint);
         self.maker.received = self.shared.received();
+        self.note_services();
         let saving = self.spool.begin_checkpoint(&self.maker.write(), self.freed)?;
         self.begun = self.masker.as_ref().map_or(self.begun, Masker::raw);
         self.dirty = None;
@@ -118,6 +119,7 @@ impl Pump {
             self.checkpointed = raw;
             self.unsaid.taken = Some(raw);
         }
+        self.services_saved();
         Ok(Turn::Moved)
     }
 }

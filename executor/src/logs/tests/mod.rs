@@ -2,6 +2,7 @@ mod capture;
 mod controller;
 mod disk;
 mod sending;
+mod services;
 mod stories;
 mod writing;
 

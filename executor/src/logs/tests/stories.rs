@@ -122,7 +122,7 @@ impl Story {
                 // A dead process tells nobody that it gave up.
                 LogNews::Taken(_) if process.disk.is_dead() => {}
                 LogNews::Taken(offset) => self.capture.taken(offset),
-                LogNews::FirstByte { .. } | LogNews::Durable(_) => {}
+                LogNews::FirstByte { .. } | LogNews::Durable(_) | LogNews::ServiceTaken { .. } => {}
                 LogNews::Broken(loss) => {
                     assert!(process.disk.is_dead(), "seed {}: {loss:?}", self.seed);
                 }

@@ -8,7 +8,9 @@ use std::path::{Component, Path};
 use bollard::models::ContainerCreateBody;
 use serde_json::{Map, Value};
 
-use super::body::{CAPABILITIES, CONTROL, NO_NEW_PRIVILEGES, OWN, SUPERVISOR, WORKSPACE};
+use super::body::{
+    Asked, CAPABILITIES, CONTROL, LABEL_CONTROL, LABEL_SERVICE, NO_NEW_PRIVILEGES, OWN, SUPERVISOR, WORKSPACE,
+};
 
 /// What the container may contain that differs from one attempt to the next.
 #[derive(Debug)]
@@ -16,8 +18,7 @@ pub(super) struct Allowance<'a> {
     /// Mounts come from below it only, links followed.
     pub data: &'a Path,
     pub supervisor: &'a Path,
-    pub control: &'a Path,
-    pub workspace: &'a Path,
+    pub asked: Asked<'a>,
     pub network: &'a str,
 }
 
@@ -41,8 +42,9 @@ pub(super) fn check(body: &ContainerCreateBody, allowance: &Allowance<'_>) -> Ch
         "Entrypoint" => is_entry_point(value),
         "Cmd" => *value == Value::Array(Vec::new()),
         "User" => value == "0:0",
-        "WorkingDir" => value == WORKSPACE,
-        "Labels" => is_labels(value, allowance.control),
+        "WorkingDir" => value == allowance.asked.directory(),
+        "Labels" => is_labels(value, &allowance.asked),
+        "NetworkingConfig" => is_alias(value, allowance),
         "Healthcheck" => *value == serde_json::json!({"Test": ["NONE"]}),
         "HostConfig" => value.is_object(),
         _ => false,
@@ -93,10 +95,18 @@ fn is_entry_point(value: &Value) -> bool {
     }
 }
 
-fn is_labels(value: &Value, control: &Path) -> bool {
+fn is_labels(value: &Value, asked: &Asked<'_>) -> bool {
     let Some(labels) = value.as_object() else { return false };
-    labels.len() == 3
-        && labels.get(super::body::LABEL_CONTROL).is_some_and(|own| *own == *control.to_string_lossy())
+    let service = labels.get(LABEL_SERVICE).map(Value::as_str);
+    labels.len() == if asked.service.is_some() { 4 } else { 3 }
+        && service == asked.service.map(Some)
+        && labels.get(LABEL_CONTROL).is_some_and(|own| *own == *asked.task.to_string_lossy())
+}
+
+/// A service has one more name in its task's own network, and nothing else is set there.
+fn is_alias(value: &Value, allowance: &Allowance<'_>) -> bool {
+    let Some(name) = allowance.asked.service else { return false };
+    *value == serde_json::json!({"EndpointsConfig": {allowance.network: {"Aliases": [name]}}})
 }
 
 /// A network that we made, by id or by our name for it: never the machine's, never another container's.
@@ -119,8 +129,8 @@ fn check_mounts(mounts: &Value, allowance: &Allowance<'_>) -> Check {
         let read_only = mount["ReadOnly"] == Value::Bool(true);
         let known = match target.to_str() {
             Some(SUPERVISOR) => source == allowance.supervisor && read_only,
-            Some(CONTROL) => source == allowance.control,
-            Some(WORKSPACE) => source == allowance.workspace,
+            Some(CONTROL) => source == allowance.asked.control,
+            Some(WORKSPACE) => allowance.asked.workspace == Some(source),
             Some(_) => read_only && is_free(target),
             None => false,
         };
@@ -129,7 +139,9 @@ fn check_mounts(mounts: &Value, allowance: &Allowance<'_>) -> Check {
         }
         targets.push(target);
     }
-    let all = [SUPERVISOR, CONTROL, WORKSPACE].iter().all(|own| targets.contains(&Path::new(own)));
+    let workspace = allowance.asked.workspace.map(|_| WORKSPACE);
+    let all = [Some(SUPERVISOR), Some(CONTROL), workspace];
+    let all = all.into_iter().flatten().all(|own| targets.contains(&Path::new(own)));
     if all { Ok(()) } else { Err(forbidden("HostConfig.Mounts", mounts)) }
 }
 

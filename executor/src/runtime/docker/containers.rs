@@ -16,13 +16,14 @@ use bollard::query_parameters::{
     RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use ocelot_core::plan::Runtime as Place;
 use ocelot_proto::kit::chaos;
 use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
 use super::allowed::{self, Allowance};
-use super::body::{self, Ground};
+use super::body::{self, Asked, Ground};
 use super::failure::{self, Answer, answer};
 use super::image::{self, Image};
 use super::{AWAY_STEP, CALL_MAX, Docker, refused, within};
@@ -54,19 +55,19 @@ impl Docker {
         image::find(&self.engine, name).await?.ok_or_else(missing)
     }
 
-    async fn network(&self, launch: &Launch) -> Result<String, Cause> {
-        if launch.environment.services.is_empty() {
+    async fn network(&self, asked: &Asked<'_>) -> Result<String, Cause> {
+        if !asked.own_network {
             let shared = self.networks.shared(&self.engine).await;
             return shared.map_err(|error| failure::platform("make a network", &failure::words(&error)));
         }
-        Ok(body::name(&launch.control))
+        Ok(body::name(asked.task))
     }
 
     /// Returns what is asked of the engine, looked at once more.
-    fn body(&self, launch: &Launch, image: &Image, network: &str) -> Result<ContainerCreateBody, Cause> {
+    fn body(&self, asked: &Asked<'_>, image: &Image, network: &str) -> Result<ContainerCreateBody, Cause> {
         let settings = &self.settings;
         let body = body::container(
-            launch,
+            asked,
             &Ground {
                 executor: &settings.executor,
                 supervisor: &settings.supervisor,
@@ -76,51 +77,46 @@ impl Docker {
                 limits_disk: self.limits_disk.load(Ordering::Relaxed),
             },
         );
-        let allowance = Allowance {
-            data: &settings.data,
-            supervisor: &settings.supervisor,
-            control: &launch.control,
-            workspace: &launch.workspace,
-            network,
-        };
+        let allowance =
+            Allowance { data: &settings.data, supervisor: &settings.supervisor, asked: *asked, network };
         match allowed::check(&body, &allowance) {
             Ok(()) => Ok(body),
             Err(forbidden) => Err(refused(&forbidden.to_string())),
         }
     }
 
-    async fn create(&self, launch: &Launch, body: ContainerCreateBody) -> Result<String, Cause> {
-        let name = body::name(&launch.control);
+    async fn create(&self, asked: &Asked<'_>, body: ContainerCreateBody) -> Result<String, Cause> {
+        let name = body::name(asked.control);
         let options =
             CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         // Set before the call and cleared by its answer, so that a dropped call counts as unanswered.
-        self.unanswered().insert(launch.control.clone());
+        self.unanswered().insert(asked.control.to_owned());
         let own_network = async {
-            match launch.environment.services.is_empty() {
-                true => Ok(()),
-                false => self.networks.make_own(&self.engine, &launch.control).await,
+            match asked.own_network {
+                false => Ok(()),
+                true => self.networks.make_own(&self.engine, asked.task).await,
             }
         };
         let (created, network) =
             tokio::join!(within(self.engine.create_container(Some(options), body)), own_network);
         if created.as_ref().err().is_none_or(|error| answer(error) != Answer::Unknown) {
-            self.unanswered().remove(&launch.control);
+            self.unanswered().remove(asked.control);
         }
         network.map_err(|error| failure::platform("make the task's network", &failure::words(&error)))?;
         match created {
             Ok(created) => Ok(created.id),
-            Err(error) if answer(&error) == Answer::Conflict => self.earlier(launch, &name).await,
+            Err(error) if answer(&error) == Answer::Conflict => self.earlier(asked, &name).await,
             Err(error) => Err(failure::platform("create the container", &failure::words(&error))),
         }
     }
 
     /// Returns the container that an earlier call of the same start has made.
-    async fn earlier(&self, launch: &Launch, name: &str) -> Result<String, Cause> {
+    async fn earlier(&self, asked: &Asked<'_>, name: &str) -> Result<String, Cause> {
         let found = within(self.engine.inspect_container(name, None::<InspectContainerOptions>)).await;
         let found =
             found.map_err(|error| failure::platform("find the container", &failure::words(&error)))?;
         let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
-        let expected = body::labels(&self.settings.executor, &launch.control);
+        let expected = asked.labels(&self.settings.executor);
         match found.id {
             Some(id)
                 if labels.is_some_and(|labels| {
@@ -138,14 +134,18 @@ impl Docker {
     /// Creates and starts; a shared network that somebody took away is made again once.
     pub(super) async fn run(&self, launch: &Launch) -> Result<Container, Cause> {
         let image = self.image(launch).await?;
-        let arrival = Arrival::watch(&launch.control)
+        self.run_asked(&Asked::task(launch), &image).await
+    }
+
+    pub(super) async fn run_asked(&self, asked: &Asked<'_>, image: &Image) -> Result<Container, Cause> {
+        let arrival = Arrival::watch(asked.control)
             .map_err(|error| failure::platform("watch the control directory", &error.to_string()))?;
         let mut again = true;
         let id = loop {
-            let network = self.network(launch).await?;
-            let body = self.body(launch, &image, &network)?;
-            let id = self.create(launch, body).await?;
-            if clock::now() >= Moment(launch.deadline.0) {
+            let network = self.network(asked).await?;
+            let body = self.body(asked, image, &network)?;
+            let id = self.create(asked, body).await?;
+            if clock::now() >= Moment(asked.deadline.0) {
                 return Err(failure::platform("start the container", "its deadline is over"));
             }
             match within(self.engine.start_container(&id, None::<StartContainerOptions>)).await {
@@ -163,7 +163,7 @@ impl Docker {
                 }
             }
         };
-        let container = Container { id, control: launch.control.clone() };
+        let container = Container { id, control: asked.control.to_owned() };
         self.listen(&container, &arrival).await?;
         chaos::point("start.container_up");
         Ok(container)
@@ -231,12 +231,13 @@ impl Docker {
     }
 
     pub(super) async fn remove_all(&self, control: &Path) -> Result<(), Error> {
-        let late = self.unanswered().contains(control);
+        // Those of its services are asked for beside it.
+        let attempt = control.parent().unwrap_or(control);
+        let late = self.unanswered().iter().any(|unanswered| unanswered.starts_with(attempt));
         for round in 0..LATE_ROUNDS_MAX {
             let found = self.labelled(format!("{}={}", body::LABEL_CONTROL, control.display())).await?;
-            for id in found.iter().filter_map(|container| container.id.as_deref()) {
-                self.remove_one(id).await?;
-            }
+            let ids = found.iter().filter_map(|container| container.id.as_deref());
+            try_join_all(ids.map(|id| self.remove_one(id))).await?;
             // A creation that nobody heard the end of may come true after the first look.
             if !late || !found.is_empty() || round + 1 == LATE_ROUNDS_MAX {
                 break;
@@ -244,8 +245,8 @@ impl Docker {
             tokio::time::sleep(AWAY_STEP).await;
         }
         self.networks.remove_own(&self.engine, control).await?;
-        self.unanswered().remove(control);
-        self.images().remove(control);
+        self.unanswered().retain(|unanswered| !unanswered.starts_with(attempt));
+        self.images().retain(|owner, _| !owner.starts_with(attempt));
         Ok(())
     }
 

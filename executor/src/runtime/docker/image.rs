@@ -129,7 +129,14 @@ fn of(found: ImageInspect) -> Option<Image> {
     };
     let env: BTreeMap<_, _> = variables.iter().filter_map(split).collect();
     let user = config.user.filter(|user| !user.is_empty());
-    Some(Image { id: found.id?, given: Given { env, user } })
+    let given = Given {
+        env,
+        user,
+        entry: config.entrypoint.unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        directory: config.working_dir.unwrap_or_default(),
+    };
+    Some(Image { id: found.id?, given })
 }
 
 async fn run(engine: &Docker, image: &str, login: Option<&Login>, tell: &dyn Tell) -> Result<(), Cause> {
@@ -155,6 +162,12 @@ async fn run(engine: &Docker, image: &str, login: Option<&Login>, tell: &dyn Tel
             None => return Ok(()),
         }
     }
+}
+
+/// Returns when the image is pulled if nobody says: a tag that moves is looked at anew.
+pub(super) fn usual_pull(image: &str) -> Pull {
+    let is_latest = !image.contains('@') && Name::of(image).version == "latest";
+    if is_latest { Pull::Always } else { Pull::Missing }
 }
 
 /// What a reference to an image is made of.

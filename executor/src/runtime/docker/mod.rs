@@ -11,13 +11,16 @@ mod containers;
 mod failure;
 mod image;
 mod network;
+mod owner;
 mod probe;
+mod service;
 mod small;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +36,7 @@ use ocelot_core::plan::{Pull, Resources, Runtime as Place};
 use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
-use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell};
+use super::{Exec, Given, Launch, Ours, Runtime, RuntimeError, ServiceLaunch, Standing, Support, Tell};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
@@ -180,6 +183,34 @@ impl Runtime for Docker {
         }
     }
 
+    fn owner(&self, launch: &Launch) -> Option<(u32, u32)> {
+        self.owner_by_number(launch)
+    }
+
+    async fn owner_in(&self, launch: &Launch, container: &Container) -> Result<(u32, u32), Cause> {
+        self.owner_by_name(launch, container).await
+    }
+
+    async fn prepare_service(&self, service: &ServiceLaunch, tell: &dyn Tell) -> Result<(), Cause> {
+        self.pull_service(service, tell).await
+    }
+
+    async fn start_service(&self, service: &ServiceLaunch) -> Result<Container, Cause> {
+        self.run_service(service).await
+    }
+
+    fn service(&self, service: &ServiceLaunch) -> Container {
+        Container { id: body::name(&service.control), control: service.control.clone() }
+    }
+
+    async fn address(&self, container: &Container) -> Result<IpAddr, RuntimeError> {
+        self.address_of(&container.id).await
+    }
+
+    async fn exec(&self, container: &Container, exec: &Exec) -> Result<i64, RuntimeError> {
+        self.exec_in(&container.id, exec).await
+    }
+
     fn workspace(&self, _: &Launch) -> PathBuf {
         PathBuf::from(body::WORKSPACE)
     }
@@ -246,11 +277,21 @@ impl Runtime for Docker {
         let found = self.labelled(format!("{}={}", body::LABEL_EXECUTOR, self.settings.executor)).await;
         let found = found.map_err(|error| failure::runtime("list containers", error))?;
         let ours = |container: bollard::models::ContainerSummary| {
-            let control = container.labels?.remove(body::LABEL_CONTROL)?;
+            let mut labels = container.labels?;
+            let control = labels.remove(body::LABEL_CONTROL)?;
             let running = container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
-            Some(Ours { container: Container { id: container.id?, control: control.into() }, running })
+            let ours = Ours { container: Container { id: container.id?, control: control.into() }, running };
+            Some((labels.contains_key(body::LABEL_SERVICE), ours))
         };
-        Ok(found.into_iter().filter_map(ours).collect())
+        let (services, mut ours): (Vec<_>, Vec<_>) =
+            found.into_iter().filter_map(ours).partition(|(is_service, _)| *is_service);
+        // A service stands for its task only where nothing else of the task is left.
+        for service in services {
+            if ours.iter().all(|(_, known)| known.container.control != service.1.container.control) {
+                ours.push(service);
+            }
+        }
+        Ok(ours.into_iter().map(|(_, ours)| ours).collect())
     }
 }
 

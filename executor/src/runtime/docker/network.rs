@@ -8,12 +8,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::NetworkCreateRequest;
 use bollard::query_parameters::ListNetworksOptions;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::body::{self, LABEL_CONTROL, LABEL_EXECUTOR, LABEL_HOME, LABEL_OURS};
 use super::failure::{Answer, answer};
@@ -30,11 +31,14 @@ pub(super) struct Networks {
     home: PathBuf,
     /// The id of the shared one, once it is known.
     shared: Mutex<Option<String>>,
+    /// Whether those of attempts are made: a task and its services ask at one time, and an older engine
+    /// would make two of one name.
+    own: std::sync::Mutex<HashMap<PathBuf, Arc<OnceCell<()>>>>,
 }
 
 impl Networks {
     pub(super) fn new(executor: String, home: PathBuf) -> Self {
-        Self { executor, home, shared: Mutex::default() }
+        Self { executor, home, shared: Mutex::default(), own: std::sync::Mutex::default() }
     }
 
     /// Removes networks of executors that are gone for good. One that containers use the engine keeps,
@@ -88,6 +92,15 @@ impl Networks {
 
     /// Makes the network of one attempt, with its container's name.
     pub(super) async fn make_own(&self, engine: &Docker, control: &Path) -> Result<(), Error> {
+        let made = Arc::clone(self.own().entry(control.to_owned()).or_default());
+        made.get_or_try_init(|| self.make_own_now(engine, control)).await.copied()
+    }
+
+    fn own(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<OnceCell<()>>>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn make_own_now(&self, engine: &Docker, control: &Path) -> Result<(), Error> {
         let made = make(engine, body::name(control), body::labels(&self.executor, control), HashMap::new());
         match made.await {
             Ok(_) => Ok(()),
@@ -104,6 +117,7 @@ impl Networks {
                 Ok(()) | Err(_) => {}
             }
         }
+        self.own().remove(control);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use bollard::models::{
 use ocelot_core::plan::Resources;
 
 use super::allowed::{Allowance, Forbidden, check};
-use super::body::{Ground, container};
+use super::body::{Asked, Ground, container};
 use super::*;
 use crate::runtime::Mount as File;
 
@@ -66,15 +66,14 @@ impl Bench {
             },
             limits_disk: true,
         };
-        container(&self.launch, &ground)
+        container(&Asked::task(&self.launch), &ground)
     }
 
     fn check(&self, body: &ContainerCreateBody) -> Result<(), Forbidden> {
         let allowance = Allowance {
             data: self.data.path(),
             supervisor: &self.supervisor(),
-            control: &self.launch.control,
-            workspace: &self.launch.workspace,
+            asked: Asked::task(&self.launch),
             network: NETWORK,
         };
         check(body, &allowance)

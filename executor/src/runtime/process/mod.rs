@@ -172,7 +172,7 @@ impl Runtime for Process {
 
     async fn given(&self, _: &Container) -> Result<Given, RuntimeError> {
         let env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
-        Ok(Given { env, user: None })
+        Ok(Given { env, ..Given::default() })
     }
 
     async fn inspect(&self, container: &Container) -> Result<Standing, RuntimeError> {

@@ -44,14 +44,32 @@ impl fmt::Display for Offset {
     }
 }
 
+/// Indexes from here up are no stages but services of the task, in the order of its plan. The name of
+/// a service is in its [`Body::Begin`].
+pub const SERVICE_FIRST: u16 = 0x8000;
+
+/// Returns the index that frames of this service carry; none if a task cannot have so many.
+pub fn service_stage(service: usize) -> Option<u16> {
+    let index = u16::try_from(service).ok()?.checked_add(SERVICE_FIRST)?;
+    (index != NO_STAGE).then_some(index)
+}
+
 /// One entry of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// When it was read from the process: microseconds since 1970, for people only.
     pub unix_us: u64,
-    /// Index of the stage in the task; none for what the platform or a service says.
+    /// Index of the stage in the task, or [`SERVICE_FIRST`] and the service's; none for what the
+    /// platform says.
     pub stage: Option<u16>,
     pub body: Body<'a>,
+}
+
+impl Frame<'_> {
+    /// Returns the place in the plan of the service that said it; none for stages and the platform.
+    pub fn service(&self) -> Option<u16> {
+        self.stage.and_then(|stage| stage.checked_sub(SERVICE_FIRST))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

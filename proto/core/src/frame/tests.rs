@@ -198,3 +198,21 @@ fn the_format_on_disk_is_what_it_was() {
     let end = ["04000000", "015f84bb", "06", "00", "ffff", "0201000000000000", "09000000"].concat();
     assert_eq!(hex, stderr + &end);
 }
+
+#[test]
+fn services_are_told_from_stages_by_their_index() {
+    let frame = |stage| Frame { unix_us: 1, stage, body: Body::Stdout(b"x") };
+    assert_eq!(frame(service_stage(0)).service(), Some(0));
+    assert_eq!(frame(service_stage(3)).service(), Some(3));
+    assert_eq!(frame(Some(4_095)).service(), None);
+    assert_eq!(frame(None).service(), None);
+    // The last index is how no stage is written.
+    assert_eq!(service_stage(0x7ffe), Some(0xfffe));
+    assert_eq!(service_stage(0x7fff), None);
+    assert_eq!(service_stage(0x8000), None);
+    let mut log = Vec::new();
+    encode(&frame(service_stage(0x7ffe)), &mut log);
+    let mut decoder = Decoder::default();
+    decoder.push(&log);
+    assert_eq!(decoder.next_frame().unwrap().unwrap().service(), Some(0x7ffe));
+}

@@ -94,6 +94,7 @@ impl Process {
             Effect::Journal(entry) => self.enter(id, entry),
             Effect::FetchSecrets { .. } => soon((1, 20), Event::SecretsFetched(Answer::Yes)),
             Effect::Prepare => soon((1, 400), Event::Prepared),
+            Effect::SetUp => soon((1, 400), Event::SetUp),
             Effect::StopPreparing | Effect::HeartbeatNow | Effect::TellSkipped { .. } => {}
             Effect::StartContainer { deadline } => machine.start_container(&self.world, id, deadline),
             Effect::SetGuard { deadline } => machine.set_guard(id, deadline),

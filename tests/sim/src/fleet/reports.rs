@@ -205,6 +205,7 @@ fn report(outcome: &Outcome) -> Report {
                 Failure::Image { why } => Failed::Image { why },
                 Failure::Disk { why } => Failed::Disk { why },
                 Failure::Policy { why } => Failed::Policy { why },
+                Failure::Setup { why } => Failed::Setup { why },
             };
             Report::Failed { stage: stage.clone(), failure }
         }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use ocelot_core::frame::{Exit, Offset};
+use ocelot_core::frame::Exit;
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 
 use super::*;
@@ -25,7 +25,13 @@ fn always(name: &str) -> Stage {
 }
 
 fn spec(stages: Vec<Stage>) -> Spec {
-    Spec { id: id(), guard: GUARD, secrets: true, keep: Keep::Never, stages }
+    Spec { id: id(), guard: GUARD, secrets: true, setup: false, keep: Keep::Never, stages }
+}
+
+/// A task whose container is up, and whose first stage waits for more.
+fn setting_up(stages: Vec<Stage>) -> Step {
+    let spec = Spec { setup: true, ..spec(stages) };
+    after(AttemptState::accepting(spec), opened())
 }
 
 fn container() -> Container {
@@ -424,4 +430,72 @@ fn an_artifact_that_the_controllers_miss_is_pushed_again_and_the_result_repeated
     assert_eq!(effects, [Effect::Complete { ended, repeat: 1 }]);
     let (_, effects) = after(state, [Event::Completed(CompleteAnswer::Recorded), Event::PushedAgain]);
     assert_eq!(effects, [], "what is recorded is told no more");
+}
+
+#[test]
+fn the_first_stage_waits_for_services_and_checkout() {
+    let (state, effects) = setting_up(vec![stage("a")]);
+    assert_eq!(effects, [Effect::Journal(Entry::Started(container())), Effect::SetUp]);
+    let (state, effects) = after(state, [Event::Vouched { sent: BootTime(2_000) }]);
+    assert!(matches!(effects.as_slice(), [Effect::SetGuard { .. }]), "{effects:?}");
+    let (state, effects) = after(state, [Event::GuardLow]);
+    assert_eq!(effects, [Effect::HeartbeatNow]);
+    let (_, effects) = after(state, [Event::SetUp]);
+    assert_eq!(effects, [Effect::RunStage { index: 0 }]);
+}
+
+#[test]
+fn without_its_services_no_stage_runs_not_even_one_that_always_does() {
+    let why = || Failure::Setup { why: "service db exited with 1".into() };
+    let (state, _) = setting_up(vec![stage("a"), always("clean")]);
+    let (state, effects) = after(state, [Event::NotSetUp(Cause::Failed(why()))]);
+    assert_eq!(effects, [Effect::SealLog]);
+    assert_eq!(outcome(state), Outcome::Failed { stage: None, failure: why() });
+    let (state, _) = setting_up(vec![stage("a")]);
+    let (state, effects) = after(state, [Event::Cancel, Event::SetUp]);
+    assert_eq!(effects, []);
+    assert_eq!(outcome(state), Outcome::Cancelled);
+    let (state, _) = setting_up(vec![stage("a")]);
+    let gone = Event::ContainerGone(Gone::Died { why: "gone".into() });
+    let (state, effects) = after(state, [gone]);
+    assert_eq!(effects, [Effect::SealLog]);
+    assert_eq!(outcome(state), Outcome::Lost { why: "gone".into() });
+}
+
+#[test]
+fn after_a_restart_services_are_waited_for_only_if_no_stage_began() {
+    let spec = || Spec { setup: true, ..spec(vec![stage("a"), stage("b")]) };
+    let held = |phase| {
+        let mut journal = crate::journal::State::default();
+        for entry in [Entry::Accepted(accepted()), Entry::Starting, phase] {
+            journal.apply(&crate::journal::Record::Attempt { id: id(), entry }).unwrap();
+        }
+        journal.attempt(id()).unwrap().clone()
+    };
+    let started = || held(Entry::Started(container()));
+    let found = Found { container: container(), ended: vec![], running: None, cancelled: None };
+    let state = AttemptState::recovering(spec(), started(), Some(found.clone()));
+    let (state, effects) = after(state, [Event::Kept]);
+    assert_eq!(effects, [Effect::SetUp]);
+    assert_eq!(after(state, [Event::SetUp]).1, [Effect::RunStage { index: 0 }]);
+    let running = Found { running: Some(0), ..found.clone() };
+    let state = AttemptState::recovering(spec(), started(), Some(running));
+    assert_eq!(after(state, [Event::Kept]).1, []);
+    let ended = Found { ended: vec![(0, StageEnd::Exit(Exit::Code(0)))], ..found };
+    let state = AttemptState::recovering(spec(), started(), Some(ended));
+    assert_eq!(after(state, [Event::Kept]).1, [Effect::RunStage { index: 1 }]);
+}
+
+#[test]
+fn a_log_that_was_safe_before_the_result_is_dropped_as_well() {
+    let state = running(vec![stage("a")]);
+    let events = [
+        code(0, 0),
+        Event::Durable(Offset(5)),
+        Event::Collected(Ok(vec![])),
+        Event::Sealed { log: log(5), loss: None },
+        Event::Journalled(Written::Ended),
+        Event::Completed(CompleteAnswer::Recorded),
+    ];
+    assert_eq!(after(state, events).1, [Effect::DropSpool]);
 }

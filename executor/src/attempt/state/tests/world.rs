@@ -23,6 +23,7 @@ struct World {
     /// Whether the controller still names this executor.
     ours: bool,
     told_yes: bool,
+    set_up: bool,
     result: Option<Ended>,
     spool: bool,
     latest_vouched: BootTime,
@@ -41,6 +42,7 @@ impl World {
             begun: vec![],
             ours: true,
             told_yes: false,
+            set_up: false,
             result: None,
             spool: true,
             latest_vouched: BootTime(0),
@@ -50,7 +52,8 @@ impl World {
     fn spec() -> Spec {
         let tolerant = Stage { allow_failure: Tolerance::Any, ..stage("b") };
         let skipped = Stage { skipped: true, ..stage("c") };
-        spec(vec![stage("a"), tolerant, skipped, stage("d"), always("e"), always("f")])
+        let stages = vec![stage("a"), tolerant, skipped, stage("d"), always("e"), always("f")];
+        Spec { setup: true, ..spec(stages) }
     }
 
     fn phase(&self) -> Option<&Phase> {
@@ -76,6 +79,9 @@ impl World {
                 assert!(self.told_yes, "started before the acknowledgement was answered");
                 assert!(self.now.0 + 5_000 <= deadline.0, "started with too little of the guard");
                 assert!(*deadline <= self.latest_vouched.after(GUARD), "nobody vouched for so long");
+            }
+            Effect::RunStage { .. } if self.begun.is_empty() => {
+                assert!(self.set_up, "a stage began before its services were ready");
             }
             Effect::Complete { ended, .. } => {
                 let durable = matches!(self.phase(), Some(Phase::Ended(_)));
@@ -159,6 +165,13 @@ impl World {
             Effect::StartContainer { .. } => {
                 self.start();
                 self.event(Event::Launched(container()));
+            }
+            Effect::SetUp if luck % 8 == 7 => {
+                self.event(Event::NotSetUp(Cause::Failed(Failure::Setup { why: "service".into() })));
+            }
+            Effect::SetUp => {
+                self.set_up = true;
+                self.event(Event::SetUp);
             }
             Effect::RunStage { index } => {
                 if let Some(found) = &mut self.container {

@@ -1,0 +1,456 @@
+//! Stories of a whole executor with a real container engine: services beside a task.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+
+#[expect(dead_code, reason = "the stories without an engine use the rest")]
+#[path = "../stories/controller.rs"]
+mod controller;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use ocelot_core::frame::{Body, Decoder};
+use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
+use ocelot_core::plan::{
+    Class, Environment, Gate, Keep, Limits, Pull, Ready, Resources, Retry, Runtime as Wanted, SecretDelivery,
+    SecretUse, Service, Stage, TaskPlan, Tolerance, Work,
+};
+use ocelot_executor::app::{Register, RuntimeChoice, Settings, StartError, register, start};
+use ocelot_executor::attempt::AttemptId;
+use ocelot_executor::connection::Proxies;
+use ocelot_executor::journal::JournalError;
+use ocelot_proto::kit::invitation::Invitation;
+use ocelot_proto::kit::shutdown::{Ended, Shutdown};
+use ocelot_proto::wire;
+use ocelot_proto::wire::outcome::{Outcome, failed};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use controller::{Controller, PATIENCE, cancel, kill, spawn};
+
+const IMAGE: &str = "ocelot-test/busybox:1";
+
+struct World {
+    controller: Controller,
+    data: tempfile::TempDir,
+    running: Option<(mpsc::Sender<()>, oneshot::Receiver<Ended>)>,
+}
+
+impl World {
+    async fn started() -> Self {
+        let controller = Controller::start().await;
+        let data = tempfile::tempdir().unwrap();
+        let invitation =
+            Invitation { token: "t".to_owned(), addresses: vec![controller.url()], fingerprint: None };
+        let registered = register(Register {
+            data: data.path().to_owned(),
+            invitation,
+            name: Some("one".to_owned()),
+            labels: vec![],
+            slots: Some(2),
+            ca: None,
+            proxies: Proxies::default(),
+        });
+        registered.await.unwrap();
+        let mut world = Self { controller, data, running: None };
+        world.start().await;
+        world
+    }
+
+    async fn start(&mut self) {
+        let shutdown = Shutdown::new(PATIENCE);
+        let tasks = shutdown.tasks();
+        let mut settings = Settings::new(self.data.path().to_owned());
+        settings.runtime = RuntimeChoice::Docker;
+        settings.disk_floor = 0;
+        // The lock of a process that has just ended is free a moment later.
+        loop {
+            match start(settings.clone(), &tasks).await {
+                Err(StartError::Journal(JournalError::Held { .. })) => tokio::task::yield_now().await,
+                started => {
+                    started.unwrap();
+                    break;
+                }
+            }
+        }
+        let (requests, received) = mpsc::channel(2);
+        let (tell, ended) = oneshot::channel();
+        spawn(async move {
+            tell.send(shutdown.run(received).await).ok();
+        });
+        self.running = Some((requests, ended));
+    }
+
+    /// Ends the executor as kill -9 would: nothing is finished, nothing is told.
+    async fn killed(&mut self) {
+        let (requests, ended) = self.running.take().unwrap();
+        requests.send(()).await.unwrap();
+        requests.send(()).await.unwrap();
+        ended.await.unwrap();
+    }
+
+    fn offer(&self, plan: &TaskPlan) {
+        let plan = serde_json::to_vec(plan).unwrap();
+        let offer = wire::Offer {
+            attempt: Some(id().to_wire()),
+            plan_digest: Sha256::digest(&plan).to_vec().into(),
+            plan: plan.into(),
+            env: [].into(),
+            source: None,
+        };
+        self.controller.set(|model| model.offers.push(offer));
+    }
+
+    async fn outcome(&self) -> Outcome {
+        self.controller.until("a completion", |model| !model.completed.is_empty()).await;
+        let model = self.controller.model();
+        model.completed[0].outcome.clone().unwrap().outcome.unwrap()
+    }
+
+    /// Why the attempt failed before its first stage.
+    async fn unready(&self) -> String {
+        match self.outcome().await {
+            Outcome::Failed(wire::outcome::Failed { stage, failure: Some(failed::Failure::Setup(why)) }) => {
+                assert_eq!(stage, "");
+                why
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Nothing of the attempt is left, in the engine or on disk.
+    async fn clean(&self) {
+        let label = format!("label=ocelot.executor={}", self.controller.executor());
+        self.until_none("containers", &["ps", "--all", "--quiet", "--filter", &label]).await;
+        let networks = ["network", "ls", "--quiet", "--filter", &label, "--filter", "label=ocelot=task"];
+        self.until_none("networks", &networks).await;
+        let attempts = self.data.path().join("attempts");
+        self.until("directories", || std::fs::read_dir(&attempts).unwrap().next().is_none()).await;
+    }
+
+    async fn until_none(&self, what: &str, listing: &[&str]) {
+        self.until(what, || docker(listing).is_empty()).await;
+    }
+
+    /// Looks again with each heartbeat.
+    async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let waiting = async {
+            while !holds() {
+                let beats = self.controller.model().heartbeats.len();
+                self.controller.until("a heartbeat", |model| model.heartbeats.len() > beats).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("something stays: {what}");
+        }
+    }
+
+    fn said(&self) -> BTreeMap<String, String> {
+        said(&self.controller.model().log)
+    }
+
+    async fn until_said(&self, voice: &str, words: &str) {
+        let says =
+            |model: &controller::Model| said(&model.log).get(voice).is_some_and(|text| text.contains(words));
+        self.controller.until(&format!("{voice} says {words}"), says).await;
+    }
+}
+
+/// What was said, by whom: services by their names, stages by their indexes.
+fn said(log: &[u8]) -> BTreeMap<String, String> {
+    let (mut frames, mut said, mut names) = (Decoder::default(), BTreeMap::new(), BTreeMap::new());
+    frames.push(log);
+    while let Some(frame) = frames.next_frame().unwrap() {
+        let unnamed = |service: u16| format!("service {service}");
+        let voice = match (frame.service(), frame.stage) {
+            (Some(service), _) => names.get(&service).cloned().unwrap_or_else(|| unnamed(service)),
+            (None, Some(stage)) => stage.to_string(),
+            (None, None) => "platform".to_owned(),
+        };
+        match (frame.body, frame.service()) {
+            (Body::Begin(name), Some(service)) => drop(names.insert(service, name.to_owned())),
+            (Body::Stdout(bytes) | Body::Stderr(bytes) | Body::Platform(bytes), _) => {
+                let text: &mut String = said.entry(voice).or_default();
+                text.push_str(&String::from_utf8_lossy(bytes));
+            }
+            (Body::Begin(_) | Body::End(_) | Body::AddMask(_) | Body::Mark(..), _) => {}
+        }
+    }
+    said
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let label = format!("label=ocelot.executor={}", self.controller.executor());
+        let left = docker(&["ps", "--all", "--quiet", "--filter", &label]);
+        for id in left.lines() {
+            docker(&["rm", "--force", "--volumes", id]);
+        }
+        for id in docker(&["network", "ls", "--quiet", "--filter", &label]).lines() {
+            docker(&["network", "rm", id]);
+        }
+    }
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let ran = Command::new("docker").args(arguments).output().unwrap();
+    String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+}
+
+fn id() -> AttemptId {
+    let task = TaskId { run: RunId::from_bytes([9; 16]), index: 0 };
+    AttemptId { task, number: Attempt::FIRST, epoch: Epoch(1) }
+}
+
+fn service(name: &str, script: &str, ready: Ready) -> Service {
+    Service {
+        name: name.to_owned(),
+        image: IMAGE.to_owned(),
+        env: BTreeMap::new(),
+        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        secrets: vec![],
+        pull_secret: None,
+        resources: Resources::default(),
+        ready,
+    }
+}
+
+fn port(port: u16) -> Ready {
+    Ready::Port { port, timeout: PATIENCE }
+}
+
+fn command(words: &[&str]) -> Ready {
+    Ready::Command { command: words.iter().map(|word| (*word).to_owned()).collect(), timeout: PATIENCE }
+}
+
+const WEB: &str = "mkdir /www; echo hello > /www/index.html; echo listening; exec httpd -f -p 8080 -h /www";
+
+fn plan(script: &str, services: Vec<Service>) -> TaskPlan {
+    let stage = Stage {
+        name: "test".to_owned(),
+        script: vec![script.to_owned()],
+        skip: None,
+        always: false,
+        allow_failure: Tolerance::None,
+        directory: None,
+        user: None,
+        timeout: None,
+        env: BTreeMap::new(),
+        secrets: vec![],
+    };
+    let clean = Stage {
+        name: "clean".to_owned(),
+        always: true,
+        script: vec!["echo cleaning".to_owned()],
+        ..stage.clone()
+    };
+    TaskPlan {
+        name: "t".to_owned(),
+        variant: BTreeMap::new(),
+        base: "t".to_owned(),
+        fail_fast: false,
+        needs: vec![],
+        gate: Gate::OnSuccess,
+        class: Class::Normal,
+        priority: 0,
+        labels: vec![],
+        resources: Resources::default(),
+        limits: Limits {
+            timeout: Duration::from_secs(3600),
+            queue_timeout: Duration::from_secs(3600),
+            quiet_timeout: None,
+            grace: Duration::from_secs(2),
+        },
+        retry: Retry { limit: 0, on: vec![], exit_codes: vec![], delay: Duration::ZERO },
+        allow_failure: Tolerance::None,
+        concurrency: None,
+        approval: None,
+        keep: Keep::Never,
+        environment: Environment {
+            runtime: Wanted::Container {
+                image: IMAGE.to_owned(),
+                pull: Pull::Missing,
+                pull_secret: None,
+                engine: false,
+            },
+            checkout: None,
+            directory: String::new(),
+            user: None,
+            env: BTreeMap::new(),
+            secrets: vec![],
+            services,
+            caches: vec![],
+            artifacts: vec![],
+        },
+        work: Work::Stages { shell: "/bin/sh".to_owned(), stages: vec![stage, clean] },
+    }
+}
+
+#[tokio::test]
+async fn a_stage_reaches_services_by_their_names_and_their_words_are_apart_from_its_own() {
+    let world = World::started().await;
+    let mut secret = service(
+        "secret",
+        "echo the secret is $TOKEN; touch /ready; exec sleep 1000",
+        command(&["test", "-f", "/ready"]),
+    );
+    secret.secrets =
+        vec![SecretUse { name: "token".to_owned(), delivery: SecretDelivery::Env("TOKEN".to_owned()) }];
+    let services = vec![service("web", WEB, port(8080)), secret];
+    world.offer(&plan("wget -qO- http://web:8080/; nslookup secret > /dev/null && echo found", services));
+    let outcome = world.outcome().await;
+    let said = world.said();
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
+    assert_eq!(said["0"], "hello\nfound\n");
+    assert_eq!(said["1"], "cleaning\n");
+    assert_eq!(said["web"], "listening\n");
+    assert_eq!(said["secret"], "the secret is ***\n");
+    assert!(said["platform"].contains("service web is ready after"), "{said:?}");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn a_service_that_ends_before_it_is_ready_fails_the_task_before_its_first_stage() {
+    let world = World::started().await;
+    let mut db = service("db", "echo begins; echo no room for $TOKEN >&2; exit 3", port(5432));
+    db.secrets =
+        vec![SecretUse { name: "token".to_owned(), delivery: SecretDelivery::Env("TOKEN".to_owned()) }];
+    world.offer(&plan("echo never", vec![db, service("web", WEB, port(8080))]));
+    let why = world.unready().await;
+    assert_eq!(why, "service db exited with 3 before it was ready; it said last: begins / no room for ***");
+    let said = world.said();
+    assert_eq!(said.get("0").or(said.get("1")), None, "{said:?}");
+    assert_eq!(said["db"], "begins\nno room for ***\n");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_ready_in_time_fails_the_task() {
+    let world = World::started().await;
+    let late = |ready| service("late", "echo slow; exec sleep 1000", ready);
+    let timeout = Duration::from_millis(300);
+    let never = Ready::Command { command: vec!["false".to_owned()], timeout };
+    world
+        .offer(&plan("echo never", vec![late(Ready::Port { port: 1, timeout }), service("web", WEB, never)]));
+    let why = world.unready().await;
+    let late = "service late is not ready after 300ms; it said last: slow";
+    let web = "service web is not ready after 300ms";
+    assert!(why == late || why.starts_with(web), "{why}");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn a_service_without_a_program_says_so() {
+    let world = World::started().await;
+    let mut nothing = service("nothing", "", port(1));
+    nothing.command = vec!["/no/such/program".to_owned()];
+    world.offer(&plan("echo never", vec![nothing]));
+    let why = world.unready().await;
+    assert!(why.starts_with("service nothing could not be started: cannot start /no/such/program"), "{why}");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn a_service_that_dies_later_is_shown_and_does_not_end_the_task() {
+    let world = World::started().await;
+    let dies = "while ! nc -l -p 9 > /dev/null; do :; done; echo bye; exit 4";
+    let dying = service("dying", dies, Ready::Started);
+    let script = "until echo x | nc -w 1 dying 9; do sleep 0.1; done; sleep 1; echo still here";
+    world.offer(&plan(script, vec![dying]));
+    let outcome = world.outcome().await;
+    let said = world.said();
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
+    assert_eq!(said["0"].lines().last(), Some("still here"));
+    assert_eq!(said["dying"], "bye\n");
+    assert!(said["platform"].contains("service dying exited with 4"), "{said:?}");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn a_cancel_stops_services_with_a_word_and_leaves_nothing() {
+    let world = World::started().await;
+    let polite = "trap 'echo put away; exit 0' TERM; echo begun; while :; do sleep 0.05; done";
+    world.offer(&plan("echo waiting; sleep 1000", vec![service("polite", polite, Ready::Started)]));
+    world.until_said("0", "waiting").await;
+    world.until_said("polite", "begun").await;
+    world.controller.set(|model| model.directives.push(cancel(id())));
+    assert!(matches!(world.outcome().await, Outcome::Cancelled(_)));
+    let said = world.said();
+    assert!(said["polite"].starts_with("begun\nput away\n"), "{said:?}");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn a_kill_takes_services_away_with_their_volumes() {
+    let world = World::started().await;
+    let image = format!("ocelot-test/volume:{}", world.controller.address.port());
+    let made = docker(&["create", IMAGE]);
+    docker(&["commit", "--change", "VOLUME /kept", &made, &image]);
+    docker(&["rm", "--force", &made]);
+    let mut kept = service(
+        "kept",
+        "echo x > /kept/file; touch /ready; exec sleep 1000",
+        command(&["test", "-f", "/kept/file"]),
+    );
+    kept.image.clone_from(&image);
+    world.offer(&plan("echo waiting; sleep 1000", vec![kept]));
+    world.until_said("0", "waiting").await;
+    let label = format!("label=ocelot.executor={}", world.controller.executor());
+    let container = docker(&["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot.service=kept"]);
+    let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}}{{end}}{{end}}";
+    let volume = docker(&["inspect", "--format", format, &container]);
+    assert_eq!(docker(&["volume", "ls", "--quiet", "--filter", &format!("name={volume}")]), volume);
+    world.controller.set(|model| model.directives.push(kill(id())));
+    world.controller.until("a confirmation", |model| model.confirmed == [id()]).await;
+    world.clean().await;
+    assert_eq!(docker(&["volume", "ls", "--quiet", "--filter", &format!("name={volume}")]), "");
+    docker(&["rmi", &image]);
+}
+
+#[tokio::test]
+async fn an_executor_that_is_killed_finds_its_services_again_and_no_line_twice_or_never() {
+    let mut world = World::started().await;
+    let counts = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
+    let services = vec![service("counts", counts, Ready::Started), service("web", WEB, port(8080))];
+    let script = "echo waiting; until test -f /workspace/go; do sleep 0.05; done; wget -qO- http://web:8080/";
+    world.offer(&plan(script, services));
+    world.until_said("0", "waiting").await;
+    world.until_said("counts", "\n5\n").await;
+    world.killed().await;
+    world.start().await;
+    let lines = world.said()["counts"].lines().count();
+    let later = (lines + 20).to_string();
+    world.until_said("counts", &format!("\n{later}\n")).await;
+    let attempt = std::fs::read_dir(world.data.path().join("attempts")).unwrap();
+    for attempt in attempt {
+        std::fs::write(attempt.unwrap().path().join("workspace/go"), "").unwrap();
+    }
+    let outcome = world.outcome().await;
+    let said = world.said();
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
+    let numbers: Vec<usize> = said["counts"].lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    assert_eq!(said["0"], "waiting\nhello\n");
+    world.clean().await;
+}
+
+#[tokio::test]
+async fn services_that_nobody_holds_are_taken_away_at_the_next_start() {
+    let mut world = World::started().await;
+    world.offer(&plan("echo waiting; sleep 1000", vec![service("web", WEB, port(8080))]));
+    world.until_said("0", "waiting").await;
+    world.killed().await;
+    let label = format!("label=ocelot.executor={}", world.controller.executor());
+    let all = docker(&["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot=task"]);
+    let service = docker(&["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot.service=web"]);
+    // The task's own container dies while nobody looks.
+    for container in all.lines().filter(|container| *container != service) {
+        docker(&["rm", "--force", container]);
+    }
+    world.start().await;
+    let outcome = world.outcome().await;
+    assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
+    assert_eq!(world.said()["web"], "listening\n");
+    world.clean().await;
+}
