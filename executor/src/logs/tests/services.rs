@@ -41,7 +41,8 @@ impl Bench {
 
     fn spooled(&self) -> Vec<u8> {
         let spool = self.directory().join("spool");
-        let left = spool::Spool::open(&spool, Limits::default(), Arc::new(MachineDisk), spool::Tail::KeepFrames);
+        let left =
+            spool::Spool::open(&spool, Limits::default(), Arc::new(MachineDisk), spool::Tail::KeepFrames);
         let spool = left.unwrap().spool;
         let mut bytes = Vec::new();
         while Offset(bytes.len() as u64) < spool.end() {
