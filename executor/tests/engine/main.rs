@@ -13,8 +13,8 @@ use std::time::Duration;
 use ocelot_core::frame::{Body, Decoder};
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_core::plan::{
-    Class, Environment, Gate, Keep, Limits, Pull, Ready, Resources, Retry, Runtime as Wanted, SecretDelivery,
-    SecretUse, Service, Stage, TaskPlan, Tolerance, Work,
+    Checkout, Class, Environment, Gate, Keep, Limits, Pull, Ready, Resources, Retry, Runtime as Wanted,
+    SecretDelivery, SecretUse, Service, Stage, TaskPlan, Tolerance, Work,
 };
 use ocelot_executor::app::{Register, RuntimeChoice, Settings, StartError, register, start};
 use ocelot_executor::attempt::AttemptId;
@@ -64,6 +64,7 @@ impl World {
         let mut settings = Settings::new(self.data.path().to_owned());
         settings.runtime = RuntimeChoice::Docker;
         settings.disk_floor = 0;
+        settings.repositories.file = true;
         // The lock of a process that has just ended is free a moment later.
         loop {
             match start(settings.clone(), &tasks).await {
@@ -91,13 +92,17 @@ impl World {
     }
 
     fn offer(&self, plan: &TaskPlan) {
+        self.offer_source(plan, None);
+    }
+
+    fn offer_source(&self, plan: &TaskPlan, source: Option<wire::Source>) {
         let plan = serde_json::to_vec(plan).unwrap();
         let offer = wire::Offer {
             attempt: Some(id().to_wire()),
             plan_digest: Sha256::digest(&plan).to_vec().into(),
             plan: plan.into(),
             env: [].into(),
-            source: None,
+            source,
         };
         self.controller.set(|model| model.offers.push(offer));
     }
@@ -142,7 +147,7 @@ impl World {
             }
         };
         if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("something stays: {what}");
+            panic!("it never came to this: {what}; {:?}", self.said());
         }
     }
 
@@ -452,5 +457,94 @@ async fn services_that_nobody_holds_are_taken_away_at_the_next_start() {
     let outcome = world.outcome().await;
     assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
     assert_eq!(world.said()["web"], "listening\n");
+    world.clean().await;
+}
+
+/// A repository on this disk with one commit.
+fn repository(folder: &std::path::Path) -> wire::Source {
+    let run = |program: &str, arguments: &[&str]| {
+        let ran = Command::new(program).current_dir(folder).args(arguments).output().unwrap();
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    };
+    run("git", &["init", "--quiet", "--initial-branch=main"]);
+    std::fs::write(folder.join("file"), "text").unwrap();
+    run("git", &["add", "file"]);
+    let author = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+    run("git", &[&author[..], &["commit", "--quiet", "--message", "one"]].concat());
+    let commit = run("git", &["rev-parse", "HEAD"]);
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    if run("id", &["-u"]) == "0" {
+        // Git reads no repository on this disk that is somebody else's.
+        run("chown", &["-R", "nobody", "."]);
+    }
+    wire::Source {
+        url: format!("file://{}", folder.display()),
+        commit,
+        reference: "refs/heads/main".to_owned(),
+        branch: "main".to_owned(),
+        needs_credentials: false,
+    }
+}
+
+fn checked_out(script: &str, services: Vec<Service>) -> TaskPlan {
+    let mut plan = plan(script, services);
+    plan.environment.checkout = Some(Checkout { depth: 0, submodules: false, lfs: false });
+    plan
+}
+
+#[tokio::test]
+async fn a_commit_is_in_the_workspace_of_a_container_and_belongs_to_its_user() {
+    let world = World::started().await;
+    let folder = tempfile::tempdir().unwrap();
+    let source = repository(folder.path());
+    let image = format!("ocelot-test/worker:{}", world.controller.address.port());
+    let add = "echo worker:x:1234:1235::/tmp:/bin/sh >> /etc/passwd";
+    let made = docker(&["create", IMAGE, "/bin/sh", "-c", add]);
+    docker(&["start", "--attach", &made]);
+    docker(&["commit", "--change", "USER worker", "--change", "CMD /bin/sh", &made, &image]);
+    docker(&["rm", "--force", &made]);
+    let script = "cat file; echo; id -u; stat -c '%u %g' . file .git; touch new; cat .git/HEAD";
+    let mut plan = checked_out(script, vec![]);
+    plan.environment.runtime =
+        Wanted::Container { image: image.clone(), pull: Pull::Never, pull_secret: None, engine: false };
+    world.offer_source(&plan, Some(source));
+    let outcome = world.outcome().await;
+    let said = world.said();
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
+    let owner = "1234 1235\n".repeat(3);
+    assert_eq!(said["0"], format!("text\n1234\n{owner}ref: refs/heads/main\n"));
+    world.clean().await;
+    docker(&["rmi", &image]);
+}
+
+#[tokio::test]
+async fn a_checkout_that_a_dead_executor_left_half_begins_anew_under_the_container() {
+    let mut world = World::started().await;
+    let folder = tempfile::tempdir().unwrap();
+    let source = repository(folder.path());
+    // The gate of this service holds the first stage until the second executor is there.
+    let gate = service("gate", "echo waits; exec sleep 1000", command(&["test", "-f", "/go"]));
+    world.offer_source(&checked_out("cat file; ls -A", vec![gate]), Some(source));
+    world.until_said("platform", "checkout: commit").await;
+    world.until_said("gate", "waits").await;
+    let label = format!("label=ocelot.executor={}", world.controller.executor());
+    let services = ["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot.service=gate"];
+    let attempts = world.data.path().join("attempts");
+    let attempt = std::fs::read_dir(&attempts).unwrap().next().unwrap().unwrap().path();
+    let up = || {
+        docker(&["ps", "--quiet", "--filter", &label, "--filter", "label=ocelot=task"]).lines().count() == 2
+    };
+    world.until("both containers", up).await;
+    world.killed().await;
+    std::fs::remove_file(attempt.join("checked-out")).unwrap();
+    std::fs::write(attempt.join("workspace/half"), "x").unwrap();
+    world.start().await;
+    world.until("a second checkout", || attempt.join("checked-out").exists()).await;
+    docker(&["exec", &docker(&services), "touch", "/go"]);
+    let outcome = world.outcome().await;
+    let said = world.said();
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
+    assert_eq!(said["0"], "text.git\nfile\n");
     world.clean().await;
 }

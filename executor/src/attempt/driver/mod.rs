@@ -9,8 +9,10 @@ mod end;
 mod journal;
 mod lines;
 mod objects;
+mod parts;
 mod setup;
 mod shared;
+mod start;
 mod supervised;
 mod talk;
 
@@ -28,23 +30,24 @@ use ocelot_core::frame::Offset;
 use ocelot_core::plan::TaskPlan;
 use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::wire::held::Phase as WirePhase;
-use ocelot_supervisor::protocol::{Moment, StageOrder};
+use ocelot_supervisor::protocol::Moment;
 use tokio::sync::{Notify, mpsc};
 
 use super::AttemptId;
 use super::files::{Offered, Places};
 use super::link::{Link, LinkError};
-use super::ports::{Log, LogFailed, LogNews, NewsSender};
+use super::ports::{LogNews, NewsSender};
 use super::progress::{Clocks, Told};
 use super::secrets::{self, Secrets};
-use super::state::{AttemptState, BootTime, CompleteAnswer, Effect, Event, Spec, Written};
-use crate::journal::{Accepted, Container, Entry, JournalError};
-use crate::runtime::{Given, Launch, Mount, Runtime, RuntimeError, Standing};
+use super::state::{AttemptState, BootTime, Effect, Event, Spec};
+use crate::journal::{Accepted, Container, Entry};
+use crate::runtime::{Given, Launch, Mount, Runtime};
 pub use adopt::Left;
 pub use shared::Shared;
 
 use adopt::Up;
 use lines::Lines;
+use parts::{Done, Files, LogPlace, Sealing, Wants};
 use setup::Setup;
 
 /// News of a log that may wait.
@@ -58,68 +61,6 @@ fn pace(first: Duration, longest: Duration) -> Policy {
 }
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-/// What some work came to.
-enum Done {
-    Event(Event),
-    Written(Vec<Written>),
-    NotWritten(Vec<Entry>, JournalError),
-    Acknowledged(Vec<Bytes>),
-    /// With the files of the task, and of each service.
-    Secrets(Box<Secrets>, Vec<Mount>, Vec<Vec<Mount>>),
-    NoSecrets(Event),
-    Log(Result<Arc<dyn Log>, LogFailed>),
-    Prepared,
-    Launched(Box<Up>),
-    NotLaunched(super::state::Cause),
-    Linked(Result<Box<Up>, LinkError>),
-    Looked(Result<Standing, RuntimeError>),
-    SweepOver,
-    /// The workspace has all that is put into it, or why it has not.
-    Filled(Result<(), objects::Stop>),
-    StartTooLong,
-    Files(Result<(), String>),
-    /// With how much of the log a controller had when it was asked.
-    Completed(CompleteAnswer, Offset),
-    ReportDue,
-    Reported,
-    Nothing,
-}
-
-/// What the supervisor is to be told, again after each break.
-#[derive(Debug, Default)]
-struct Wants {
-    order: Option<StageOrder>,
-    cancel: Option<u16>,
-}
-
-/// Where the log is.
-#[derive(Debug)]
-enum LogPlace {
-    None,
-    Making,
-    Ready(Arc<dyn Log>),
-    Failed(String),
-}
-
-/// Whether the attempt's directory is made and synced.
-#[derive(Debug)]
-enum Files {
-    Making,
-    Made,
-    Failed(String),
-}
-
-/// How far the end of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sealing {
-    No,
-    /// What still runs is being ended.
-    Sweeping,
-    /// The log is not made yet.
-    Waiting,
-    Begun,
-}
 
 /// One attempt being carried through.
 pub struct Driver {

@@ -216,3 +216,128 @@ fn only_a_network_of_an_executor_that_is_gone_is_left() {
     assert!(!is_left(&[(LABEL_EXECUTOR, "other")]), "nobody knows where it lives");
     assert!(!is_left(&[(LABEL_HOME, "/gone")]));
 }
+
+fn beside(bench: &Bench) -> ServiceLaunch {
+    let control = bench.data.path().join("services/0");
+    fs::create_dir_all(&control).unwrap();
+    ServiceLaunch {
+        task: bench.launch.control.clone(),
+        service: ocelot_core::plan::Service {
+            name: "postgres".to_owned(),
+            image: "postgres:16".to_owned(),
+            env: [("POSTGRES_PASSWORD".to_owned(), "never-in-here".to_owned())].into(),
+            command: vec!["postgres".to_owned()],
+            secrets: vec![],
+            pull_secret: None,
+            resources: Resources { memory_bytes: Some(1 << 30), ..Resources::default() },
+            ready: ocelot_core::plan::Ready::Started,
+        },
+        control,
+        mounts: vec![],
+        login: None,
+        deadline: bench.launch.deadline,
+    }
+}
+
+fn of_service(bench: &Bench, launch: &ServiceLaunch) -> ContainerCreateBody {
+    let ground = Ground {
+        executor: "executor",
+        supervisor: &bench.supervisor(),
+        image: "sha256:2222",
+        network: NETWORK,
+        defaults: &Resources::default(),
+        limits_disk: false,
+    };
+    container(&Asked::service(launch), &ground)
+}
+
+#[test]
+fn a_service_differs_from_its_task_by_its_name_its_limits_and_the_workspace_alone() {
+    let bench = Bench::new();
+    let launch = beside(&bench);
+    let shown = |body: &ContainerCreateBody| serde_json::to_value(body).unwrap();
+    let (task, service) = (shown(&bench.body()), shown(&of_service(&bench, &launch)));
+    assert!(!service.to_string().contains("never-in-here"), "its variables are in its order alone");
+    let mut differs = Vec::new();
+    compare("", &task, &service, &mut differs);
+    insta::assert_debug_snapshot!(differs, @r#"
+    [
+        "/HostConfig/Memory",
+        "/HostConfig/MemorySwap",
+        "/HostConfig/Mounts",
+        "/HostConfig/NanoCpus",
+        "/HostConfig/StorageOpt",
+        "/Labels/ocelot.service",
+        "/NetworkingConfig",
+        "/WorkingDir",
+    ]
+    "#);
+    let network = &service["NetworkingConfig"]["EndpointsConfig"][NETWORK];
+    assert_eq!(*network, serde_json::json!({"Aliases": ["postgres"]}));
+    assert_eq!(service["Labels"]["ocelot.control"], task["Labels"]["ocelot.control"]);
+}
+
+/// Collects the fields in which two bodies differ.
+fn compare(path: &str, one: &serde_json::Value, other: &serde_json::Value, differs: &mut Vec<String>) {
+    let (Some(fields), Some(others)) = (one.as_object(), other.as_object()) else {
+        if one != other {
+            differs.push(path.to_owned());
+        }
+        return;
+    };
+    let names: std::collections::BTreeSet<_> = fields.keys().chain(others.keys()).collect();
+    for name in names {
+        let null = serde_json::Value::Null;
+        let (one, other) = (fields.get(name).unwrap_or(&null), others.get(name).unwrap_or(&null));
+        compare(&format!("{path}/{name}"), one, other, differs);
+    }
+}
+
+#[test]
+fn a_service_gets_no_right_that_a_task_has_not() {
+    let bench = Bench::new();
+    let launch = beside(&bench);
+    let check = |change: &dyn Fn(&mut ContainerCreateBody)| {
+        let mut body = of_service(&bench, &launch);
+        change(&mut body);
+        let supervisor = bench.supervisor();
+        let allowance = Allowance {
+            data: bench.data.path(),
+            supervisor: &supervisor,
+            asked: Asked::service(&launch),
+            network: NETWORK,
+        };
+        check(&body, &allowance)
+    };
+    check(&|_| {}).unwrap();
+    check(&|body| body.env = Some(vec!["A=b".to_owned()])).unwrap_err();
+    check(&|body| body.host_config.as_mut().unwrap().privileged = Some(true)).unwrap_err();
+    check(&|body| body.host_config.as_mut().unwrap().cap_add = Some(vec!["SYS_NICE".to_owned()]))
+        .unwrap_err();
+    check(&|body| body.labels.as_mut().unwrap().clear()).unwrap_err();
+    check(&|body| drop(body.labels.as_mut().unwrap().remove("ocelot.service"))).unwrap_err();
+    let endpoint = |change: fn(&mut bollard::models::EndpointSettings)| {
+        move |body: &mut ContainerCreateBody| {
+            let endpoints = body.networking_config.as_mut().unwrap().endpoints_config.as_mut().unwrap();
+            endpoints.values_mut().for_each(change);
+        }
+    };
+    check(&endpoint(|settings| settings.aliases.as_mut().unwrap().push("other".to_owned()))).unwrap_err();
+    check(&endpoint(|settings| settings.links = Some(vec!["x".to_owned()]))).unwrap_err();
+    check(&endpoint(|settings| settings.ip_address = Some("1.2.3.4".to_owned()))).unwrap_err();
+    check(&|body| {
+        let endpoints = body.networking_config.as_mut().unwrap().endpoints_config.as_mut().unwrap();
+        endpoints.insert("bridge".to_owned(), bollard::models::EndpointSettings::default());
+    })
+    .unwrap_err();
+    // The task's own container has no name beside it, and no second network.
+    let mut task = bench.body();
+    task.networking_config = of_service(&bench, &launch).networking_config;
+    bench.check(&task).unwrap_err();
+    // The workspace is the task's alone.
+    check(&|body| {
+        let mounts = bench.body().host_config.unwrap().mounts.unwrap();
+        body.host_config.as_mut().unwrap().mounts.as_mut().unwrap().push(mounts[2].clone());
+    })
+    .unwrap_err();
+}

@@ -4,44 +4,32 @@
 //! happens goes out as news. It decides nothing about the task. If it is dropped the service goes on,
 //! under its own supervisor, and is found again or removed with its task.
 
+mod signs;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocelot_core::frame::{Body, Decoder, Exit, Offset};
-use ocelot_core::plan::Ready;
+use ocelot_core::frame::Offset;
 use ocelot_proto::kit::backoff::Policy;
 use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::telemetry::chain;
-use ocelot_supervisor::control;
 use ocelot_supervisor::protocol::{
     Home, Leftovers, Moment, Notice, Program, Request, StageEnd as Seen, StageOrder, State, Stop,
 };
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use super::link::{Heard, Link, LinkError};
 use super::order::{PATH, millis};
-use super::progress::judged;
-use super::state::{BootTime, Cause, Gone, StageEnd};
+use super::state::{BootTime, Cause};
 use crate::journal::Container;
 use crate::runtime::{Exec, Given, Runtime, ServiceLaunch, Standing};
 
 /// A supervisor answers at once, or it is not there.
 const CONNECT: Duration = Duration::from_secs(5);
-/// One try to reach a port, or one run of a command, is given up after so long.
-const TRY_MAX: Duration = Duration::from_secs(10);
-const PORT_PAUSE: Duration = Duration::from_millis(25);
-const COMMAND_PAUSE: Duration = Duration::from_millis(250);
-/// What is quoted of a service that failed.
-const EVIDENCE_BYTES: usize = 2_000;
-const EVIDENCE_LINES: usize = 10;
 
 /// What the attempt wishes of a service; only the latest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,34 +208,14 @@ impl Minder {
 
     /// Returns what is over when the service is ready, once it runs.
     fn probe(&self, container: &Container, given: &Given) -> Waiting {
-        let (runtime, clock, container) =
-            (Arc::clone(&self.runtime), Arc::clone(&self.clock), container.clone());
-        match &self.launch.service.ready {
-            Ready::Started => Box::pin(std::future::ready(())),
-            Ready::Port { port, .. } => {
-                let port = *port;
-                Box::pin(async move {
-                    let mut address = None;
-                    while !answers(&*runtime, &container, &mut address, port).await {
-                        clock.sleep(PORT_PAUSE).await;
-                    }
-                })
-            }
-            Ready::Command { command, .. } => {
-                let exec = Exec {
-                    command: command.clone(),
-                    env: self.variables(given),
-                    user: given.user.clone(),
-                    directory: directory(given),
-                };
-                Box::pin(async move {
-                    let ran = async || tokio::time::timeout(TRY_MAX, runtime.exec(&container, &exec)).await;
-                    while !matches!(ran().await, Ok(Ok(0))) {
-                        clock.sleep(COMMAND_PAUSE).await;
-                    }
-                })
-            }
-        }
+        let (runtime, clock) = (Arc::clone(&self.runtime), Arc::clone(&self.clock));
+        let exec = |command: &[String]| Exec {
+            command: command.to_vec(),
+            env: self.variables(given),
+            user: given.user.clone(),
+            directory: directory(given),
+        };
+        signs::ready(runtime, clock, container.clone(), &self.launch.service.ready, exec)
     }
 
     fn late(&self) -> Waiting {
@@ -283,7 +251,7 @@ impl Minder {
             }
             match self.runtime.inspect(container).await {
                 Ok(Standing::Running) => {}
-                Ok(ended) => return Err(ended.gone().map_or_else(|| "is gone".to_owned(), how_gone)),
+                Ok(ended) => return Err(ended.gone().map_or_else(|| "is gone".to_owned(), signs::how_gone)),
                 Err(error) => {
                     tracing::warn!(service = self.name(), error = %chain(&error), "it cannot be looked at");
                 }
@@ -378,7 +346,7 @@ impl Minder {
             return;
         }
         let limit = self.launch.service.resources.memory_bytes;
-        self.past(course, how_ended(end, limit)).await;
+        self.past(course, signs::how_ended(end, limit)).await;
     }
 
     /// It does not run any more, and nobody asked for that.
@@ -392,7 +360,7 @@ impl Minder {
 
     async fn unready(&self, why: String) {
         let control = self.launch.control.clone();
-        let said = tokio::task::spawn_blocking(move || last_said(&control)).await.unwrap_or_default();
+        let said = tokio::task::spawn_blocking(move || signs::last_said(&control)).await.unwrap_or_default();
         self.tell(News::Unready { why, said }).await;
     }
 
@@ -425,66 +393,4 @@ impl Minder {
 
 fn directory(given: &Given) -> String {
     if given.directory.is_empty() { "/".to_owned() } else { given.directory.clone() }
-}
-
-/// Whether somebody listens at the port of a container, reached from this machine.
-async fn answers(
-    runtime: &dyn Runtime,
-    container: &Container,
-    address: &mut Option<IpAddr>,
-    port: u16,
-) -> bool {
-    if address.is_none() {
-        *address = runtime.address(container).await.ok();
-    }
-    let Some(address) = *address else { return false };
-    let connecting = TcpStream::connect(SocketAddr::new(address, port));
-    matches!(tokio::time::timeout(TRY_MAX, connecting).await, Ok(Ok(_)))
-}
-
-fn how_gone(gone: Gone) -> String {
-    match gone {
-        Gone::OutOfMemory { limit_bytes } => out_of_memory(limit_bytes),
-        Gone::GuardOver => "was ended, since no controller vouched for it in time".to_owned(),
-        Gone::Died { why } => format!("is gone: {why}"),
-    }
-}
-
-fn out_of_memory(limit_bytes: Option<u64>) -> String {
-    match limit_bytes {
-        Some(limit) => format!("ran out of memory: its limit is {} MiB", limit >> 20),
-        None => "ran out of the machine's memory".to_owned(),
-    }
-}
-
-fn how_ended(end: &Seen, limit_bytes: Option<u64>) -> String {
-    if let ocelot_supervisor::protocol::Outcome::NotStarted(why) = &end.outcome {
-        return format!("could not be started: {why}");
-    }
-    match judged(end, limit_bytes) {
-        StageEnd::Exit(Exit::Code(code)) => format!("exited with {code}"),
-        StageEnd::Exit(Exit::Signal(signal)) => format!("was ended by signal {signal}"),
-        StageEnd::OutOfMemory { limit_bytes } => out_of_memory(limit_bytes),
-        StageEnd::TimedOut(_) => "was ended for a limit".to_owned(),
-    }
-}
-
-/// Returns the last lines of a capture. Blocks.
-fn last_said(control: &Path) -> String {
-    let Some(begin) = control::segments(control).ok().and_then(|begins| begins.last().copied()) else {
-        return String::new();
-    };
-    let bytes = fs::read(control.join(control::segment_name(begin))).unwrap_or_default();
-    let (mut frames, mut said) = (Decoder::default(), Vec::new());
-    // A torn frame at the end is the last of it.
-    let _torn = frames.each(&bytes, |frame, _| {
-        if let Body::Stdout(bytes) | Body::Stderr(bytes) = frame.body {
-            said.extend_from_slice(bytes);
-            let surplus = said.len().saturating_sub(EVIDENCE_BYTES);
-            said.drain(..surplus);
-        }
-    });
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(EVIDENCE_LINES)..].join("\n")
 }
