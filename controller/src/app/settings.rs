@@ -194,7 +194,11 @@ fn seal(file: Option<PathBuf>, command: Option<&str>) -> Result<Option<SealSourc
         (None, Some(command)) => {
             // No shell reads it: nothing is expanded, and quotes mean nothing.
             let argv: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-            if argv.is_empty() { Err(InvalidSettings::NoCommand) } else { Ok(Some(SealSource::Command(argv))) }
+            if argv.is_empty() {
+                Err(InvalidSettings::NoCommand)
+            } else {
+                Ok(Some(SealSource::Command(argv)))
+            }
         }
     }
 }

@@ -44,9 +44,8 @@ fn read(text: &[u8]) -> Result<Vec<Bare>, BadKeys> {
     let text = std::str::from_utf8(text).map_err(|_| BadKeys::None)?;
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let keys: Vec<Bare> = lines
-        .map(|(index, line)| key_of(line).ok_or(BadKeys::Line(index + 1)))
-        .collect::<Result<_, _>>()?;
+    let keys: Vec<Bare> =
+        lines.map(|(index, line)| key_of(line).ok_or(BadKeys::Line(index + 1))).collect::<Result<_, _>>()?;
     match keys.len() {
         0 => Err(BadKeys::None),
         1..=KEYS_MAX => Ok(keys),

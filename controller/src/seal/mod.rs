@@ -181,7 +181,8 @@ impl SealKeys {
     /// Seals for one context: moved to another, it does not open.
     pub fn seal(&self, context: &str, bytes: &[u8], fresh: &Fresh) -> Result<Sealed, SealError> {
         let (key, nonces) = fresh.split_at(KEY_BYTES);
-        let key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(key.try_into().map_err(|_| SealError::NotSealed)?);
+        let key: Zeroizing<[u8; KEY_BYTES]> =
+            Zeroizing::new(key.try_into().map_err(|_| SealError::NotSealed)?);
         let (for_key, for_value) = nonces.split_at(NONCE_LEN);
         let sealed = seal(&aead(&key), for_value, &bound("value", context), bytes)?;
         let sealed_key = seal(&self.first.key, for_key, &bound("key", context), key.as_slice())?;

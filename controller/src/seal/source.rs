@@ -34,7 +34,9 @@ pub enum SourceError {
     File { path: PathBuf, source: io::Error },
     #[error("the command for the seal key, {program:?}, cannot be run")]
     NotRun { program: String, source: io::Error },
-    #[error("the command for the seal key, {program:?}, ended with {status}; what it said is on standard error")]
+    #[error(
+        "the command for the seal key, {program:?}, ended with {status}; what it said is on standard error"
+    )]
     Failed { program: String, status: std::process::ExitStatus },
     #[error("the command for the seal key, {program:?}, was not done after {COMMAND_DEADLINE:?}")]
     TooLong { program: String },
@@ -48,9 +50,8 @@ impl SealSource {
         match self {
             Self::Own(path) => blocking(path.clone(), move |path| key_file::ensure(path, new)).await,
             Self::File(path) => {
-                let read = |path: &std::path::Path| {
-                    Ok(key_file::parse(&Zeroizing::new(std::fs::read(path)?))?)
-                };
+                let read =
+                    |path: &std::path::Path| Ok(key_file::parse(&Zeroizing::new(std::fs::read(path)?))?);
                 blocking(path.clone(), read).await
             }
             Self::Command(argv) => command(argv).await,

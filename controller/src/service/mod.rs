@@ -71,7 +71,8 @@ pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
 pub use secrets::{
-    ListedSecret, NewSecret, Released, Resealed, SECRET_BYTES_MAX, SECRET_BYTES_SHORT, SealStanding, SecretPage,
+    ListedSecret, NewSecret, Released, Resealed, SECRET_BYTES_MAX, SECRET_BYTES_SHORT, SealStanding,
+    SecretPage,
 };
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
 pub use signature::Ed25519;

@@ -35,8 +35,9 @@ impl Service {
             return Ok(Values::new());
         };
         let opened = self.open_run(run, &item)?;
-        serde_json::from_slice(&opened)
-            .map_err(|_| Error::Store(store::Error::Corrupt("a run's secrets are not what was sealed".into())))
+        serde_json::from_slice(&opened).map_err(|_| {
+            Error::Store(store::Error::Corrupt("a run's secrets are not what was sealed".into()))
+        })
     }
 
     /// Opens a run's secrets, in whichever version they are stored.

@@ -65,8 +65,6 @@ fn not_open(error: SealError) -> Error {
             tracing::error!(%key, "a secret is sealed with a key that this controller does not have");
             Error::NotNow { why: "it is sealed with a key that this controller does not have" }
         }
-        SealError::DoesNotOpen | SealError::NotSealed => {
-            Error::Store(store::Error::Corrupt(Box::new(error)))
-        }
+        SealError::DoesNotOpen | SealError::NotSealed => Error::Store(store::Error::Corrupt(Box::new(error))),
     }
 }

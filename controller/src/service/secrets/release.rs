@@ -81,7 +81,8 @@ impl Service {
                     }
                     let value = of_run.remove(name);
                     let gone = || Error::Conflict { why: format!("the run has no argument {name:?}") };
-                    values.insert(name.to_owned(), wiped(Zeroizing::new(value.ok_or_else(gone)?.into_bytes())));
+                    values
+                        .insert(name.to_owned(), wiped(Zeroizing::new(value.ok_or_else(gone)?.into_bytes())));
                 }
             }
         }
@@ -121,7 +122,11 @@ impl Service {
             }
             missing.push(*name);
         }
-        if missing.is_empty() { Ok(found) } else { Err(Error::Conflict { why: not_found(&missing, &scopes) }) }
+        if missing.is_empty() {
+            Ok(found)
+        } else {
+            Err(Error::Conflict { why: not_found(&missing, &scopes) })
+        }
     }
 
     /// Returns where a run's secrets are looked up, in this order.

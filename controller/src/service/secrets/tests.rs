@@ -43,7 +43,10 @@ fn key(number: u8) -> SealKey {
     SealKey::new([number; 32])
 }
 
-fn made(clock: &Arc<ManualClock>, store: &Arc<EmbeddedStore>) -> (Arc<Service>, Follower<crate::records::Stored>) {
+fn made(
+    clock: &Arc<ManualClock>,
+    store: &Arc<EmbeddedStore>,
+) -> (Arc<Service>, Follower<crate::records::Stored>) {
     let chance = Arc::new(Sequence::new(7));
     Service::new(Parts {
         name: "a".into(),
@@ -72,7 +75,12 @@ async fn bench() -> Bench {
 }
 
 fn new(scope: SecretScope, name: &str, value: &str) -> NewSecret {
-    NewSecret { scope, name: name.into(), value: Bytes::copy_from_slice(value.as_bytes()), allow_short: false }
+    NewSecret {
+        scope,
+        name: name.into(),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        allow_short: false,
+    }
 }
 
 impl Bench {
@@ -144,9 +152,8 @@ async fn pages_of_a_list_neither_repeat_nor_skip() {
 #[tokio::test]
 async fn what_cannot_be_a_secret_is_refused_in_words() {
     let bench = bench().await;
-    let refused = async |new: NewSecret| {
-        bench.service.set_secret(new, &ana()).await.map(drop).unwrap_err().to_string()
-    };
+    let refused =
+        async |new: NewSecret| bench.service.set_secret(new, &ana()).await.map(drop).unwrap_err().to_string();
     let told = [
         refused(new(deploy(), "to ken", CANARY)).await,
         refused(new(deploy(), "token", "")).await,
