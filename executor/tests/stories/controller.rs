@@ -280,7 +280,11 @@ impl ExecutorService for Controller {
             let value = format!("value-of-{name}").into_bytes();
             (name, value.into())
         });
-        Ok(Response::new(wire::FetchSecretsResponse { values: values.collect(), checkout: None }))
+        Ok(Response::new(wire::FetchSecretsResponse {
+            values: values.collect(),
+            checkout: None,
+            withheld: String::new(),
+        }))
     }
 
     type PushLogStream = ReceiverStream<Result<wire::PushLogResponse, Status>>;

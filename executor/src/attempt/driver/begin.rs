@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::abortable;
 use ocelot_core::frame::Offset;
+use ocelot_core::plan::Runtime as PlanRuntime;
 use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
@@ -22,7 +23,7 @@ use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
 use crate::journal::{Entry, Phase};
 use crate::mask::{MaskSet, Short};
-use crate::runtime::{Mount, Runtime};
+use crate::runtime::{Mount, Runtime, Tell};
 
 /// For a call that changes one record.
 pub(super) const CALL: Duration = Duration::from_secs(5);
@@ -147,9 +148,7 @@ impl Driver {
 
     pub(super) fn fetch_secrets(&mut self, repeat: u32) {
         let (shared, plan, id) = (self.shared.clone(), self.plan.clone(), self.id);
-        let directory = shared.memory.join(self.places.directory.file_name().unwrap_or_default());
-        let runtime = self.runtime.clone();
-        let launch = self.launch(BootTime(0));
+        let (place, lines) = (self.secret_place(), self.lines.clone());
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
             let request = wire::FetchSecretsRequest {
@@ -160,8 +159,8 @@ impl Driver {
             let called = shared
                 .line
                 .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);
-            let values: BTreeMap<String, Bytes> = match called.await {
-                Ok(answer) => answer.values.into_iter().collect(),
+            let (values, withheld): (BTreeMap<String, Bytes>, String) = match called.await {
+                Ok(answer) => (answer.values.into_iter().collect(), answer.withheld),
                 Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
                 Err(error) => {
                     return Done::NoSecrets(Event::SecretsFetched(answered(
@@ -171,14 +170,15 @@ impl Driver {
                     )));
                 }
             };
-            let secrets = match Secrets::take(&plan, values) {
+            if !withheld.is_empty() {
+                lines.line(&format!("{withheld}: this task goes on without them"));
+            }
+            let secrets = match Secrets::take(&plan, values, !withheld.is_empty()) {
                 Ok(secrets) => secrets,
                 Err(why) => return Done::NoSecrets(Event::SecretsRefused { why }),
             };
-            let workspace = runtime.map(|runtime| runtime.workspace(&launch));
-            let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
             let kept = secrets.clone();
-            let write = move || kept.write(&plan, &directory, &inside);
+            let write = move || kept.lay_out(&plan, &place);
             match tokio::task::spawn_blocking(write).await {
                 Ok(Ok(mounts)) => Done::Secrets(Box::new(secrets), mounts),
                 Ok(Err(error)) => Done::Event(Event::NotPrepared(Cause::Platform {
@@ -189,8 +189,20 @@ impl Driver {
         });
     }
 
+    /// Returns where the files of secrets are, here and for the task.
+    pub(super) fn secret_place(&self) -> secrets::Place {
+        let name = self.places.directory.file_name().unwrap_or_default();
+        let workspace = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
+        secrets::Place {
+            directory: self.shared.memory.join(name),
+            inside: workspace.unwrap_or_default().join(&self.plan.environment.directory),
+            contained: self.plan.environment.runtime != PlanRuntime::Process,
+        }
+    }
+
     pub(super) fn secrets_fetched(&mut self, secrets: Secrets, mounts: Vec<Mount>) {
         self.secrets = secrets;
+        self.secrets_came = true;
         self.mounts = mounts;
         self.make_log();
         if std::mem::take(&mut self.prepare_waits) {
@@ -229,7 +241,9 @@ impl Driver {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| format!("there is no randomness: {error}"))?;
         let mut masks = MaskSet::new(salt);
-        self.secrets.mask(&mut masks)?;
+        for name in self.secrets.mask(&self.plan, &mut masks)? {
+            self.lines.line(&format!("the secret {name:?} is too short to be masked in this log"));
+        }
         for value in &self.masks {
             let added = masks.add(value, Short::LeaveVisible);
             added.map_err(|refused| format!("a value of the run cannot be masked: {refused}"))?;
@@ -274,7 +288,7 @@ impl Driver {
 
     /// Makes the image ready, beside the secrets.
     pub(super) fn prepare(&mut self) {
-        if self.secrets == Secrets::default() && secrets::pull_secret(&self.plan).is_some() {
+        if !self.secrets_came && secrets::pull_secret(&self.plan).is_some() {
             self.prepare_waits = true;
             return;
         }

@@ -28,6 +28,7 @@ impl Driver {
     /// Artifacts and caches have no home yet: there is nothing to collect.
     pub(super) fn collect(&mut self) {
         self.show(WirePhase::Finishing);
+        self.close_secrets(None);
         self.event(Event::Collected(Ok(vec![])));
     }
 

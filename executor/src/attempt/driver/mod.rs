@@ -146,6 +146,8 @@ pub struct Driver {
     news_sender: NewsSender,
     masks: Vec<Bytes>,
     secrets: Secrets,
+    /// They were fetched, or withheld.
+    secrets_came: bool,
     mounts: Vec<Mount>,
     container: Option<Container>,
     given: Given,
@@ -246,6 +248,7 @@ impl Driver {
             news_sender,
             masks: Vec::new(),
             secrets: Secrets::default(),
+            secrets_came: false,
             mounts: Vec::new(),
             container: None,
             given: Given::default(),
