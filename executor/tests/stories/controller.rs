@@ -37,6 +37,8 @@ pub(crate) struct Model {
     pub(crate) faults: BTreeMap<&'static str, Vec<Fault>>,
     /// Held attempts that an opened session is not given.
     pub(crate) not_kept: Vec<AttemptId>,
+    /// Why no secrets are given, where none are.
+    pub(crate) withheld: String,
     /// Heartbeats vouch for nothing.
     pub(crate) silent: bool,
     /// Every call that came, in order.
@@ -275,6 +277,10 @@ impl ExecutorService for Controller {
         request: Request<wire::FetchSecretsRequest>,
     ) -> Answer<wire::FetchSecretsResponse> {
         self.hear("secrets", |_| {})?;
+        let withheld = self.model().withheld.clone();
+        if !withheld.is_empty() {
+            return Ok(Response::new(wire::FetchSecretsResponse { withheld, ..Default::default() }));
+        }
         let names = request.into_inner().names;
         let values = names.into_iter().map(|name| {
             let value = format!("value-of-{name}").into_bytes();
