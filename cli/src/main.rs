@@ -96,6 +96,7 @@ async fn remote(command: &Command, session: &Session) -> Result<()> {
         Command::Why(why) => commands::why::run(why, session).await,
         Command::Executor(executor) => Box::pin(commands::executor::run(executor, session)).await,
         Command::Token(token) => Box::pin(commands::token::run(token, session)).await,
+        Command::Secret(secret) => Box::pin(commands::secret::run(secret, session)).await,
         Command::Config(config) => commands::config::run(config, session).await,
         Command::Version(version) => commands::version::run(version, session).await,
         Command::Validate(validate) => commands::validate::run(validate, &session.output),

@@ -5,6 +5,7 @@
 mod fleet;
 mod jobs;
 mod runs;
+mod secrets;
 mod settings;
 mod specs;
 
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use fleet::*;
 pub(crate) use jobs::*;
 pub(crate) use runs::*;
+pub(crate) use secrets::*;
 pub(crate) use settings::*;
 pub(crate) use specs::*;
 
@@ -98,6 +100,9 @@ pub(crate) enum Command {
     /// Look after the tokens that people and scripts call with
     #[command(alias = "tokens", subcommand)]
     Token(Token),
+    /// Keep the values that tasks are given by name
+    #[command(alias = "secrets", subcommand)]
+    Secret(Secret),
     /// Say which controllers this command talks to
     #[command(subcommand)]
     Config(Config),

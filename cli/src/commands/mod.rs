@@ -14,6 +14,7 @@ pub(crate) mod getlogs;
 pub(crate) mod list;
 pub(crate) mod retry;
 pub(crate) mod runs;
+pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod up;

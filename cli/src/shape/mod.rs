@@ -5,10 +5,12 @@
 mod fleet;
 mod job;
 mod run;
+mod secret;
 
 pub(crate) use fleet::{Executor, Fleet, Token};
 pub(crate) use job::Job;
 pub(crate) use run::{Reason, Run};
+pub(crate) use secret::{Secret, place};
 
 use uuid_text::uuid;
 

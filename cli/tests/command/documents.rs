@@ -39,6 +39,8 @@ fn the_page_of_shapes_is_what_the_command_writes() {
         "token create ci",
         "token list",
         "token revoke ci",
+        "secret list --all",
+        "secret rm token --job deploy",
         "version",
     ] {
         let mut arguments: Vec<&str> = typed.split(' ').collect();

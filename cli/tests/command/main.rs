@@ -4,4 +4,5 @@ mod configuration;
 mod documents;
 mod fleet;
 mod following;
+mod secrets;
 mod verbs;

@@ -89,6 +89,7 @@ pub(crate) fn fleet() -> Fleet {
         }],
         executors: vec![executor],
         tokens: vec![token],
+        secrets: crate::secrets::secrets(),
         ..Script::default()
     })
 }

@@ -9,7 +9,7 @@ use ocelot_core::plan::{Runtime, Stage, TaskPlan, Work};
 use ocelot_supervisor::protocol::{Home, Leftovers, Moment, Program, StageOrder};
 
 use super::files::Offered;
-use super::secrets::Secrets;
+use super::secrets::{Place, Secrets};
 use crate::runtime::Given;
 
 /// What an image that says nothing looks for programs in.
@@ -20,6 +20,8 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 pub(super) struct Ground<'a> {
     pub(super) offered: &'a Offered,
     pub(super) secrets: &'a Secrets,
+    /// Where their files are.
+    pub(super) place: &'a Place,
     /// The workspace, as the task sees it.
     pub(super) workspace: &'a Path,
     /// What the environment itself gives.
@@ -84,8 +86,8 @@ fn variables(plan: &TaskPlan, stage: &Stage, ground: &Ground<'_>) -> BTreeMap<St
     env.extend(ground.given.env.clone());
     env.extend(environment.env.clone());
     env.extend(stage.env.clone());
-    env.extend(ground.secrets.variables(&environment.secrets));
-    env.extend(ground.secrets.variables(&stage.secrets));
+    env.extend(ground.secrets.variables(&environment.secrets, ground.place));
+    env.extend(ground.secrets.variables(&stage.secrets, ground.place));
     env.extend(ground.offered.env.clone());
     let workspace = ground.workspace.to_string_lossy();
     let own = [

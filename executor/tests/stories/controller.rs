@@ -47,6 +47,8 @@ pub(crate) struct Model {
     pub(crate) faults: BTreeMap<&'static str, Vec<Fault>>,
     /// Held attempts that an opened session is not given.
     pub(crate) not_kept: Vec<AttemptId>,
+    /// Why no secrets are given, where none are.
+    pub(crate) withheld: String,
     /// Heartbeats vouch for nothing.
     pub(crate) silent: bool,
     /// Every call that came, in order.
@@ -333,7 +335,11 @@ impl ExecutorService for Controller {
         request: Request<wire::FetchSecretsRequest>,
     ) -> Answer<wire::FetchSecretsResponse> {
         let wire::FetchSecretsRequest { names, checkout, .. } = request.into_inner();
+        let withheld = self.model().withheld.clone();
         self.hear("secrets", |model| model.secrets_asked.push((names.clone(), checkout)))?;
+        if !withheld.is_empty() {
+            return Ok(Response::new(wire::FetchSecretsResponse { withheld, ..Default::default() }));
+        }
         let login = wire::git_credentials::Login { user: "u".to_owned(), password: "opens-it".to_owned() };
         let opens = wire::git_credentials::Credentials::Login(login);
         let opens = checkout.then_some(wire::GitCredentials { credentials: Some(opens) });

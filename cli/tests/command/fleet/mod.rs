@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
 
+mod secrets;
 mod services;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +30,8 @@ pub(crate) struct Script {
     pub(crate) reasons: Vec<wire::TaskReason>,
     pub(crate) executors: Vec<wire::Executor>,
     pub(crate) tokens: Vec<wire::ApiToken>,
+    pub(crate) secrets: Vec<wire::Secret>,
+    pub(crate) sets: Vec<wire::SetSecretRequest>,
     /// Errors that the next calls of a method end with; it goes through once they are used up.
     pub(crate) refusals: HashMap<&'static str, VecDeque<Status>>,
     /// The changes that each next watch tells; the last one holds on to its end.

@@ -9,14 +9,15 @@ use ocelot_proto::wire;
 use ocelot_proto::wire::admin_service_server::{AdminService, AdminServiceServer};
 use ocelot_proto::wire::job_service_server::{JobService, JobServiceServer};
 use ocelot_proto::wire::run_service_server::{RunService, RunServiceServer};
+use ocelot_proto::wire::secret_service_server::SecretServiceServer;
 use tonic::{Request, Response, Status};
 
 use super::{Change, Script, ago};
 
 #[derive(Debug, Clone)]
-struct Served(Arc<Mutex<Script>>);
+pub(super) struct Served(Arc<Mutex<Script>>);
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Serves on a port of its own until the test ends.
@@ -36,7 +37,8 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
             tonic::transport::Server::builder()
                 .add_service(RunServiceServer::new(served.clone()))
                 .add_service(JobServiceServer::new(served.clone()))
-                .add_service(AdminServiceServer::new(served))
+                .add_service(AdminServiceServer::new(served.clone()))
+                .add_service(SecretServiceServer::new(served))
                 .serve_with_incoming(Box::pin(incoming))
                 .await
                 .unwrap();
@@ -46,7 +48,11 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
 }
 
 impl Served {
-    fn asked<T>(&self, method: &'static str, request: &Request<T>) -> Result<MutexGuard<'_, Script>, Status> {
+    pub(super) fn asked<T>(
+        &self,
+        method: &'static str,
+        request: &Request<T>,
+    ) -> Result<MutexGuard<'_, Script>, Status> {
         let mut script = self.0.lock().unwrap();
         let token = request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
         script.tokens_seen.push(token);
@@ -57,7 +63,7 @@ impl Served {
     }
 }
 
-fn none(what: &str, name: &str) -> Status {
+pub(super) fn none(what: &str, name: &str) -> Status {
     Status::not_found(format!("there is no {what} {name:?}"))
 }
 

@@ -45,6 +45,35 @@ async fn a_home_of_bytes_of_another_fleet_is_refused() {
 }
 
 #[tokio::test]
+async fn a_seal_key_that_is_not_the_fleets_is_refused_and_an_older_one_beside_it_is_not() {
+    let shutdown = Shutdown::new(NEVER);
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(EmbeddedSettings::new(directory.path().join("store"))).unwrap());
+    let begin = async |name: &str, keys: &str| {
+        let path = directory.path().join(format!("{name}.keys"));
+        std::fs::write(&path, keys).unwrap();
+        let nobody = EtcdSettings { members: vec![], ca: None, own: None, server_name: None, login: None };
+        let settings = Settings {
+            store: StoreSettings::Etcd(nobody),
+            logs: Some(directory.path().join("shared")),
+            name: Some(name.into()),
+            seal: Some(crate::seal::SealSource::File(path)),
+            ..Settings::local(directory.path().join(name))
+        };
+        start_on(Some(Arc::clone(&store)), settings, &shutdown.tasks()).await
+    };
+    let (first, other) = ("01".repeat(32), "02".repeat(32));
+    begin("one", &first).await.unwrap();
+    let refused = begin("two", &other).await.unwrap_err();
+    insta::assert_snapshot!(
+        ocelot_proto::kit::telemetry::chain(&refused).to_string(),
+        @"this is not the fleet's seal key: its secrets are sealed with key 97ccfeb82735bde7, and this controller was given 80c07872b2b74fa0; start it with the key that the other controllers have"
+    );
+    assert!(!refused.to_string().contains(&other));
+    begin("three", &format!("{other}\n{first}\n")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_directory_is_held_by_one_process() {
     let directory = tempfile::tempdir().unwrap();
     let shutdown = Shutdown::new(NEVER);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{abortable, try_join_all};
 use ocelot_core::frame::Offset;
+use ocelot_core::plan::Runtime as PlanRuntime;
 use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
@@ -22,7 +23,7 @@ use crate::attempt::{Failure, LogLoss};
 use crate::connection::CallError;
 use crate::journal::{Entry, Phase};
 use crate::mask::{MaskSet, Short};
-use crate::runtime::Mount;
+use crate::runtime::{Mount, Tell};
 
 /// For a call that changes one record.
 pub(super) const CALL: Duration = Duration::from_secs(5);
@@ -151,9 +152,7 @@ impl Driver {
 
     pub(super) fn fetch_secrets(&mut self, repeat: u32) {
         let (shared, plan, id) = (self.shared.clone(), self.plan.clone(), self.id);
-        let directory = shared.memory.join(self.places.directory.file_name().unwrap_or_default());
-        let runtime = self.runtime.clone();
-        let launch = self.launch(BootTime(0));
+        let (place, lines) = (self.secret_place(), self.lines.clone());
         let checkout = self.offered.needs_credentials(&self.plan);
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
@@ -165,8 +164,8 @@ impl Driver {
             let called = shared
                 .line
                 .call(CALL, request, async |mut client, request| client.fetch_secrets(request).await);
-            let (values, opens): (BTreeMap<String, Bytes>, _) = match called.await {
-                Ok(answer) => (answer.values.into_iter().collect(), answer.checkout),
+            let (values, withheld, opens): (BTreeMap<String, Bytes>, String, _) = match called.await {
+                Ok(answer) => (answer.values.into_iter().collect(), answer.withheld, answer.checkout),
                 Err(CallError::Refused(why)) => return Done::NoSecrets(Event::SecretsRefused { why }),
                 Err(error) => {
                     return Done::NoSecrets(Event::SecretsFetched(answered(
@@ -176,7 +175,10 @@ impl Driver {
                     )));
                 }
             };
-            let secrets = match (Secrets::take(&plan, values), opens) {
+            if !withheld.is_empty() {
+                lines.line(&format!("{withheld}: this task goes on without them"));
+            }
+            let secrets = match (Secrets::take(&plan, values, !withheld.is_empty()), opens) {
                 (Ok(_), None) if checkout => {
                     let why = "what opens its repository was not given".to_owned();
                     return Done::NoSecrets(Event::SecretsRefused { why });
@@ -185,13 +187,8 @@ impl Driver {
                 (Ok(secrets), Some(opens)) => secrets.with_checkout(opens),
                 (Err(why), _) => return Done::NoSecrets(Event::SecretsRefused { why }),
             };
-            let workspace = runtime.map(|runtime| runtime.workspace(&launch));
-            let inside = workspace.unwrap_or_default().join(&plan.environment.directory);
             let kept = secrets.clone();
-            let write = move || {
-                let mounts = kept.write(&plan, &directory, &inside)?;
-                Ok((mounts, kept.write_services(&plan, &directory)?))
-            };
+            let write = move || Ok((kept.lay_out(&plan, &place)?, kept.lay_out_services(&plan, &place)?));
             match tokio::task::spawn_blocking(write).await {
                 Ok(Ok((mounts, of_services))) => Done::Secrets(Box::new(secrets), mounts, of_services),
                 Ok(Err(error)) => {
@@ -204,8 +201,20 @@ impl Driver {
         });
     }
 
+    /// Returns where the files of secrets are, here and for the task.
+    pub(super) fn secret_place(&self) -> secrets::Place {
+        let name = self.places.directory.file_name().unwrap_or_default();
+        let workspace = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
+        secrets::Place {
+            directory: self.shared.memory.join(name),
+            inside: workspace.unwrap_or_default().join(&self.plan.environment.directory),
+            contained: self.plan.environment.runtime != PlanRuntime::Process,
+        }
+    }
+
     pub(super) fn secrets_fetched(&mut self, secrets: Secrets, mounts: Vec<Mount>) {
         self.secrets = secrets;
+        self.secrets_came = true;
         self.mounts = mounts;
         self.make_log();
         self.opened();
@@ -245,7 +254,9 @@ impl Driver {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| format!("there is no randomness: {error}"))?;
         let mut masks = MaskSet::new(salt);
-        self.secrets.mask(&mut masks)?;
+        for name in self.secrets.mask(&self.plan, &mut masks)? {
+            self.lines.line(&format!("the secret {name:?} is too short to be masked in this log"));
+        }
         for value in &self.masks {
             let added = masks.add(value, Short::LeaveVisible);
             added.map_err(|refused| format!("a value of the run cannot be masked: {refused}"))?;
@@ -291,7 +302,7 @@ impl Driver {
 
     /// Makes the image ready and fills the workspace, beside the secrets.
     pub(super) fn prepare(&mut self) {
-        if self.secrets == Secrets::default() && secrets::pulls(&self.plan) {
+        if !self.secrets_came && secrets::pulls(&self.plan) {
             self.prepare_waits = true;
             return;
         }

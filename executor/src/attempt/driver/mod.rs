@@ -95,6 +95,8 @@ pub struct Driver {
     news_sender: NewsSender,
     masks: Vec<Bytes>,
     secrets: Secrets,
+    /// They were fetched, or withheld.
+    secrets_came: bool,
     mounts: Vec<Mount>,
     service_mounts: Vec<Vec<Mount>>,
     setup: Setup,
@@ -201,6 +203,7 @@ impl Driver {
             news_sender,
             masks: Vec::new(),
             secrets: Secrets::default(),
+            secrets_came: false,
             mounts: Vec::new(),
             service_mounts: Vec::new(),
             setup: Setup::default(),

@@ -78,6 +78,7 @@ impl Driver {
     /// Keeps what is to be kept after this end; heartbeats and directives go on meanwhile.
     pub(super) fn collect(&mut self, success: bool) {
         self.show(WirePhase::Finishing);
+        self.close_secrets(None);
         let environment = &self.plan.environment;
         if environment.artifacts.is_empty() && (environment.caches.is_empty() || !success) {
             return self.event(Event::Collected(Ok(vec![])));

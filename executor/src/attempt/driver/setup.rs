@@ -155,7 +155,8 @@ impl Driver {
             let Ok(number) = u16::try_from(place) else { continue };
             let service = &launch.service;
             let mut env = service.env.clone();
-            env.extend(self.secrets.variables(&service.secrets));
+            let files = self.secret_place().of_service(place);
+            env.extend(self.secrets.variables(&service.secrets, &files));
             let patience = match &service.ready {
                 Ready::Started => self.plan.limits.timeout,
                 Ready::Port { timeout, .. } | Ready::Command { timeout, .. } => *timeout,

@@ -65,16 +65,32 @@ impl Driver {
         let workspace = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
         let now = Moment(self.shared.boot.now().0);
         let deadline = *self.task_deadline.get_or_insert(now.after(millis(self.plan.limits.timeout)));
+        let place = self.secret_place();
         let ground = Ground {
             offered: &self.offered,
             secrets: &self.secrets,
+            place: &place,
             workspace: &workspace.unwrap_or_else(|| self.places.workspace()),
             given: &self.given,
             deadline,
         };
-        self.wants.order = order(&self.plan, index, &ground);
+        let order = order(&self.plan, index, &ground);
+        let user = order.as_ref().and_then(|order| order.user.as_deref());
+        // A few small files in memory.
+        if let Err(error) = self.secrets.open_for(&self.plan, index, user, &place) {
+            let why = format!("the files of secrets cannot be written: {error}");
+            return self.event(Event::ContainerGone(Gone::Died { why }));
+        }
+        self.wants.order = order;
         self.ordered = false;
         self.pump();
+    }
+
+    /// What was a stage's own is nobody's any more; with none, all of it.
+    pub(super) fn close_secrets(&self, stage: Option<u16>) {
+        if let Err(error) = self.secrets.close_after(&self.plan, stage, &self.secret_place()) {
+            tracing::warn!(attempt = %self.id, %error, "a file of a secret is not emptied before the end");
+        }
     }
 
     pub(super) fn cancel_stage(&mut self, index: u16) {
@@ -198,6 +214,7 @@ impl Driver {
         if self.wants.cancel == Some(seen.stage) {
             self.wants.cancel = None;
         }
+        self.close_secrets(Some(seen.stage));
         self.event(Event::StageEnded { index: seen.stage, end });
     }
 

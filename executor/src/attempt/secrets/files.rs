@@ -1,0 +1,235 @@
+//! Files of secrets: in memory on this machine, each open to the task for as long as it is its turn.
+//!
+//! The files of an attempt are there, empty, before its container is, which binds each of them by
+//! itself. A stage's own hold their value while that stage runs, and no other stage finds more than an
+//! empty file. Nothing is ever written over by a new file: the container would go on with the old one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
+use std::path::{Path, PathBuf};
+
+use ocelot_core::plan::{SecretDelivery, SecretUse, Stage, TaskPlan, Work};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Secrets, tools};
+use crate::attempt::files::gone;
+use crate::runtime::Mount;
+
+/// Where a container finds what its tools are to find.
+const TOOLS: &str = "/run/ocelot";
+
+/// Where the files of one attempt are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// In memory, and the attempt's own.
+    pub directory: PathBuf,
+    /// The task's directory, as the task sees it: what relative paths are below.
+    pub inside: PathBuf,
+    /// The task sees a file system of its own.
+    pub contained: bool,
+}
+
+/// One file, as a use asks for it.
+struct Piece {
+    source: PathBuf,
+    /// As the task sees it.
+    target: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Who reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// The user that this process is, root in a container.
+    Own,
+    Number(u32, Option<u32>),
+    /// Only the container knows the number. The directory on this machine is closed to all others.
+    Unknown,
+}
+
+impl Place {
+    /// Returns where the files of one service are; its relative paths are below the root.
+    pub(crate) fn of_service(&self, number: usize) -> Self {
+        Self {
+            directory: self.directory.join(format!("service-{number}")),
+            inside: PathBuf::from("/"),
+            contained: true,
+        }
+    }
+
+    /// Returns where a tool finds its files.
+    pub(super) fn of_tool(&self, word: &str) -> PathBuf {
+        if self.contained { Path::new(TOOLS).join(word) } else { self.directory.join(word) }
+    }
+}
+
+impl Secrets {
+    /// Makes the files, empty, and returns what a container binds. Those that are there stay as they
+    /// are. Blocks.
+    pub(crate) fn lay_out(&self, plan: &TaskPlan, place: &Place) -> io::Result<Vec<Mount>> {
+        let pieces = self.all_pieces(plan, place);
+        let mut targets = BTreeSet::new();
+        let mut mounts = Vec::new();
+        for Piece { source, target, .. } in pieces {
+            if let Some(parent) = source.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+            }
+            OpenOptions::new().append(true).create(true).mode(0o600).open(&source)?;
+            if place.contained && targets.insert(target.clone()) {
+                mounts.push(Mount { source, target });
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// Makes the files of each service, which reads them all the while. Blocks.
+    pub(crate) fn lay_out_services(&self, plan: &TaskPlan, place: &Place) -> io::Result<Vec<Vec<Mount>>> {
+        let services = plan.environment.services.iter().enumerate();
+        let laid_out = services.map(|(number, service)| {
+            let own = place.of_service(number);
+            let mut mounts = Vec::new();
+            for piece in self.pieces(&service.secrets, &own) {
+                if let Some(parent) = piece.source.parent() {
+                    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+                }
+                fill(&piece, Reader::Unknown, &own)?;
+                mounts.push(Mount { source: piece.source, target: piece.target });
+            }
+            Ok(mounts)
+        });
+        laid_out.collect()
+    }
+
+    /// Fills the files that a stage may read, and empties the others. Blocks.
+    pub(crate) fn open_for(
+        &self,
+        plan: &TaskPlan,
+        stage: u16,
+        user: Option<&str>,
+        place: &Place,
+    ) -> io::Result<()> {
+        let mut filled: BTreeMap<PathBuf, Piece> = BTreeMap::new();
+        let own = stages(plan).get(usize::from(stage)).map_or(&[][..], |stage| stage.secrets.as_slice());
+        // What is nearer counts.
+        for uses in [plan.environment.secrets.as_slice(), own] {
+            for piece in self.pieces(uses, place) {
+                filled.insert(piece.source.clone(), piece);
+            }
+        }
+        let reader = if place.contained { reader_of(user) } else { Reader::Own };
+        for piece in self.all_pieces(plan, place) {
+            match filled.get(&piece.source) {
+                Some(filled) => fill(filled, reader, place)?,
+                None => empty(&piece, place)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the files of a stage that has ended; with none, all files. Blocks.
+    pub(crate) fn close_after(&self, plan: &TaskPlan, stage: Option<u16>, place: &Place) -> io::Result<()> {
+        let pieces = match stage.map(|stage| stages(plan).get(usize::from(stage))) {
+            None => self.all_pieces(plan, place),
+            Some(Some(stage)) => self.pieces(&stage.secrets, place),
+            Some(None) => return Ok(()),
+        };
+        pieces.iter().try_for_each(|piece| empty(piece, place))
+    }
+
+    fn all_pieces(&self, plan: &TaskPlan, place: &Place) -> Vec<Piece> {
+        let of_stages = stages(plan).iter().flat_map(|stage| &stage.secrets);
+        self.pieces(plan.environment.secrets.iter().chain(of_stages), place)
+    }
+
+    fn pieces<'a>(&self, uses: impl IntoIterator<Item = &'a SecretUse>, place: &Place) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for used in uses {
+            let Some(value) = self.value(&used.name) else { continue };
+            match &used.delivery {
+                SecretDelivery::Env(_) | SecretDelivery::Argument(_) => {}
+                SecretDelivery::File(path) => {
+                    let target = place.inside.join(path);
+                    let digits: String = Sha256::digest(path.as_bytes())[..8]
+                        .iter()
+                        .map(|byte| format!("{byte:02x}"))
+                        .collect();
+                    let source = place.directory.join("files").join(digits);
+                    pieces.push(Piece { source, target, bytes: Zeroizing::new(value.to_vec()) });
+                }
+                SecretDelivery::Tool(tool) => {
+                    let inside = place.of_tool(tools::word(*tool));
+                    // What is in no known form was refused when it was taken.
+                    let Ok(login) = tools::login(*tool, value, &inside) else { continue };
+                    let source = place.directory.join(tools::word(*tool));
+                    pieces.extend(login.files.into_iter().map(|(name, bytes)| Piece {
+                        source: source.join(name),
+                        target: inside.join(name),
+                        bytes,
+                    }));
+                }
+            }
+        }
+        pieces
+    }
+}
+
+fn stages(plan: &TaskPlan) -> &[Stage] {
+    match &plan.work {
+        Work::Stages { stages, .. } => stages,
+        Work::Command(_) => &[],
+    }
+}
+
+fn reader_of(user: Option<&str>) -> Reader {
+    let Some(user) = user.filter(|user| !user.is_empty()) else { return Reader::Own };
+    let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+    match user.parse() {
+        Ok(0) => Reader::Own,
+        Ok(number) => Reader::Number(number, group.and_then(|group| group.parse().ok())),
+        Err(_) if user == "root" => Reader::Own,
+        Err(_) => Reader::Unknown,
+    }
+}
+
+fn fill(piece: &Piece, reader: Reader, place: &Place) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&piece.source)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(&piece.bytes)?;
+    let is_own = match reader {
+        Reader::Own => true,
+        // Who is not root may not give it away.
+        Reader::Number(user, group) => fchown(&file, Some(user), group).is_ok(),
+        Reader::Unknown => false,
+    };
+    if !is_own {
+        file.set_permissions(Permissions::from_mode(0o444))?;
+    }
+    if is_linked(piece, place) {
+        if let Some(parent) = piece.target.parent() {
+            DirBuilder::new().recursive(true).create(parent)?;
+        }
+        gone(std::fs::remove_file(&piece.target))?;
+        symlink(&piece.source, &piece.target)?;
+    }
+    Ok(())
+}
+
+fn empty(piece: &Piece, place: &Place) -> io::Result<()> {
+    let emptied = OpenOptions::new().write(true).truncate(true).open(&piece.source).map(drop);
+    gone(emptied)?;
+    // What the task itself put there instead is the task's.
+    if is_linked(piece, place) && std::fs::read_link(&piece.target).is_ok_and(|to| to == piece.source) {
+        gone(std::fs::remove_file(&piece.target))?;
+    }
+    Ok(())
+}
+
+/// Without a container a file of the workspace is a link to where it is in memory.
+fn is_linked(piece: &Piece, place: &Place) -> bool {
+    let climbs = piece.target.components().any(|part| part == std::path::Component::ParentDir);
+    !place.contained && piece.target.starts_with(&place.inside) && !climbs
+}

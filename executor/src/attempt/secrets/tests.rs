@@ -1,0 +1,132 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use ocelot_core::plan::Work;
+
+use super::*;
+
+const CANARY: &str = "canary-5b1e-value";
+
+/// A plan whose two stages each have secrets of their own beside those of the task.
+fn plan() -> TaskPlan {
+    let text = include_str!("plan.json");
+    serde_json::from_str(text).unwrap()
+}
+
+fn secrets(plan: &TaskPlan) -> Secrets {
+    let value = |name: &str| match name {
+        "registry" => Bytes::from(format!("registry.example bob {CANARY}")),
+        other => Bytes::from(format!("{CANARY}-{other}")),
+    };
+    let values = names(plan).into_iter().map(|name| (name.clone(), value(&name))).collect();
+    Secrets::take(plan, values, false).unwrap()
+}
+
+fn place(root: &Path, contained: bool) -> Place {
+    Place { directory: root.join("memory"), inside: root.join("workspace"), contained }
+}
+
+/// Every file below that is not empty.
+fn filled(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(filled(&path));
+        } else if fs::metadata(&path).unwrap().len() > 0 {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_stage_finds_its_own_files_and_the_tasks_and_no_other_stage_does() {
+    let root = tempfile::tempdir().unwrap();
+    let (plan, place) = (plan(), place(root.path(), true));
+    let secrets = secrets(&plan);
+    let mounts = secrets.lay_out(&plan, &place).unwrap();
+    let targets: Vec<_> = mounts.iter().map(|mount| mount.target.clone()).collect();
+    let of_task = PathBuf::from("/run/secrets/backup");
+    let signing = root.path().join("workspace/signing.p12");
+    assert_eq!(targets, [of_task.clone(), "/run/ocelot/docker/config.json".into(), signing.clone()]);
+    assert_eq!(filled(root.path()), [] as [PathBuf; 0], "nothing is there before a stage is");
+    let at = |target: &Path| mounts.iter().find(|mount| mount.target == target).unwrap().source.clone();
+    secrets.open_for(&plan, 0, Some("1000:1000"), &place).unwrap();
+    assert_eq!(fs::read_to_string(at(&of_task)).unwrap(), format!("{CANARY}-backup"));
+    assert!(fs::read_to_string(at(Path::new("/run/ocelot/docker/config.json"))).unwrap().contains("auths"));
+    assert_eq!(fs::metadata(at(&signing)).unwrap().len(), 0);
+    secrets.close_after(&plan, Some(0), &place).unwrap();
+    assert_eq!(filled(root.path()), [at(&of_task)]);
+    secrets.open_for(&plan, 1, None, &place).unwrap();
+    assert_eq!(fs::read_to_string(at(&signing)).unwrap(), format!("{CANARY}-profile"));
+    assert_eq!(fs::metadata(at(&signing)).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(at(Path::new("/run/ocelot/docker/config.json"))).unwrap().len(), 0);
+    secrets.open_for(&plan, 1, Some("builder"), &place).unwrap();
+    assert_eq!(fs::metadata(at(&signing)).unwrap().permissions().mode() & 0o777, 0o444);
+    assert_eq!(fs::metadata(place.directory).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_task_that_goes_on_under_another_process_keeps_what_it_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let (plan, place) = (plan(), place(root.path(), true));
+    let secrets = secrets(&plan);
+    secrets.lay_out(&plan, &place).unwrap();
+    secrets.open_for(&plan, 0, None, &place).unwrap();
+    let before = filled(root.path());
+    secrets.lay_out(&plan, &place).unwrap();
+    assert_eq!(filled(root.path()), before);
+}
+
+#[test]
+fn without_a_container_a_file_of_the_workspace_is_a_link_that_goes_with_its_stage() {
+    let root = tempfile::tempdir().unwrap();
+    let (plan, place) = (plan(), place(root.path(), false));
+    let secrets = secrets(&plan);
+    assert_eq!(secrets.lay_out(&plan, &place).unwrap(), []);
+    let signing = root.path().join("workspace/signing.p12");
+    secrets.open_for(&plan, 1, None, &place).unwrap();
+    assert_eq!(fs::read_to_string(&signing).unwrap(), format!("{CANARY}-profile"));
+    assert!(fs::symlink_metadata(&signing).unwrap().is_symlink());
+    secrets.close_after(&plan, Some(1), &place).unwrap();
+    assert!(fs::symlink_metadata(&signing).is_err());
+    secrets.close_after(&plan, None, &place).unwrap();
+    assert_eq!(filled(root.path()), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_tools_variables_are_those_of_the_stage_that_names_it() {
+    let plan = plan();
+    let secrets = secrets(&plan);
+    let place = place(Path::new("/x"), true);
+    let Work::Stages { stages, .. } = &plan.work else { panic!("no stages") };
+    let env = |stage: usize| secrets.variables(&stages[stage].secrets, &place).collect::<Vec<_>>();
+    assert_eq!(env(0), [("DOCKER_CONFIG".to_owned(), "/run/ocelot/docker".to_owned())]);
+    assert_eq!(env(1), []);
+}
+
+#[test]
+fn a_password_inside_a_login_is_masked_by_itself_and_a_short_value_is_told() {
+    let plan = plan();
+    let mut masks = MaskSet::new([0; 16]);
+    let mut own = secrets(&plan);
+    assert_eq!(own.mask(&plan, &mut masks).unwrap(), [] as [&str; 0]);
+    assert_eq!(masks.add(CANARY.as_bytes(), Short::Refuse), Ok(false), "it is in the set");
+    own.values.insert("backup".to_owned(), Bytes::from_static(b"1234"));
+    assert_eq!(own.mask(&plan, &mut masks).unwrap(), ["backup"]);
+    assert!(!format!("{own:?}").contains("1234"));
+}
+
+#[test]
+fn what_is_withheld_is_not_missed_and_what_is_missing_is_named() {
+    let plan = plan();
+    assert!(Secrets::take(&plan, BTreeMap::new(), true).is_ok());
+    let missing = Secrets::take(&plan, BTreeMap::new(), false).unwrap_err();
+    assert_eq!(missing, r#"there is no secret "backup" for this task"#);
+    let wrong =
+        BTreeMap::from(["backup", "registry", "profile"].map(|name| (name.to_owned(), Bytes::from("x y"))));
+    let refused = Secrets::take(&plan, wrong, false).unwrap_err();
+    assert!(refused.contains("no login for docker") && !refused.contains("x y"), "{refused}");
+}
