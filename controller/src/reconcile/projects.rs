@@ -78,6 +78,7 @@ struct Worked {
     failed: Option<Error>,
 }
 
+type Look<'a> = Pin<Box<dyn Future<Output = (ProjectName, Result<()>)> + Send + 'a>>;
 type Work<'a> = Pin<Box<dyn Future<Output = Worked> + Send + 'a>>;
 
 async fn decide(service: &Service) {
@@ -248,8 +249,7 @@ async fn look(service: &Service) {
     let started_at = service.timestamp().unix_ms;
     let mut caught_up = BTreeSet::new();
     let mut busy = BTreeSet::new();
-    let mut looking: FuturesUnordered<Pin<Box<dyn Future<Output = (ProjectName, Result<()>)> + Send + '_>>> =
-        FuturesUnordered::new();
+    let mut looking: FuturesUnordered<Look<'_>> = FuturesUnordered::new();
     loop {
         for project in projects(service) {
             let (last, trouble) = service
