@@ -4,5 +4,6 @@ mod faults;
 mod graphs;
 mod life;
 mod objects;
+mod projects;
 mod sessions;
 mod world;

@@ -16,7 +16,7 @@ use super::facts::{self, Facts, File, Trouble};
 use super::steps::{Sight, Step, step, tag_number};
 use crate::records::{
     Digest, EventDecision, EventRecord, HeadRecord, ProjectName, ProjectRecord, SourceRecord, Subject,
-    TagsRecord, Trigger, Trust,
+    Trigger, Trust,
 };
 use crate::service::Service;
 use crate::service::accept::{Draft, PlanFor};
@@ -118,13 +118,14 @@ impl Service {
             return ignored("it is about no commit");
         };
         let mirror = self.mirror_of(project).await?;
-        let commit = facts::obtain(&mirror, told, &reference).await?;
+        let said = facts::obtain(&mirror, told, &reference).await?;
+        let commit = said.id.clone();
         let (beside, previous_success) = match self.place(pending, &mirror, (&reference, &commit)).await? {
             Place::Build { beside, previous_success } => (beside, previous_success),
             Place::Ignore(why) => return ignored(&why),
         };
-        let changed = facts::changed(&mirror, &event.kind, &commit, &project.default_branch).await?;
-        let facts = facts::facts(&mirror, commit, changed).await?;
+        let changed = facts::changed(&mirror, &event.kind, &commit, &project.default_branch);
+        let facts = facts::facts(&mirror, said, changed).await?;
         let source = SourceRecord {
             url: project.url.clone(),
             commit: facts.commit.to_string(),
@@ -297,39 +298,6 @@ impl Service {
         match self.write_decision(pending, waiting, Txn::new()).await? {
             Tried::Decided => Ok(Tried::Stuck { tries, all }),
             Tried::Again | Tried::Stuck { .. } => Ok(Tried::Again),
-        }
-    }
-
-    /// Returns what removes a branch that was deleted; nothing if it has gone on since.
-    async fn without_head(
-        &self,
-        project: &ProjectName,
-        reference: &Reference,
-        before: Option<&str>,
-    ) -> Result<Txn> {
-        let Some((head, revision)) = self.head(project, reference.as_str()).await? else {
-            return Ok(Txn::new());
-        };
-        if before.is_some_and(|before| before != head.commit) {
-            return Ok(Txn::new());
-        }
-        let key = project.head_key(reference.as_str()).to_string();
-        Ok(Txn::new().when(key.as_str(), Expected::At(revision)).delete(key))
-    }
-
-    pub(super) async fn head(
-        &self,
-        project: &ProjectName,
-        reference: &str,
-    ) -> Result<Option<(HeadRecord, Revision)>> {
-        let Some(item) = self.read(&project.head_key(reference).to_string()).await? else { return Ok(None) };
-        Ok(Some((decode(&item.value)?, item.mod_revision)))
-    }
-
-    pub(super) async fn tags(&self, project: &ProjectName) -> Result<(TagsRecord, Expected)> {
-        match self.read(&project.tags_key().to_string()).await? {
-            Some(item) => Ok((decode(&item.value)?, Expected::At(item.mod_revision))),
-            None => Ok((TagsRecord::default(), Expected::Absent)),
         }
     }
 }

@@ -61,6 +61,16 @@ pub struct EventPage {
     pub next: Option<Revision>,
 }
 
+/// An event that may have to go.
+struct Leaving {
+    project: ProjectName,
+    id: RunId,
+    place: Revision,
+    revision: Revision,
+    is_old: bool,
+    is_pending: bool,
+}
+
 /// Returns the id of an event: the same wherever and however often it is told.
 pub(super) fn id_of(project: &ProjectName, event: &Event) -> RunId {
     RunId::from_bytes(event.key().uuid_within(project.as_str().as_bytes()))
@@ -192,8 +202,8 @@ impl Service {
     /// Forgets old events, and everything of projects that are no more; returns how much.
     pub(crate) async fn sweep_events(&self) -> Result<usize> {
         let mut gone = 0;
-        for (name, place) in self.leaving_events() {
-            gone += usize::from(self.forget_event(&name, place).await?);
+        for leaving in self.leaving_events() {
+            gone += usize::from(self.forget_event(&leaving).await?);
         }
         for name in self.removed_projects() {
             gone += self.forget_remains(&name).await?;
@@ -201,36 +211,37 @@ impl Service {
         Ok(gone)
     }
 
-    fn leaving_events(&self) -> Vec<(ProjectName, (RunId, Revision, bool))> {
+    fn leaving_events(&self) -> Vec<Leaving> {
         let folder = Folder::Events.to_string();
         let now = self.timestamp().unix_ms;
         let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
-        let mut of: BTreeMap<ProjectName, Vec<(Revision, RunId, Revision, bool, bool)>> = BTreeMap::new();
+        let mut of: BTreeMap<ProjectName, Vec<Leaving>> = BTreeMap::new();
         self.view.read(|items| {
             for (_, entry) in items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder)) {
                 let Some(event) = entry.known().and_then(|stored| stored.event()) else { continue };
-                let is_old = now.saturating_sub(event.received_at.unix_ms) >= kept;
-                let one = (entry.create_revision, event.id, entry.mod_revision, is_old, event.is_pending());
-                of.entry(event.project.clone()).or_default().push(one);
+                of.entry(event.project.clone()).or_default().push(Leaving {
+                    project: event.project.clone(),
+                    id: event.id,
+                    place: entry.create_revision,
+                    revision: entry.mod_revision,
+                    is_old: now.saturating_sub(event.received_at.unix_ms) >= kept,
+                    is_pending: event.is_pending(),
+                });
             }
         });
         let mut leaving = Vec::new();
-        for (name, mut events) in of {
-            events.sort_unstable_by_key(|(place, ..)| std::cmp::Reverse(*place));
-            for (index, (_, id, revision, is_old, is_pending)) in events.into_iter().enumerate() {
-                if is_old || (index >= KEPT_MAX && !is_pending) {
-                    leaving.push((name.clone(), (id, revision, is_pending)));
-                }
-            }
+        for mut events in of.into_values() {
+            events.sort_unstable_by_key(|event| std::cmp::Reverse(event.place));
+            let placed = events.into_iter().enumerate();
+            let leave = placed.filter(|(place, one)| one.is_old || (*place >= KEPT_MAX && !one.is_pending));
+            leaving.extend(leave.map(|(_, one)| one));
         }
         leaving
     }
 
-    async fn forget_event(
-        &self,
-        name: &ProjectName,
-        (id, revision, is_pending): (RunId, Revision, bool),
-    ) -> Result<bool> {
+    async fn forget_event(&self, leaving: &Leaving) -> Result<bool> {
+        let Leaving { project: name, id, revision, is_pending, .. } = leaving;
+        let (id, revision, is_pending) = (*id, *revision, *is_pending);
         let key = name.event_key(id).to_string();
         let txn = Txn::new().when(key.as_str(), Expected::At(revision));
         if !is_pending {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::state::Timestamp;
+use ocelot_forge::Forge;
 use zeroize::Zeroizing;
 
 use crate::records::{HookRecord, PreviousSecret, ProjectName, ProjectRecord};
@@ -67,6 +68,23 @@ impl Service {
     pub async fn hook_secrets(&self, project: &ProjectRecord) -> Result<Vec<Zeroizing<String>>> {
         let Some(hook) = &project.hook else { return Ok(Vec::new()) };
         hook.secrets(self.timestamp()).map(|sealed| self.open_hook(&project.name, sealed)).collect()
+    }
+
+    /// Notes which repository a project is at its forge, once that is known; the first word counts.
+    pub async fn learn_repository(&self, name: &ProjectName, kind: Forge, id: &str) -> Result<()> {
+        let key = name.key().to_string();
+        let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
+            let mut project = known.ok_or_else(|| Error::not_found(What::Project, name))?;
+            let Some(link) = project.forge.as_mut().filter(|link| link.kind == kind) else {
+                return Ok(Edit::Keep);
+            };
+            if link.repository.is_some() {
+                return Ok(Edit::Keep);
+            }
+            link.repository = Some(id.to_owned());
+            Ok(Edit::Put(project))
+        });
+        settled(updated.await).map(drop)
     }
 
     /// Says how a webhook is tried; a forge is asked by whoever has its token.

@@ -11,6 +11,7 @@ mod decide;
 mod definition;
 mod events;
 mod facts;
+mod heads;
 mod hook;
 mod look;
 mod mirrors;
@@ -22,7 +23,6 @@ mod tests;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use ocelot_domain::run::RunOutcome;
 use ocelot_git::GitError;
 use zeroize::Zeroizing;
 
@@ -37,12 +37,9 @@ pub use settings::{ProjectChange, ProjectFilter, ProjectPage, PutProject, SeenPr
 
 use super::Service;
 use super::error::{Error, Result, What};
-use crate::records::{
-    HeadRecord, ProjectName, ProjectRecord, RunRecord, SecretRecord, Subject, SuccessRecord, Trust,
-};
-use crate::store::codec::{decode, encode};
+use crate::records::{ProjectName, ProjectRecord, SecretRecord};
+use crate::store::codec::decode;
 use crate::store::keys::{Key, SecretScope};
-use crate::store::{Expected, Txn};
 
 /// What the use cases of projects are given.
 #[derive(Debug, Default)]
@@ -66,25 +63,6 @@ impl Service {
             Some(mirrors) => mirrors.tidy(now).await,
             None => Ok(0),
         }
-    }
-
-    /// Returns the write that notes a run's success at its branch, if it is the newest one's.
-    pub(crate) async fn note_success(&self, run: &RunRecord, outcome: RunOutcome) -> Result<Txn> {
-        let nothing = Ok(Txn::new());
-        let (Subject::Project { name }, Some(source)) = (&run.subject, &run.source) else { return nothing };
-        let is_of_branch = source.event.pull_request().is_none() && source.event.branch().is_some();
-        if outcome != RunOutcome::Succeeded || !is_of_branch || source.trust != Trust::Own {
-            return nothing;
-        }
-        let Ok(name) = name.parse::<ProjectName>() else { return nothing };
-        let Some((head, revision)) = self.head(&name, &source.reference).await? else { return nothing };
-        if head.success.as_ref().is_some_and(|success| success.number >= run.number) {
-            return nothing;
-        }
-        let success = SuccessRecord { commit: source.commit.clone(), number: run.number };
-        let next = HeadRecord { success: Some(success), ..head };
-        let key = name.head_key(&source.reference).to_string();
-        Ok(Txn::new().when(key.as_str(), Expected::At(revision)).put(key, encode(&next, None)))
     }
 
     /// Returns a project, read for this call.

@@ -211,6 +211,7 @@ impl Bench {
             trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
             retry: None,
             source: Some(source),
+            rejected: None,
         };
         self.service.accept(draft, plan).await.unwrap();
     }
