@@ -20,6 +20,8 @@ pub struct Settings {
     /// The files of a certificate and of its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub name: Option<String>,
+    /// Whether `/metrics` needs no token.
+    pub metrics_open: bool,
 }
 
 /// The home of the live state.
@@ -72,6 +74,7 @@ impl Settings {
             advertise: None,
             certificate: None,
             name: None,
+            metrics_open: false,
         }
     }
 
@@ -87,6 +90,7 @@ impl Settings {
             advertise: start.advertise.map(|url| url.trim_end_matches('/').to_owned()),
             certificate,
             name: start.name,
+            metrics_open: start.metrics_open.unwrap_or(false),
         };
         settings.check()?;
         Ok(settings)

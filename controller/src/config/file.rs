@@ -29,6 +29,7 @@ pub struct File {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub name: Option<String>,
+    pub metrics_open: Option<bool>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

@@ -99,6 +99,13 @@ pub struct Start {
     #[arg(long, value_name = "NAME", env = "OCELOT_CONTROLLER_NAME")]
     pub name: Option<String>,
 
+    /// Let whoever reaches this controller read /metrics without a token [default: false]
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "OCELOT_CONTROLLER_METRICS_OPEN"
+    )]
+    pub metrics_open: Option<bool>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -143,6 +150,7 @@ impl Start {
             certificate: self.certificate.or(file.certificate),
             key: self.key.or(file.key),
             name: self.name.or(file.name),
+            metrics_open: self.metrics_open.or(file.metrics_open),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

@@ -9,7 +9,6 @@ mod convert;
 pub mod executor;
 mod job;
 mod log;
-mod page;
 mod peers;
 mod phases;
 mod pick;

@@ -5,6 +5,7 @@
 //! where to look, never what is true.
 
 mod accept;
+mod ages;
 mod approve;
 mod attempt;
 mod board;
@@ -34,6 +35,7 @@ mod register;
 mod retry;
 mod secrets;
 mod session;
+mod sight;
 mod signature;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
@@ -73,10 +75,12 @@ pub use retry::RetryRequest;
 pub use secrets::SealKey;
 pub(crate) use secrets::secrets_of;
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
+pub(crate) use sight::{run_word, task_word};
 pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::bytes::Floor;
+use crate::metrics::Metrics;
 use crate::records::{ExecutorEpoch, Stored};
 use crate::store::Store;
 use crate::store::codec::decode;
@@ -123,6 +127,7 @@ pub struct Service {
     url: OnceLock<String>,
     seal: OnceLock<secrets::SealKey>,
     floor: Floor,
+    metrics: Arc<Metrics>,
 }
 
 impl Service {
@@ -148,6 +153,7 @@ impl Service {
             url: OnceLock::new(),
             seal: OnceLock::new(),
             floor: Floor::default(),
+            metrics: Arc::default(),
             parts,
         };
         (Arc::new(service), follower)
@@ -162,6 +168,11 @@ impl Service {
     /// Returns what admission heeds of the disks' room; whoever looks at the disks notes it there.
     pub fn floor(&self) -> &Floor {
         &self.floor
+    }
+
+    /// Returns where what happens here is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Returns the store's epoch with the revision that a transaction compares.
