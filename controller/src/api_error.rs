@@ -42,6 +42,21 @@ pub fn shown(kind: Kind) -> Shown {
     Shown { grpc, http, word }
 }
 
+/// Every kind that has a word of its own.
+const KINDS: [Kind; 11] = [
+    Kind::NotFound,
+    Kind::Invalid,
+    Kind::Rejected,
+    Kind::Exists,
+    Kind::Conflict,
+    Kind::Fenced,
+    Kind::Unauthenticated,
+    Kind::Forbidden,
+    Kind::Exhausted { retry_after: None },
+    Kind::Unavailable,
+    Kind::Internal,
+];
+
 /// What the body of an HTTP error says. The listener writes it, with the request's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorBody {
@@ -64,6 +79,20 @@ impl From<ErrorBody> for Status {
         let mut status = Self::new(grpc, body.message);
         status.metadata_mut().insert(WORD_HEADER, MetadataValue::from_static(word));
         status
+    }
+}
+
+impl From<Status> for Error {
+    /// Reads back what one of our own services said.
+    fn from(status: Status) -> Self {
+        let word = status.metadata().get(WORD_HEADER).and_then(|word| word.to_str().ok());
+        let kind = KINDS.into_iter().find(|kind| Some(shown(*kind).word) == word);
+        let kind = kind.unwrap_or(if status.code() == Code::Unavailable {
+            Kind::Unavailable
+        } else {
+            Kind::Internal
+        });
+        Self::new(kind, status.message())
     }
 }
 
@@ -178,25 +207,12 @@ mod tests {
 
     #[test]
     fn every_kind_has_one_place_in_the_table() {
-        let kinds = [
-            Kind::NotFound,
-            Kind::Invalid,
-            Kind::Rejected,
-            Kind::Exists,
-            Kind::Conflict,
-            Kind::Fenced,
-            Kind::Unauthenticated,
-            Kind::Forbidden,
-            Kind::Exhausted { retry_after: None },
-            Kind::Unavailable,
-            Kind::Leaving,
-            Kind::Internal,
-        ];
+        let kinds: Vec<Kind> = KINDS.into_iter().chain([Kind::Leaving]).collect();
         let row = |kind| {
             let Shown { grpc, http, word } = shown(kind);
             format!("{word:16} {:20} {}", format!("{grpc:?}"), http.as_u16())
         };
-        insta::assert_snapshot!(kinds.map(row).join("\n"), @r"
+        insta::assert_snapshot!(kinds.into_iter().map(row).collect::<Vec<_>>().join("\n"), @r"
         not_found        NotFound             404
         invalid          InvalidArgument      400
         rejected         FailedPrecondition   409
@@ -207,8 +223,8 @@ mod tests {
         forbidden        PermissionDenied     403
         exhausted        ResourceExhausted    429
         unavailable      Unavailable          503
-        unavailable      Unavailable          503
         internal         Internal             500
+        unavailable      Unavailable          503
         ");
     }
 

@@ -51,6 +51,11 @@ impl Error {
         Self { kind, message: message.into(), cause: None }
     }
 
+    /// What open streams are told when the program ends.
+    pub fn leaving() -> Self {
+        Self::new(Kind::Leaving, "this controller is being stopped; ask again, and go on where this ended")
+    }
+
     /// Keeps what caused it, for the log.
     #[must_use]
     pub fn because(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -1,13 +1,12 @@
 //! What people see: where it is written, how wide, in which colours, in whose words.
 
-mod escape;
 mod output;
 mod progress;
 mod style;
 mod table;
 mod times;
 
-pub(crate) use escape::{Neutral, Sgr, plain};
+pub(crate) use ocelot_core::escape::{Neutral, Sgr, plain};
 pub(crate) use output::{Output, Surroundings};
 pub(crate) use progress::StatusLine;
 pub(crate) use style::{Style, Tone};

@@ -10,6 +10,7 @@ mod disk;
 mod health;
 mod late;
 mod presence;
+mod rest;
 mod seal;
 mod settings;
 mod store;
@@ -36,6 +37,8 @@ use crate::grpc::executor::{Executors, ObjectCalls};
 use crate::grpc::{
     Admin, Artifacts, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Secrets,
 };
+use crate::http::{METRICS, Rest, scraped};
+use crate::metrics::{Exposition, Metered, StoreMetrics};
 use crate::reconcile::{self, Keep};
 use crate::seal::{KeyId, SourceError};
 use crate::server::{
@@ -169,7 +172,8 @@ async fn start_on(
     let directory = Directory { url: url.clone(), fingerprint: fingerprint.map(|one| one.0) };
     let health =
         Arc::new(AppHealth::new(Arc::clone(&late), &joined.service, home.path.clone(), tasks.clone()));
-    listener.serve(routes(&joined, directory, &clock, health, tasks), Arc::clone(&clock), tasks);
+    let open = settings.metrics_open;
+    listener.serve(routes(&joined, directory, &clock, (health, open), tasks), Arc::clone(&clock), tasks);
     tracing::info!(%address, %url, "the controller listens on {address}");
 
     let opened = match given {
@@ -213,6 +217,7 @@ struct Joined {
     peers: Arc<Peers>,
     token: OwnToken,
     chance: Arc<SystemChance>,
+    exposition: Arc<Exposition>,
 }
 
 fn join(
@@ -221,7 +226,9 @@ fn join(
     (late, home): (&Arc<LateStore>, &bytes::Homes),
     (clock, tasks): (&Arc<dyn Clock>, &Tasks),
 ) -> Result<Joined, StartError> {
-    let store: Arc<dyn Store> = Arc::clone(late) as _;
+    let counted = StoreMetrics::default();
+    let store: Arc<dyn Store> =
+        Arc::new(Metered::new(Arc::clone(late) as _, counted.clone(), Arc::clone(clock)));
     let chance = Arc::new(SystemChance);
     let ask = Arc::new(AskService::default());
     let logs = Arc::new(Logs::open(LogSettings {
@@ -253,7 +260,9 @@ fn join(
     let tokens = Arc::new(ApiTokens::new(store, Arc::clone(clock)));
     let token = OwnToken::make();
     let peers = Arc::new(Peers::new(Arc::clone(&service), token.clone()));
-    Ok(Joined { service, logs, tokens, peers, token, chance })
+    let looked_at = rest::Looked { service: Arc::clone(&service), logs: Arc::clone(&logs) };
+    let exposition = Exposition::new(service.metrics(), &counted, looked_at, Arc::clone(clock));
+    Ok(Joined { service, logs, tokens, peers, token, chance, exposition: Arc::new(exposition) })
 }
 
 /// Returns everything that the listener answers.
@@ -261,10 +270,10 @@ fn routes(
     joined: &Joined,
     directory: Directory,
     clock: &Arc<dyn Clock>,
-    health: Arc<AppHealth>,
+    (health, metrics_open): (Arc<AppHealth>, bool),
     tasks: &Tasks,
 ) -> Routes {
-    let Joined { service, logs, tokens, peers, chance, .. } = joined;
+    let Joined { service, logs, tokens, peers, chance, exposition, .. } = joined;
     let readers = LogReaders::new(
         Arc::clone(service),
         Arc::clone(logs),
@@ -272,6 +281,7 @@ fn routes(
         Arc::clone(clock),
         tasks.clone(),
     );
+    let rest = Rest::new(Arc::clone(service), Arc::new(rest::Readers(readers.clone())), tasks.clone());
     let client = Client::new(Arc::clone(service), readers, tasks.clone());
     let admin = Admin::new(Arc::clone(service), Arc::clone(tokens), Arc::clone(clock), directory);
     let jobs = Jobs::new(Arc::clone(service));
@@ -293,8 +303,11 @@ fn routes(
     .add_service(objects.into_server())
     .add_service(ArtifactServiceServer::new(artifacts).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .into_axum_router()
-    .reset_fallback();
-    Routes::new(app, gate, health, RequestIds::new(chance.number()))
+    .reset_fallback()
+    .merge(rest.into_router())
+    .merge(scraped(Arc::clone(exposition), metrics_open));
+    let open: &[&str] = if metrics_open { &[METRICS] } else { &[] };
+    Routes::with_open(app, gate, health, RequestIds::new(chance.number()), open)
 }
 
 /// Runs what goes on in the background.

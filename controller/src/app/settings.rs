@@ -30,6 +30,8 @@ pub struct Settings {
     pub repositories: Allowed,
     /// How much is kept of artifacts and caches.
     pub objects: ObjectLimits,
+    /// Whether `/metrics` needs no token.
+    pub metrics_open: bool,
 }
 
 /// The home of the live state.
@@ -91,6 +93,7 @@ impl Settings {
             seal: None,
             repositories: Allowed::default(),
             objects: ObjectLimits::default(),
+            metrics_open: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl Settings {
             seal,
             repositories: allowed(start.git_allow.as_deref().unwrap_or_default()),
             objects: objects(start.cache_gib, start.project_cache_gib)?,
+            metrics_open: start.metrics_open.unwrap_or(false),
         };
         settings.check()?;
         Ok(settings)

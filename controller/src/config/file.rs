@@ -34,6 +34,7 @@ pub struct File {
     pub git_allow: Option<Vec<GitScheme>>,
     pub cache_gib: Option<u64>,
     pub project_cache_gib: Option<u64>,
+    pub metrics_open: Option<bool>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

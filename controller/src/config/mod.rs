@@ -140,6 +140,13 @@ pub struct Start {
     #[arg(long, value_name = "N", env = "OCELOT_CONTROLLER_PROJECT_CACHE_GIB")]
     pub project_cache_gib: Option<u64>,
 
+    /// Let whoever reaches this controller read /metrics without a token [default: false]
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "OCELOT_CONTROLLER_METRICS_OPEN"
+    )]
+    pub metrics_open: Option<bool>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -189,6 +196,7 @@ impl Start {
             git_allow: self.git_allow.or(file.git_allow),
             cache_gib: self.cache_gib.or(file.cache_gib),
             project_cache_gib: self.project_cache_gib.or(file.project_cache_gib),
+            metrics_open: self.metrics_open.or(file.metrics_open),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

@@ -39,6 +39,7 @@ fn every_setting_has_a_flag_a_variable_and_a_key() {
             "listen" => "127.0.0.1:1",
             "log-format" => "json",
             "git-allow" => "[http]",
+            "metrics-open" => "true",
             _ => "x",
         };
         assert_ne!(File::parse(&format!("{flag}: {value}")).unwrap(), File::default(), "{flag}");

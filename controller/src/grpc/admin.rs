@@ -12,10 +12,11 @@ use tonic::{Request, Response, Status};
 
 use crate::auth::{self, ApiTokens, NewApiToken, random_secret};
 use crate::error::{Error, Kind};
+use crate::page;
 use crate::records::{ExecutorRecord, SessionRecord};
 use crate::service::{Known, NewRegistrationToken, Service};
 
-use super::{convert, invalid, page, person};
+use super::{convert, invalid, person};
 
 const PAGE: u32 = 100;
 const REGISTRATION_USUAL: Duration = Duration::from_secs(15 * 60);

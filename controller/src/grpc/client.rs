@@ -14,22 +14,19 @@ use tonic::{Request, Response, Status};
 
 use crate::auth::Identity;
 use crate::error::Error;
+use crate::page;
 use crate::records::{ProgressRecord, Trigger, TriggerKind};
 use crate::service::{
     AttemptRef, CancelRequest, ExecuteRequest, RetryRequest, RunFilter, RunWithTasks, Service,
 };
-use crate::store::view::Changed;
 
 use super::convert::{self, Beside};
 use super::log::LogReaders;
-use super::{Answers, caller, forbidden, invalid, page, person};
+use super::{Answers, caller, forbidden, invalid, person};
 
 const PAGE: u32 = 50;
 /// Executors that one task's reason names.
 const EXECUTORS_MAX: usize = 100;
-/// Arguments and variables of one execution, each.
-const VALUES_MAX: usize = 1000;
-const VALUES_BYTES_MAX: usize = 1024 * 1024;
 const REASON_BYTES_MAX: usize = 4096;
 
 /// Answers for runs.
@@ -104,40 +101,13 @@ impl Client {
                 return Ok(());
             }
             (told_run, told) = (Some(run), tasks);
-            found = self.next_sight(id, &mut news).await?;
-        }
-    }
-
-    /// Waits until the view has news of the run.
-    async fn next_sight(
-        &self,
-        id: RunId,
-        news: &mut crate::store::view::Changes,
-    ) -> Result<RunWithTasks, Status> {
-        let text = id.to_string();
-        loop {
-            let concerns = match news.next().await {
-                Changed::Everything => true,
-                Changed::Keys(keys) => keys.iter().any(|key| key.contains(&text)),
-            };
-            if !concerns {
-                continue;
-            }
-            return match self.service.sight_of(id) {
-                Some(found) => Ok(found),
-                // It has left the view, or is not in it yet: the store knows.
-                None => Ok(self.service.run(id).await.map_err(Error::from)?),
-            };
+            found = self.service.next_sight(id, &mut news).await.map_err(Error::from)?;
         }
     }
 }
 
 pub(super) fn stopping() -> Status {
-    Error::new(
-        crate::error::Kind::Leaving,
-        "this controller is being stopped; ask again, and go on where this ended",
-    )
-    .into()
+    Error::leaving().into()
 }
 
 /// Finds the run that is meant.
@@ -156,16 +126,6 @@ pub(super) async fn find(service: &Service, reference: Option<wire::RunReference
     }
 }
 
-fn check_values(request: &wire::ExecuteRequest) -> Result<(), Status> {
-    for (what, values) in [("arguments", &request.arguments), ("variables", &request.env)] {
-        let bytes: usize = values.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if values.len() > VALUES_MAX || bytes > VALUES_BYTES_MAX {
-            return Err(invalid(format!("an execution has at most {VALUES_MAX} {what} of 1 MiB together")));
-        }
-    }
-    Ok(())
-}
-
 #[async_trait::async_trait]
 impl RunService for Client {
     async fn execute(
@@ -174,7 +134,6 @@ impl RunService for Client {
     ) -> Result<Response<wire::ExecuteResponse>, Status> {
         let by = person(&request)?;
         let request = request.into_inner();
-        check_values(&request)?;
         let executed = self.service.execute(ExecuteRequest {
             id: convert::run_id(&request.id)?,
             job: request.job,

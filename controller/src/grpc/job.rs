@@ -8,10 +8,11 @@ use ocelot_spec::{Glob, Job};
 use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Kind};
+use crate::page;
 use crate::records::{JobRecord, JobVersion};
 use crate::service::{Error as ServiceError, Seen, Service};
 
-use super::{convert, invalid, page, person};
+use super::{convert, invalid, person};
 
 /// The longest text of a job file.
 const DEFINITION_BYTES_MAX: usize = 1024 * 1024;

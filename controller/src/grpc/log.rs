@@ -91,12 +91,12 @@ impl LogReaders {
     }
 
     /// Returns how much of an attempt's log is open here.
-    pub(super) fn known_bytes(&self, attempt: &AttemptRef) -> u64 {
+    pub fn known_bytes(&self, attempt: &AttemptRef) -> u64 {
         self.logs.glance(log_id(attempt)).map_or(0, |progress| progress.visible)
     }
 
     /// Streams a log, from wherever it is.
-    pub(super) async fn read(
+    pub async fn read(
         &self,
         mut request: wire::ReadLogRequest,
     ) -> Result<Answers<wire::ReadLogResponse>, Status> {

@@ -11,7 +11,6 @@ pub mod executor;
 mod job;
 mod log;
 mod object;
-mod page;
 mod peers;
 mod phases;
 mod pick;

@@ -9,11 +9,12 @@ use ocelot_spec::Glob;
 use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Kind};
+use crate::page;
 use crate::records::{EventDecision, EventRecord, ProjectName, ProjectRecord, Trigger, TriggerKind};
 use crate::service::{BuildRequest, ProjectChange, ProjectFilter, SeenProject, Service, commit_of, summary};
 use crate::store::Revision;
 
-use super::{convert, invalid, page, person};
+use super::{convert, invalid, person};
 
 const PROJECTS: u32 = 100;
 const EVENTS: u32 = 50;

@@ -8,10 +8,11 @@ use ocelot_proto::wire::secret_service_server::SecretService;
 use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Kind};
+use crate::page;
 use crate::service::{ListedSecret, NewSecret, Service};
 use crate::store::keys::SecretScope;
 
-use super::{convert, invalid, page, person};
+use super::{convert, invalid, person};
 
 const PAGE: u32 = 100;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use ocelot_core::id::{RunId, TaskId};
@@ -18,7 +19,7 @@ use super::{SWEEP, TICK, groups, note};
 use crate::records::{OutboxEntry, RunRecord, Stage};
 use ocelot_proto::kit::chaos;
 
-use crate::service::{Error, Result, Service};
+use crate::service::{Error, Result, Service, run_word, task_word};
 use crate::store::codec::encode;
 use crate::store::keys::{Folder, Key};
 use crate::store::view::Changed;
@@ -233,7 +234,11 @@ async fn end(
                 .when(Key::Run(id.run), Expected::At(run.revision))
                 .when(Key::Epoch, Expected::At(epoch_revision))
                 .put(Key::Task(id), encode(&task, None));
-            service.commit_duty(txn).await
+            let done = service.commit_duty(txn).await?;
+            if let (true, Some(outcome)) = (done, task.outcome()) {
+                service.metrics().task_ended(task_word(outcome), None);
+            }
+            Ok(done)
         }
         (Outcome::Skipped { why } | Outcome::Rejected { why } | Outcome::Lost { why }, Some(_)) => {
             happen(service, id, Event::GateClosed { why }).await
@@ -275,6 +280,8 @@ async fn finish_once(service: &Service, run: &Sighted, plan: &Plan, outcome: Run
     let done = service.commit_duty(txn).await?;
     if done {
         chaos::point("run.ended");
+        let took = Duration::from_millis(at.unix_ms.saturating_sub(run.record.accepted_at.unix_ms));
+        service.metrics().run_ended(run_word(outcome), run.record.trigger.kind.name(), took);
         let Actor(by) = &run.record.trigger.by;
         tracing::info!(run.id = %id, by, %outcome, "a run has ended");
     }

@@ -88,7 +88,7 @@ impl Sessions {
     async fn look(&mut self, service: &Service) -> Result<usize> {
         let now = service.now();
         let present = present(service);
-        self.note_vanished(&present, now);
+        service.metrics().sessions_vanished(self.note_vanished(&present, now));
         let gone = service.orphans(&present);
         self.waits.retain(|task, _| gone.iter().any(|orphan| orphan.id == *task));
         if now < self.grace_until {
@@ -121,6 +121,7 @@ impl Sessions {
         let taken = service.let_happen(task.id, Event::SessionGone(served)).await?;
         if taken {
             chaos::point("lost.committed");
+            service.metrics().attempt_lost("session_gone");
             tracing::info!(task.id = %task.id, waited_ms = elapsed.as_millis(), "taken from a session that is gone");
         }
         Ok(taken)
@@ -142,11 +143,13 @@ impl Sessions {
         Ok(())
     }
 
-    fn note_vanished(&mut self, present: &BTreeSet<SessionId>, now: Duration) {
+    /// Returns how many sessions have vanished since the pass before.
+    fn note_vanished(&mut self, present: &BTreeSet<SessionId>, now: Duration) -> usize {
         self.vanished.retain(|(since, _)| now.saturating_sub(*since) <= TOGETHER);
         if self.vanished.is_empty() {
             self.before = self.known.len();
         }
+        let since = self.vanished.len();
         self.vanished.extend(self.known.difference(present).map(|session| (now, *session)));
         self.known.clone_from(present);
         let many = self.vanished.len();
@@ -157,6 +160,7 @@ impl Sessions {
             self.last_mass = Some(now);
             self.give_grace(now);
         }
+        many - since
     }
 
     fn give_grace(&mut self, now: Duration) {

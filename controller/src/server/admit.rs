@@ -49,7 +49,8 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
 }
 
 async fn through(shared: &Shared, mut request: Request, next: Next) -> Response {
-    if PUBLIC.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if PUBLIC.contains(&path) || shared.open.contains(&path) {
         return next.run(request).await;
     }
     let Some(Peer(peer)) = request.extensions().get().copied() else {

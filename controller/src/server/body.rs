@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use serde_json::json;
+use serde::Serialize;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
@@ -19,17 +19,41 @@ use crate::api_error::{ErrorBody, shown};
 use super::admit::over;
 use super::request_id::RequestId;
 
+/// The body of every HTTP error, as RFC 9457 has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the status and the code say what kind it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name of the status.
+    pub title: String,
+    pub status: u16,
+    /// What went wrong, for people: the words are those of the gRPC services.
+    pub detail: String,
+    /// The kind of the error, for scripts: `not_found`, `invalid`, `rejected`, `exists`, `conflict`,
+    /// `fenced`, `unauthenticated`, `forbidden`, `exhausted`, `unavailable` or `internal`.
+    pub code: String,
+    /// Under which the controller's log knows the request.
+    pub request_id: String,
+}
+
 /// Returns the error as its caller expects it: a status over gRPC, a JSON body otherwise.
 pub(super) fn error(response: Response, error: ErrorBody, id: &RequestId, grpc: bool) -> Response {
     if grpc {
         return Status::from(error).into_http();
     }
-    let body = json!({ "error": {
-        "code": shown(error.kind).word, "message": error.message, "request_id": id.to_string(),
-    }});
     let (parts, _) = response.into_parts();
-    let mut written = (parts.status, Json(body)).into_response();
-    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+    let body = Problem {
+        kind: "about:blank".to_owned(),
+        title: parts.status.canonical_reason().unwrap_or("Error").to_owned(),
+        status: parts.status.as_u16(),
+        detail: error.message,
+        code: shown(error.kind).word.to_owned(),
+        request_id: id.to_string(),
+    };
+    let json = [(header::CONTENT_TYPE, "application/problem+json")];
+    let mut written = (parts.status, json, Json(body)).into_response();
+    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ALLOW, header::CONTENT_RANGE] {
         if let Some(value) = parts.headers.get(&name) {
             written.headers_mut().insert(name, value.clone());
         }

@@ -23,6 +23,7 @@ use ocelot_proto::kit::shutdown::Tasks;
 use tokio::net::TcpListener;
 
 pub use admit::{PUBLIC, Peer};
+pub use body::Problem;
 pub use health::{Health, NotReady};
 pub use request_id::{RequestId, RequestIds};
 pub use routes::Routes;

@@ -34,6 +34,8 @@ pub struct Routes {
 pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) ids: Arc<RequestIds>,
+    /// Places that this controller was told to leave open, beside [`super::PUBLIC`].
+    pub(super) open: &'static [&'static str],
 }
 
 impl Routes {
@@ -41,7 +43,18 @@ impl Routes {
     /// without a fallback. A handler finds the [`crate::auth::Caller`] and the
     /// [`super::RequestId`] among the request's extensions.
     pub fn new(app: Router, gate: Gate, health: Arc<dyn Health>, ids: RequestIds) -> Self {
-        let shared = Shared { gate, ids: Arc::new(ids) };
+        Self::with_open(app, gate, health, ids, &[])
+    }
+
+    /// As [`Routes::new`], with places by their exact path that whoever runs the controller opened.
+    pub fn with_open(
+        app: Router,
+        gate: Gate,
+        health: Arc<dyn Health>,
+        ids: RequestIds,
+        open: &'static [&'static str],
+    ) -> Self {
+        let shared = Shared { gate, ids: Arc::new(ids), open };
         let ready = move || async move { health::ready(health.as_ref()).await };
         let router = app
             .route("/livez", get(health::live))

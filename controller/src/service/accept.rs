@@ -187,6 +187,7 @@ impl Service {
                 chaos::point("execute.committed");
                 self.bell.notify_one();
                 for (one, run) in runs {
+                    self.metrics.run_accepted(run.trigger.kind.name());
                     one.tell(Word::Done(Ok(Executed { run, existed: false })));
                 }
                 None
@@ -339,6 +340,7 @@ impl Service {
         beside: Txn,
     ) -> std::result::Result<Executed, UpdateError<Error>> {
         let mut found = None;
+        let trigger = run.trigger.kind.name();
         let key = Key::Run(run.id).to_string();
         let updated = self.updater.update(&key, |known: Option<RunRecord>| match known {
             Some(known) => {
@@ -361,7 +363,10 @@ impl Service {
         self.bell.notify_one();
         Ok(match found {
             Some(run) => Executed { run, existed: true },
-            None => Executed { run, existed: false },
+            None => {
+                self.metrics.run_accepted(trigger);
+                Executed { run, existed: false }
+            }
         })
     }
 }

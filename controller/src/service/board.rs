@@ -16,6 +16,7 @@ use ocelot_domain::placement::{
 };
 use ocelot_domain::task::state::{Session, Task, TaskState};
 
+use super::ages::Ages;
 use crate::records::{RunRecord, Stage};
 use crate::store::Revision;
 
@@ -39,6 +40,7 @@ pub(super) struct Board {
     waiting: BTreeSet<TaskId>,
     /// Those of them that are offered.
     offered: BTreeSet<TaskId>,
+    pub(super) ages: Ages,
     /// Tasks of which an offer is on its way to the store, with the revision that it compares.
     asked: BTreeMap<TaskId, Revision>,
     holdings: BTreeMap<SessionId, BTreeSet<TaskId>>,
@@ -79,6 +81,7 @@ impl Board {
             seen: BTreeMap::new(),
             waiting: BTreeSet::new(),
             offered: BTreeSet::new(),
+            ages: Ages::default(),
             asked: BTreeMap::new(),
             holdings: BTreeMap::new(),
         }
@@ -154,6 +157,7 @@ impl Board {
                 set.remove(&task.id);
             }
         }
+        self.ages.note(task);
         if is_over {
             self.seen.remove(&task.id);
         }
@@ -197,6 +201,17 @@ impl Board {
     /// Returns the executor whose session this is, as far as it counts.
     pub(super) fn executor_of(&self, session: &SessionId) -> Option<ExecutorId> {
         self.by_session.get(session).copied()
+    }
+
+    /// Returns how many tasks wait (in a queue or not), how many are offered, and how many there are.
+    pub(super) fn counts(&self) -> [usize; 3] {
+        [self.waiting.len(), self.offered.len(), self.seen.len()]
+    }
+
+    /// Returns how many attempts an executor holds.
+    pub(super) fn holds(&self, executor: &ExecutorId) -> usize {
+        let session = self.sessions.get(executor);
+        session.and_then(|session| self.holdings.get(&session.id)).map_or(0, BTreeSet::len)
     }
 
     pub(super) fn waiting(&self) -> Vec<TaskId> {
@@ -279,6 +294,7 @@ impl Board {
         drop(self.queue.gone(id));
         self.waiting.remove(id);
         self.offered.remove(id);
+        self.ages.forget(id);
         self.asked.remove(id);
         let holder = self.seen.remove(id).and_then(|seen| seen.holder);
         if let Some(holder) = holder {

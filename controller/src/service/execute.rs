@@ -21,6 +21,10 @@ use crate::store::keys::Key;
 pub(super) const NO_ROOM: &str = "the controller's disk is nearly full: no new runs are accepted until \
                                   5 % and 2 GiB of it are free; what runs goes on";
 
+/// Arguments and variables of one execution, each.
+const VALUES_MAX: usize = 1000;
+const VALUES_BYTES_MAX: usize = 1024 * 1024;
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExecuteRequest {
     /// Made and kept by the client before it sends.
@@ -47,6 +51,17 @@ pub struct Executed {
 }
 
 impl ExecuteRequest {
+    fn check(&self) -> Result<()> {
+        for (what, values) in [("arguments", &self.arguments), ("variables", &self.env)] {
+            let bytes: usize = values.iter().map(|(name, value)| name.len() + value.len()).sum();
+            if values.len() > VALUES_MAX || bytes > VALUES_BYTES_MAX {
+                let why = format!("an execution has at most {VALUES_MAX} {what} of 1 MiB together");
+                return Err(Error::invalid(why));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the digest of what is asked for, however often it is asked.
     fn payload(&self) -> Digest {
         let asked = ("execute", &self.job, &self.arguments, &self.env);
@@ -58,6 +73,7 @@ impl ExecuteRequest {
 impl Service {
     /// Accepts a run of a job.
     pub async fn execute(&self, request: ExecuteRequest) -> Result<Executed> {
+        request.check()?;
         let payload = request.payload();
         if let Some(run) = self.accepted(request.id, payload).await? {
             return Ok(Executed { run, existed: true });
@@ -75,6 +91,11 @@ impl Service {
             Ok((resolution.plan, resolution.secret_args))
         };
         self.accept_with_secrets(draft, Box::new(plan_for)).await
+    }
+
+    /// Makes an id for a run whose client brought none; such a request cannot be repeated.
+    pub fn new_run_id(&self) -> RunId {
+        RunId::from_parts(self.timestamp().unix_ms, self.random())
     }
 
     /// Refuses new runs while the disk has no room for their logs; what runs goes on.

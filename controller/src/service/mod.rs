@@ -5,6 +5,7 @@
 //! where to look, never what is true.
 
 mod accept;
+mod ages;
 mod approve;
 mod attempt;
 mod board;
@@ -36,6 +37,7 @@ mod register;
 mod retry;
 mod secrets;
 mod session;
+mod sight;
 mod signature;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
@@ -83,10 +85,12 @@ pub use secrets::{
     SecretPage,
 };
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
+pub(crate) use sight::{run_word, task_word};
 pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::bytes::Floor;
+use crate::metrics::Metrics;
 use crate::records::{ExecutorEpoch, Stored};
 use crate::seal::SealKeys;
 use crate::store::Store;
@@ -136,6 +140,7 @@ pub struct Service {
     objects: OnceLock<objects::Objects>,
     floor: Floor,
     projects: projects::Given,
+    metrics: Arc<Metrics>,
 }
 
 impl Service {
@@ -163,6 +168,7 @@ impl Service {
             objects: OnceLock::new(),
             floor: Floor::default(),
             projects: projects::Given::default(),
+            metrics: Arc::default(),
             parts,
         };
         (Arc::new(service), follower)
@@ -177,6 +183,11 @@ impl Service {
     /// Returns what admission heeds of the disks' room; whoever looks at the disks notes it there.
     pub fn floor(&self) -> &Floor {
         &self.floor
+    }
+
+    /// Returns where what happens here is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Returns the store's epoch with the revision that a transaction compares.

@@ -163,6 +163,7 @@ impl Service {
                 Ok(done) => {
                     if is_lost {
                         chaos::point("lost.committed");
+                        self.metrics.attempt_lost("missing");
                     }
                     tracing::info!(task.id = %task.id, attempt = %attempt.attempt, "taken from its executor");
                     if let Some(revision) = done.written {

@@ -16,7 +16,7 @@ use super::jobs::PAGE_MAX;
 use crate::records::{RunRecord, Stage, Stored, StoredPlan, Subject};
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
-use crate::store::view::Entry;
+use crate::store::view::{Changed, Changes, Entry};
 
 /// Which runs are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,8 +135,27 @@ impl Service {
     }
 
     /// Follows the view: what it tells is where to look.
-    pub fn news(&self) -> crate::store::view::Changes {
+    pub fn news(&self) -> Changes {
         self.view.changes()
+    }
+
+    /// Waits until the view has news of the run, and returns it as it is then.
+    pub async fn next_sight(&self, id: RunId, news: &mut Changes) -> Result<RunWithTasks> {
+        let text = id.to_string();
+        loop {
+            let concerns = match news.next().await {
+                Changed::Everything => true,
+                Changed::Keys(keys) => keys.iter().any(|key| key.contains(&text)),
+            };
+            if !concerns {
+                continue;
+            }
+            return match self.sight_of(id) {
+                Some(found) => Ok(found),
+                // It has left the view, or is not in it yet: the store knows.
+                None => self.run(id).await,
+            };
+        }
     }
 
     /// Returns what the run was planned to do.

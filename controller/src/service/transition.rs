@@ -121,6 +121,9 @@ impl Service {
                         Updated::Kept(_) => None,
                     };
                     let (before, step) = decided.ok_or(Refused::NotNow("nothing was decided"))?;
+                    if written.is_some() {
+                        self.count(&before, &step.next, now);
+                    }
                     self.carry_out(&step);
                     return Ok(Transition { before, after: step.next, written });
                 }

@@ -19,6 +19,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("etcd_client", &["controller/src/store/etcd"]),
     ("rusqlite", &["controller/src/store/embedded"]),
     ("bollard", &["executor/src/runtime/docker"]),
+    ("prometheus_client", &["controller/src/metrics/"]),
     ("serde_yaml", &["proto/spec/src/", "controller/src/config/", "executor/src/config.rs", "cli/src/"]),
 ];
 

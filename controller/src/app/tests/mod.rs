@@ -2,6 +2,8 @@
 
 mod calls;
 mod logs;
+mod metrics;
+mod rest;
 mod starts;
 
 use std::net::SocketAddr;
@@ -58,9 +60,14 @@ impl Interceptor for Bearer {
 }
 
 async fn bench() -> Bench {
+    bench_with(|settings| settings).await
+}
+
+async fn bench_with(change: impl FnOnce(Settings) -> Settings) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let shutdown = Shutdown::new(NEVER);
-    let started = start(Settings::local(directory.path()), &shutdown.tasks()).await.unwrap();
+    let settings = change(Settings::local(directory.path()));
+    let started = start(settings, &shutdown.tasks()).await.unwrap();
     let token = started.first_token.as_ref().unwrap().reveal().to_owned();
     Bench { started, token, _shutdown: shutdown, _directory: directory }
 }

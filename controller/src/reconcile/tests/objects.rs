@@ -167,6 +167,7 @@ async fn built(controller: &Controller, number: u8, plan: Plan, event: Happened,
         payload: Digest::of(&[number]),
         subject: Subject::Project { name: "acme/site".into() },
         source: Some(source),
+        rejected: None,
         trigger: trigger(),
         retry: None,
     };
@@ -323,6 +324,7 @@ async fn a_retry_of_the_failed_tasks_sees_what_the_others_kept() {
         payload: Digest::of(&[2]),
         subject: Subject::Job { name: "graph".into(), version: 1 },
         source: None,
+        rejected: None,
         trigger: trigger(),
         retry: Some(RetryOf { run: run_id(1), succeeded: vec![0] }),
     };

@@ -23,6 +23,7 @@ mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -113,6 +114,8 @@ pub struct Logs {
     home: Option<Arc<dyn Home>>,
     syncer: Arc<Syncer>,
     open: Mutex<Open>,
+    /// Bytes that executors sent and that were new here, since the start.
+    received: Arc<AtomicU64>,
 }
 
 /// A confirmation that an attempt is a session's counts for so long.
@@ -132,7 +135,17 @@ impl Logs {
             disk.remove(&directory.join(&left.name))?;
         }
         let syncer = Arc::new(Syncer::start(sync)?);
-        Ok(Self { directory, disk, clock, holders, retention, home, syncer, open: Mutex::default() })
+        Ok(Self {
+            directory,
+            disk,
+            clock,
+            holders,
+            retention,
+            home,
+            syncer,
+            open: Mutex::default(),
+            received: Arc::default(),
+        })
     }
 
     /// Takes a piece from the session that holds the attempt.
@@ -196,6 +209,11 @@ impl Logs {
         self.open_logs().at_hand(&id).map(|open| open.log.progress())
     }
 
+    /// Returns how many new bytes of logs executors have sent here since the start.
+    pub fn received_bytes(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     /// Follows how far the log is: what an executor is told while it sends.
     pub async fn follow(&self, id: LogId) -> Result<tokio::sync::watch::Receiver<Progress>> {
         Ok(self.ensure_open(id).await?.log.follow())
@@ -235,12 +253,14 @@ impl Logs {
 
     async fn take(&self, open: &OpenLog, sent: Sent) -> Result<Taken> {
         let (log, syncer, unix_us) = (Arc::clone(&open.log), Arc::clone(&self.syncer), self.clock.wall().0);
+        let received = Arc::clone(&self.received);
         blocking(move || {
             let piece = Piece { offset: sent.offset, bytes: &sent.bytes, crc32c: sent.crc32c };
             let taken = log.append(&piece, unix_us)?;
             chaos::point("log.appended");
             // Not after the wait for this: who sent the piece may be gone by then.
             if let Taken::New { bytes, wake } = taken {
+                received.fetch_add(bytes as u64, Ordering::Relaxed);
                 syncer.note(bytes, wake.then_some(log));
             }
             Ok(taken)

@@ -5,14 +5,14 @@
 
 /// What becomes of colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sgr {
+pub enum Sgr {
     Keep,
     Drop,
 }
 
 /// Makes a stream harmless, in pieces of any size.
 #[derive(Debug)]
-pub(crate) struct Neutral {
+pub struct Neutral {
     sgr: Sgr,
     /// The front of a letter or of an escape whose rest has not come yet.
     held: Vec<u8>,
@@ -21,7 +21,7 @@ pub(crate) struct Neutral {
 }
 
 /// No colour needs more.
-const SGR_BYTES_MAX: usize = 64;
+pub const SGR_BYTES_MAX: usize = 64;
 
 /// What the front of some bytes is.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,12 +37,22 @@ enum Front {
 }
 
 impl Neutral {
-    pub(crate) fn new(sgr: Sgr) -> Self {
+    pub fn new(sgr: Sgr) -> Self {
         Self { sgr, held: Vec::new(), coloured: false }
     }
 
+    /// Goes on where another left this behind.
+    pub fn after(sgr: Sgr, held: &[u8]) -> Self {
+        Self { held: held.to_vec(), ..Self::new(sgr) }
+    }
+
+    /// Returns what is held back until more comes.
+    pub fn held(&self) -> &[u8] {
+        &self.held
+    }
+
     /// Appends what of `bytes` can be decided.
-    pub(crate) fn push(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
+    pub fn push(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
         if self.held.is_empty() {
             let rest = self.decide(bytes, into);
             self.held.extend_from_slice(&bytes[rest..]);
@@ -55,7 +65,7 @@ impl Neutral {
     }
 
     /// Shows what is held back: nothing follows, or something else comes between.
-    pub(crate) fn finish(&mut self, into: &mut Vec<u8>) {
+    pub fn finish(&mut self, into: &mut Vec<u8>) {
         for byte in std::mem::take(&mut self.held) {
             show(&[byte], into);
         }
@@ -92,7 +102,7 @@ impl Neutral {
 }
 
 /// Makes one text harmless that must stay on its line.
-pub(crate) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut neutral = Neutral::new(Sgr::Drop);
     let mut shown = Vec::with_capacity(text.len());
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {

@@ -5,15 +5,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tonic::Status;
 
-use super::invalid;
+use crate::error::{Error, Kind};
 
 /// The longest page.
-pub(super) const MAX: u32 = 500;
+pub(crate) const MAX: u32 = 500;
 
 /// Returns how many entries a page has.
-pub(super) fn size(asked: u32, usual: u32) -> Result<usize, Status> {
+pub(crate) fn size(asked: u32, usual: u32) -> Result<usize, Error> {
     match asked {
         0 => Ok(usual as usize),
         1..=MAX => Ok(asked as usize),
@@ -22,12 +21,12 @@ pub(super) fn size(asked: u32, usual: u32) -> Result<usize, Status> {
 }
 
 /// Returns the token of the page behind `last`; that of no page is empty.
-pub(super) fn token(last: Option<&str>) -> String {
+pub(crate) fn token(last: Option<&str>) -> String {
     last.map(|last| URL_SAFE_NO_PAD.encode(last)).unwrap_or_default()
 }
 
 /// Returns the entry behind which a page begins; none for the first page.
-pub(super) fn after(token: &str) -> Result<Option<String>, Status> {
+pub(crate) fn after(token: &str) -> Result<Option<String>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
@@ -37,7 +36,11 @@ pub(super) fn after(token: &str) -> Result<Option<String>, Status> {
 }
 
 /// Returns the entry behind which a page begins, of a list whose entries have an id.
-pub(super) fn after_id<T: std::str::FromStr>(token: &str) -> Result<Option<T>, Status> {
+pub(crate) fn after_id<T: std::str::FromStr>(token: &str) -> Result<Option<T>, Error> {
     let Some(text) = after(token)? else { return Ok(None) };
     text.parse().map(Some).map_err(|_| invalid("page_token is not one of ours"))
+}
+
+fn invalid(why: impl Into<String>) -> Error {
+    Error::new(Kind::Invalid, why)
 }
