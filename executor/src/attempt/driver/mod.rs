@@ -91,6 +91,8 @@ pub struct Driver {
     news: mpsc::Receiver<(AttemptId, LogNews)>,
     news_sender: NewsSender,
     masks: Vec<Bytes>,
+    /// This process was told what the run masks, and not one before it.
+    acknowledged_here: bool,
     secrets: Secrets,
     mounts: Vec<Mount>,
     service_mounts: Vec<Vec<Mount>>,
@@ -195,6 +197,7 @@ impl Driver {
             news,
             news_sender,
             masks: Vec::new(),
+            acknowledged_here: false,
             secrets: Secrets::default(),
             mounts: Vec::new(),
             service_mounts: Vec::new(),

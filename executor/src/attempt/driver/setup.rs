@@ -222,12 +222,18 @@ impl Driver {
         let (shared, lines, done) = (self.shared.clone(), self.lines.clone(), self.places.checked_out());
         let owner = owner(runtime, self.launch(BootTime(0)), self.setup.known.subscribe());
         let (placing, abort) = abortable(async move {
+            let noted = |error: std::io::Error| Cause::Platform {
+                why: format!("how far the checkout is cannot be noted: {error}"),
+            };
+            // One that is begun again is not done, whoever finished another before.
+            match tokio::fs::remove_file(&done).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(noted(error)),
+                Ok(()) | Err(_) => {}
+            }
             shared.checkouts.place(&order, owner, &*lines).await?;
             chaos::point("checkout.placed");
             // Only a process that died looks for it, so it need not survive a power cut.
-            tokio::fs::write(&done, b"").await.map_err(|error| Cause::Platform {
-                why: format!("the end of the checkout cannot be noted: {error}"),
-            })
+            tokio::fs::write(&done, b"").await.map_err(noted)
         });
         self.setup.abort = Some(abort);
         self.work(async move {
@@ -254,6 +260,7 @@ impl Driver {
             }
             Err(cause) => {
                 // Before anything is started it is heard at once; later, when it is asked for.
+                self.stop_preparing();
                 self.event(Event::NotPrepared(cause.clone()));
                 self.fail_setup(cause);
             }
@@ -318,10 +325,11 @@ impl Driver {
 
     /// Says why a service failed, with what it said, masked like everything else that leaves here.
     fn evidence(&self, name: &str, why: &str, said: &str) -> String {
-        let shown = match self.mask_set().map(Masker::new) {
-            Ok(Ok(masker)) => masker.text(said),
+        let masker = self.mask_set().map(Masker::new);
+        let shown = match masker {
+            Ok(Ok(masker)) if self.knows_masks() => masker.text(said),
             // Without a mask nothing is quoted.
-            Ok(Err(_)) | Err(_) => String::new(),
+            Ok(Ok(_) | Err(_)) | Err(_) => return format!("service {name} {why}; its log says more"),
         };
         match shown.lines().collect::<Vec<_>>().join(" / ") {
             lines if lines.is_empty() => format!("service {name} {why}; it said nothing"),
