@@ -480,7 +480,7 @@ async fn a_commit_is_in_the_workspace_of_a_container_and_belongs_to_its_user() {
     docker(&["start", "--attach", &made]);
     docker(&["commit", "--change", "USER worker", "--change", "CMD /bin/sh", &made, &image]);
     docker(&["rm", "--force", &made]);
-    let script = "cat file; echo; id -u; stat -c '%u %g' . file .git; touch new; cat .git/HEAD";
+    let script = "cat file; echo; id -u; stat -c '%u %g' . file .git; touch new; cat .git/HEAD; echo $GIT_CONFIG_KEY_0 $GIT_CONFIG_VALUE_0";
     let mut plan = checked_out(script, vec![]);
     plan.environment.runtime =
         Wanted::Container { image: image.clone(), pull: Pull::Never, pull_secret: None, engine: false };
@@ -489,7 +489,7 @@ async fn a_commit_is_in_the_workspace_of_a_container_and_belongs_to_its_user() {
     let said = world.said();
     assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
     let owner = "1234 1235\n".repeat(3);
-    assert_eq!(said["0"], format!("text\n1234\n{owner}ref: refs/heads/main\n"));
+    assert_eq!(said["0"], format!("text\n1234\n{owner}ref: refs/heads/main\nsafe.directory /workspace\n"));
     world.clean().await;
     docker(&["rmi", &image]);
 }
