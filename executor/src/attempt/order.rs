@@ -84,6 +84,9 @@ fn variables(plan: &TaskPlan, stage: &Stage, ground: &Ground<'_>) -> BTreeMap<St
     let environment = &plan.environment;
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
     env.extend(ground.given.env.clone());
+    if environment.checkout.is_some() && environment.runtime != Runtime::Process {
+        env.extend(trusted_workspace(ground.workspace));
+    }
     env.extend(environment.env.clone());
     env.extend(stage.env.clone());
     env.extend(ground.secrets.variables(&environment.secrets, ground.place));
@@ -111,6 +114,17 @@ fn variables(plan: &TaskPlan, stage: &Stage, ground: &Ground<'_>) -> BTreeMap<St
         }
     }
     env
+}
+
+/// Git reads no repository of another user unless it is told to: a stage may have a user of its own, and
+/// an executor that is not root gives its files to nobody.
+fn trusted_workspace(workspace: &Path) -> [(String, String); 3] {
+    let workspace = workspace.to_string_lossy().into_owned();
+    [
+        ("GIT_CONFIG_COUNT".to_owned(), "1".to_owned()),
+        ("GIT_CONFIG_KEY_0".to_owned(), "safe.directory".to_owned()),
+        ("GIT_CONFIG_VALUE_0".to_owned(), workspace),
+    ]
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

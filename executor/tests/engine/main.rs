@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "the stories without an engine use the rest")]
 #[path = "../stories/controller.rs"]
 mod controller;
+#[path = "../stories/repository.rs"]
+mod repository;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -28,6 +30,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use controller::{Controller, PATIENCE, cancel, kill, spawn};
+use repository::repository;
 
 const IMAGE: &str = "ocelot-test/busybox:1";
 
@@ -460,33 +463,6 @@ async fn services_that_nobody_holds_are_taken_away_at_the_next_start() {
     world.clean().await;
 }
 
-/// A repository on this disk with one commit.
-fn repository(folder: &std::path::Path) -> wire::Source {
-    let run = |program: &str, arguments: &[&str]| {
-        let ran = Command::new(program).current_dir(folder).args(arguments).output().unwrap();
-        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
-    };
-    run("git", &["init", "--quiet", "--initial-branch=main"]);
-    std::fs::write(folder.join("file"), "text").unwrap();
-    run("git", &["add", "file"]);
-    let author = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
-    run("git", &[&author[..], &["commit", "--quiet", "--message", "one"]].concat());
-    let commit = run("git", &["rev-parse", "HEAD"]);
-    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    if run("id", &["-u"]) == "0" {
-        // Git reads no repository on this disk that is somebody else's.
-        run("chown", &["-R", "nobody", "."]);
-    }
-    wire::Source {
-        url: format!("file://{}", folder.display()),
-        commit,
-        reference: "refs/heads/main".to_owned(),
-        branch: "main".to_owned(),
-        needs_credentials: false,
-    }
-}
-
 fn checked_out(script: &str, services: Vec<Service>) -> TaskPlan {
     let mut plan = plan(script, services);
     plan.environment.checkout = Some(Checkout { depth: 0, submodules: false, lfs: false });
@@ -504,7 +480,7 @@ async fn a_commit_is_in_the_workspace_of_a_container_and_belongs_to_its_user() {
     docker(&["start", "--attach", &made]);
     docker(&["commit", "--change", "USER worker", "--change", "CMD /bin/sh", &made, &image]);
     docker(&["rm", "--force", &made]);
-    let script = "cat file; echo; id -u; stat -c '%u %g' . file .git; touch new; cat .git/HEAD";
+    let script = "cat file; echo; id -u; stat -c '%u %g' . file .git; touch new; cat .git/HEAD; echo $GIT_CONFIG_KEY_0 $GIT_CONFIG_VALUE_0";
     let mut plan = checked_out(script, vec![]);
     plan.environment.runtime =
         Wanted::Container { image: image.clone(), pull: Pull::Never, pull_secret: None, engine: false };
@@ -513,7 +489,7 @@ async fn a_commit_is_in_the_workspace_of_a_container_and_belongs_to_its_user() {
     let said = world.said();
     assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?} {said:?}");
     let owner = "1234 1235\n".repeat(3);
-    assert_eq!(said["0"], format!("text\n1234\n{owner}ref: refs/heads/main\n"));
+    assert_eq!(said["0"], format!("text\n1234\n{owner}ref: refs/heads/main\nsafe.directory /workspace\n"));
     world.clean().await;
     docker(&["rmi", &image]);
 }

@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
 
+mod checkout;
 mod controller;
 mod machine;
 mod objects;
+mod repository;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +16,8 @@ use std::time::Duration;
 
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_core::plan::{
-    Checkout, Class, Environment, Gate, Keep, Limits, Resources, Retry, Runtime as Wanted, SecretDelivery,
-    SecretUse, Stage, TaskPlan, Tolerance, Tool, Work,
+    Class, Environment, Gate, Keep, Limits, Resources, Retry, Runtime as Wanted, SecretDelivery, SecretUse,
+    Stage, TaskPlan, Tolerance, Tool, Work,
 };
 use ocelot_executor::app::{Parts, Register, Settings, StartError, Started, register, start_with};
 use ocelot_executor::attempt::AttemptId;
@@ -778,96 +780,4 @@ async fn a_second_executor_cannot_use_the_same_directory() {
     let parts = Parts::new(vec![], Box::new(move |_, _| -> Arc<dyn Logs> { Arc::new(machine) }));
     let error = start_with(Settings::new(path.to_owned()), parts, &tasks).await.unwrap_err();
     assert!(matches!(error, StartError::Journal(JournalError::Held { .. })), "{error}");
-}
-
-/// A repository on this disk with one commit, and what an offer says of it.
-fn repository(folder: &Path) -> wire::Source {
-    let git = |arguments: &[&str]| {
-        let mut command = std::process::Command::new("git");
-        command.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]);
-        let ran = command.args(arguments).output().unwrap();
-        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
-    };
-    git(&["init", "--quiet", "--initial-branch=main"]);
-    std::fs::write(folder.join("file"), "text").unwrap();
-    git(&["add", "file"]);
-    git(&["commit", "--quiet", "--message", "one"]);
-    // Git's own account has to get to it.
-    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let commit = git(&["rev-parse", "HEAD"]);
-    // Git reads no repository on this disk that is somebody else's.
-    let root = std::process::Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    if root {
-        let given = std::process::Command::new("chown").args(["-R", "nobody"]).arg(folder).status();
-        assert!(given.unwrap().success());
-    }
-    wire::Source {
-        url: format!("file://{}", folder.display()),
-        commit,
-        reference: "refs/heads/main".to_owned(),
-        branch: "main".to_owned(),
-        needs_credentials: false,
-    }
-}
-
-fn checked_out(stages: Vec<Stage>) -> TaskPlan {
-    let mut plan = plan(stages);
-    plan.environment.checkout = Some(Checkout { depth: 0, submodules: false, lfs: false });
-    plan
-}
-
-#[tokio::test]
-async fn a_first_stage_finds_the_commit_in_its_workspace_and_what_opens_it_is_asked_for_late() {
-    let world = World::started().await;
-    let folder = tempfile::tempdir().unwrap();
-    let source = wire::Source { needs_credentials: true, ..repository(folder.path()) };
-    world.machine.set(|facts| facts.held_stages = true);
-    world.offer_source(&checked_out(vec![stage("a")]), Some(source.clone()));
-    world.machine.runs_a_stage().await;
-    let attempt = world.machine.facts().containers.keys().next().unwrap().parent().unwrap().to_owned();
-    assert_eq!(std::fs::read_to_string(attempt.join("workspace/file")).unwrap(), "text");
-    {
-        let model = world.controller.model();
-        let place = |call| model.calls.iter().position(|known| *known == call).unwrap();
-        assert!(place("acknowledge") < place("secrets"));
-        assert_eq!(model.secrets_asked, [(vec![], true)]);
-    }
-    world.machine.release_stages();
-    assert!(matches!(world.outcome().await, Outcome::Succeeded(_)));
-    let lines = world.machine.facts().lines.join("; ");
-    assert!(lines.contains(&format!("checkout: commit {} on main in ", &source.commit[..7])), "{lines}");
-    world.clean().await;
-}
-
-#[tokio::test]
-async fn a_commit_that_is_gone_fails_the_task_before_anything_of_it_runs() {
-    let world = World::started().await;
-    let folder = tempfile::tempdir().unwrap();
-    let source = wire::Source { commit: "1".repeat(40), ..repository(folder.path()) };
-    world.offer_source(&checked_out(vec![stage("a")]), Some(source));
-    match world.outcome().await {
-        Outcome::Failed(wire::outcome::Failed { stage, failure: Some(failed::Failure::Setup(why)) }) => {
-            assert_eq!(stage, "");
-            assert!(why.contains("is not in file://"), "{why}");
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(world.machine.facts().containers.values().all(|seen| seen.orders.is_empty()));
-    world.clean().await;
-}
-
-#[tokio::test]
-async fn a_cancel_in_the_middle_of_a_checkout_ends_it() {
-    let world = World::started().await;
-    let folder = tempfile::tempdir().unwrap();
-    let source = repository(folder.path());
-    world.machine.set(|facts| facts.held_prepare = true);
-    let id = world.offer_source(&checked_out(vec![stage("a")]), Some(source));
-    let said = |lines: &[String]| lines.iter().any(|line| line.starts_with("checkout: fetching"));
-    world.machine.until("a checkout", |facts| said(&facts.lines)).await;
-    world.controller.set(|model| model.directives.push(cancel(id)));
-    assert!(matches!(world.outcome().await, Outcome::Cancelled(_)));
-    assert_eq!(world.machine.facts().starts, 0);
-    world.clean().await;
 }

@@ -118,6 +118,7 @@ impl Driver {
     pub(super) fn acknowledged(&mut self, masks: Vec<Bytes>) {
         chaos::point("acknowledge.answered");
         self.masks = masks;
+        self.acknowledged_here = true;
         if !self.asks_secrets() {
             self.make_log();
         }
@@ -134,8 +135,20 @@ impl Driver {
     }
 
     /// Whether the controller is asked for anything that is masked.
-    pub(super) fn asks_secrets(&self) -> bool {
-        !secrets::names(&self.plan).is_empty() || self.offered.needs_credentials(&self.plan)
+    fn asks_secrets(&self) -> bool {
+        !secrets::names(&self.plan).is_empty() || self.asks_credentials()
+    }
+
+    /// What opens the repository is not asked for again once the commit is there: it may be given to
+    /// nobody any more.
+    fn asks_credentials(&self) -> bool {
+        self.offered.needs_credentials(&self.plan) && !self.places.checked_out().exists()
+    }
+
+    /// Whether everything is known that must not leave this machine. After a restart the log alone
+    /// knows it.
+    pub(super) fn knows_masks(&self) -> bool {
+        self.acknowledged_here && (self.secrets != Secrets::default() || !self.asks_secrets())
     }
 
     /// After a restart the machine waits for nothing: what did not work is asked again from here.
@@ -153,7 +166,7 @@ impl Driver {
     pub(super) fn fetch_secrets(&mut self, repeat: u32) {
         let (shared, plan, id) = (self.shared.clone(), self.plan.clone(), self.id);
         let (place, lines) = (self.secret_place(), self.lines.clone());
-        let checkout = self.offered.needs_credentials(&self.plan);
+        let checkout = self.asks_credentials();
         self.work(async move {
             shared.wait(pace(Duration::from_millis(50), Duration::from_secs(5)), repeat).await;
             let request = wire::FetchSecretsRequest {

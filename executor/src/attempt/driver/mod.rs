@@ -94,6 +94,8 @@ pub struct Driver {
     news: mpsc::Receiver<(AttemptId, LogNews)>,
     news_sender: NewsSender,
     masks: Vec<Bytes>,
+    /// This process was told what the run masks, and not one before it.
+    acknowledged_here: bool,
     secrets: Secrets,
     /// They were fetched, or withheld.
     secrets_came: bool,
@@ -202,6 +204,7 @@ impl Driver {
             news,
             news_sender,
             masks: Vec::new(),
+            acknowledged_here: false,
             secrets: Secrets::default(),
             secrets_came: false,
             mounts: Vec::new(),

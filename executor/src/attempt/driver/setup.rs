@@ -227,6 +227,15 @@ impl Driver {
         let (shared, lines, done) = (self.shared.clone(), self.lines.clone(), self.places.checked_out());
         let (hands, launch, known) = (self.hands(), self.launch(BootTime(0)), self.setup.known.clone());
         let (filling, abort) = abortable(async move {
+            let noted = |error: std::io::Error| {
+                let why = format!("how far the workspace is cannot be noted: {error}");
+                Stop::Cause(Cause::Platform { why })
+            };
+            // One that is begun again is not done, whoever finished another before.
+            match tokio::fs::remove_file(&done).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(noted(error)),
+                Ok(()) | Err(_) => {}
+            }
             let owner = || owner(runtime.clone(), launch.clone(), known.subscribe());
             if let Some(order) = order {
                 shared.checkouts.place(&order, owner(), &*lines).await.map_err(Stop::Cause)?;
@@ -234,10 +243,7 @@ impl Driver {
             }
             hands.fill(owner()).await?;
             // Only a process that died looks for it, so it need not survive a power cut.
-            tokio::fs::write(&done, b"").await.map_err(|error| {
-                let why = format!("that the workspace is filled cannot be noted: {error}");
-                Stop::Cause(Cause::Platform { why })
-            })
+            tokio::fs::write(&done, b"").await.map_err(noted)
         });
         self.setup.abort = Some(abort);
         self.work(async move {
@@ -265,6 +271,7 @@ impl Driver {
             Err(Stop::Fenced) => self.event(Event::Fenced),
             Err(Stop::Cause(cause)) => {
                 // Before anything is started it is heard at once; later, when it is asked for.
+                self.stop_preparing();
                 self.event(Event::NotPrepared(cause.clone()));
                 self.fail_setup(cause);
             }
@@ -329,10 +336,11 @@ impl Driver {
 
     /// Says why a service failed, with what it said, masked like everything else that leaves here.
     fn evidence(&self, name: &str, why: &str, said: &str) -> String {
-        let shown = match self.mask_set().map(Masker::new) {
-            Ok(Ok(masker)) => masker.text(said),
+        let masker = self.mask_set().map(Masker::new);
+        let shown = match masker {
+            Ok(Ok(masker)) if self.knows_masks() => masker.text(said),
             // Without a mask nothing is quoted.
-            Ok(Err(_)) | Err(_) => String::new(),
+            Ok(Ok(_) | Err(_)) | Err(_) => return format!("service {name} {why}; its log says more"),
         };
         match shown.lines().collect::<Vec<_>>().join(" / ") {
             lines if lines.is_empty() => format!("service {name} {why}; it said nothing"),
