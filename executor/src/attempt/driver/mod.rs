@@ -8,6 +8,7 @@ mod begin;
 mod end;
 mod journal;
 mod lines;
+mod secret;
 mod shared;
 mod supervised;
 mod talk;
@@ -42,7 +43,6 @@ pub use adopt::Left;
 pub use shared::Shared;
 
 use adopt::Up;
-use lines::Lines;
 
 /// News of a log that may wait.
 const NEWS_MAX: usize = 256;
@@ -141,13 +141,11 @@ pub struct Driver {
     prepare_wanted: bool,
     log_waits: bool,
     log: LogPlace,
-    lines: Arc<Lines>,
+    lines: Arc<lines::Lines>,
     news: mpsc::Receiver<(AttemptId, LogNews)>,
     news_sender: NewsSender,
     masks: Vec<Bytes>,
     secrets: Secrets,
-    /// They were fetched, or withheld.
-    secrets_came: bool,
     mounts: Vec<Mount>,
     container: Option<Container>,
     given: Given,
@@ -243,12 +241,11 @@ impl Driver {
             prepare_wanted: false,
             log_waits: false,
             log: LogPlace::None,
-            lines: Arc::new(Lines::default()),
+            lines: Arc::new(lines::Lines::default()),
             news,
             news_sender,
             masks: Vec::new(),
             secrets: Secrets::default(),
-            secrets_came: false,
             mounts: Vec::new(),
             container: None,
             given: Given::default(),

@@ -23,6 +23,7 @@ pub(crate) use files::Place;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
     values: BTreeMap<String, Bytes>,
+    came: bool,
 }
 
 impl fmt::Debug for Secrets {
@@ -72,7 +73,12 @@ impl Secrets {
                 }
             }
         }
-        Ok(Self { values })
+        Ok(Self { values, came: true })
+    }
+
+    /// Returns whether they were fetched, if only to be told that there are none.
+    pub fn came(&self) -> bool {
+        self.came
     }
 
     fn value(&self, name: &str) -> Option<&Bytes> {
@@ -126,7 +132,7 @@ impl Secrets {
     }
 
     /// Returns the variables for these uses.
-    pub fn variables<'a>(
+    pub(crate) fn variables<'a>(
         &'a self,
         uses: &'a [SecretUse],
         place: &'a Place,
