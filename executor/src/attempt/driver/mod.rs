@@ -10,6 +10,7 @@ mod journal;
 mod lines;
 mod objects;
 mod parts;
+mod secret;
 mod setup;
 mod shared;
 mod start;
@@ -46,7 +47,6 @@ pub use adopt::Left;
 pub use shared::Shared;
 
 use adopt::Up;
-use lines::Lines;
 use parts::{Done, Files, LogPlace, Sealing, Wants};
 use setup::Setup;
 
@@ -90,15 +90,13 @@ pub struct Driver {
     prepare_wanted: bool,
     log_waits: bool,
     log: LogPlace,
-    lines: Arc<Lines>,
+    lines: Arc<lines::Lines>,
     news: mpsc::Receiver<(AttemptId, LogNews)>,
     news_sender: NewsSender,
     masks: Vec<Bytes>,
     /// This process was told what the run masks, and not one before it.
     acknowledged_here: bool,
     secrets: Secrets,
-    /// They were fetched, or withheld.
-    secrets_came: bool,
     mounts: Vec<Mount>,
     service_mounts: Vec<Vec<Mount>>,
     setup: Setup,
@@ -200,13 +198,12 @@ impl Driver {
             prepare_wanted: false,
             log_waits: false,
             log: LogPlace::None,
-            lines: Arc::new(Lines::default()),
+            lines: Arc::new(lines::Lines::default()),
             news,
             news_sender,
             masks: Vec::new(),
             acknowledged_here: false,
             secrets: Secrets::default(),
-            secrets_came: false,
             mounts: Vec::new(),
             service_mounts: Vec::new(),
             setup: Setup::default(),

@@ -86,13 +86,6 @@ impl Driver {
         self.pump();
     }
 
-    /// What was a stage's own is nobody's any more; with none, all of it.
-    pub(super) fn close_secrets(&self, stage: Option<u16>) {
-        if let Err(error) = self.secrets.close_after(&self.plan, stage, &self.secret_place()) {
-            tracing::warn!(attempt = %self.id, %error, "a file of a secret is not emptied before the end");
-        }
-    }
-
     pub(super) fn cancel_stage(&mut self, index: u16) {
         self.wants.cancel = Some(index);
         let grace_ms = millis(self.plan.limits.grace);

@@ -27,6 +27,7 @@ pub struct Secrets {
     values: BTreeMap<String, Bytes>,
     /// What opens the repository.
     checkout: Option<wire::GitCredentials>,
+    came: bool,
 }
 
 impl fmt::Debug for Secrets {
@@ -81,7 +82,7 @@ impl Secrets {
                 }
             }
         }
-        Ok(Self { values, checkout: None })
+        Ok(Self { values, checkout: None, came: true })
     }
 
     /// Adds what opens the repository.
@@ -104,6 +105,11 @@ impl Secrets {
                 known_hosts: Some(key.known_hosts.clone()).filter(|hosts| !hosts.is_empty()),
             },
         }
+    }
+
+    /// Returns whether they were fetched, if only to be told that there are none.
+    pub fn came(&self) -> bool {
+        self.came
     }
 
     fn value(&self, name: &str) -> Option<&Bytes> {
