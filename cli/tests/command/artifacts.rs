@@ -18,7 +18,8 @@ fn packed() -> Vec<u8> {
     fs::write(tree.path().join("css/x.css"), "h1 {}\n").unwrap();
     let mut bytes = Vec::new();
     let paths = ["index.html".into(), "css".into()];
-    pack(&Root::open(tree.path()).unwrap(), Selection::Paths(&paths), &mut bytes, Options::default()).unwrap();
+    pack(&Root::open(tree.path()).unwrap(), Selection::Paths(&paths), &mut bytes, Options::default())
+        .unwrap();
     bytes
 }
 

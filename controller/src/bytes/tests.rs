@@ -112,7 +112,10 @@ async fn what_comes_in_pieces_is_there_whole_or_not_at_all() {
     assert!(matches!(home.look(&object).await, Err(Error::NotFound(_))), "it is not finished");
     assert_eq!(begun.finish(&object, NOW).await.unwrap(), Put::Stored);
     assert_eq!(home.read(&object, 0..100).await.unwrap(), "onetwo");
-    assert_eq!(home.look(&object).await.unwrap(), Entry { name: object.clone(), size_bytes: 6, changed: NOW });
+    assert_eq!(
+        home.look(&object).await.unwrap(),
+        Entry { name: object.clone(), size_bytes: 6, changed: NOW }
+    );
     let again = part(&home, &["onetwo"]).await;
     assert_eq!(again.finish(&object, NOW).await.unwrap(), Put::AlreadyThere);
     drop(part(&home, &["half"]).await);

@@ -4,7 +4,8 @@ use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
 use super::{
-    ArtifactRecord, CacheRecord, ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord,
+    ArtifactRecord, CacheRecord, ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord,
+    RunRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;

@@ -198,10 +198,9 @@ fn parse(text: &str) -> Option<Key> {
         ["secrets", name] => Key::Secret(unescape(name)?),
         ["schedules", name] => Key::Schedule(unescape(name)?),
         ["outbox", run, target] => Key::Outbox { run: run.parse().ok()?, target: unescape(target)? },
-        ["artifacts", run, index, name] => Key::Artifact(
-            TaskId { run: run.parse().ok()?, index: index.parse().ok()? },
-            unescape(name)?,
-        ),
+        ["artifacts", run, index, name] => {
+            Key::Artifact(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }, unescape(name)?)
+        }
         ["caches", scope, name, key] => {
             Key::Cache { scope: unescape(scope)?, name: unescape(name)?, key: unescape(key)? }
         }

@@ -297,9 +297,7 @@ async fn pieces(
     let piece = |piece| wire::PushObjectRequest { piece: Some(piece) };
     Ok(futures_util::stream::unfold((file, Next::Begin(begin, end)), move |(mut file, next)| async move {
         match next {
-            Next::Begin(begin, end) => {
-                Some((piece(pushing::Piece::Begin(begin)), (file, Next::Bytes(end))))
-            }
+            Next::Begin(begin, end) => Some((piece(pushing::Piece::Begin(begin)), (file, Next::Bytes(end)))),
             Next::Bytes(end) => {
                 let read = tokio::task::spawn_blocking(move || {
                     let mut bytes = Vec::with_capacity(PIECE_BYTES);

@@ -34,8 +34,15 @@ fn files(patterns: &[&str], tree: &[&str]) -> Vec<String> {
     tree.iter().filter(is_met).map(ToString::to_string).collect()
 }
 
-const TREE: [&str; 7] =
-    ["a.txt", "dist/app.js", "dist/app.js.map", "dist/css/x.css", "web/dist/y.js", "web/src/z.js", "distant/n"];
+const TREE: [&str; 7] = [
+    "a.txt",
+    "dist/app.js",
+    "dist/app.js.map",
+    "dist/css/x.css",
+    "web/dist/y.js",
+    "web/src/z.js",
+    "distant/n",
+];
 
 #[test]
 fn patterns_mean_files_and_all_that_is_in_a_directory_they_name() {

@@ -375,10 +375,7 @@ impl ObjectService for Controller {
         Ok(Response::new(wire::PushObjectResponse { existed: false }))
     }
 
-    async fn list_needed(
-        &self,
-        _: Request<wire::ListNeededRequest>,
-    ) -> Answer<wire::ListNeededResponse> {
+    async fn list_needed(&self, _: Request<wire::ListNeededRequest>) -> Answer<wire::ListNeededResponse> {
         self.hear("needed", |_| {})?;
         let needed = |(name, bytes): (&String, &Vec<u8>)| wire::list_needed_response::Needed {
             artifact: Some(wire::NeededArtifact { task: 3, name: name.clone() }),

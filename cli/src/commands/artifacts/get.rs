@@ -109,11 +109,7 @@ fn own_folder(name: &str) -> Result<PathBuf> {
     Err(Error::usage(format!("{} is no name for a folder", plain(name)), "say where: --into DIR"))
 }
 
-fn chosen<'a>(
-    kept: &'a [wire::Artifact],
-    name: &str,
-    run: &wire::RunSummary,
-) -> Result<&'a wire::Artifact> {
+fn chosen<'a>(kept: &'a [wire::Artifact], name: &str, run: &wire::RunSummary) -> Result<&'a wire::Artifact> {
     let fits: Vec<&wire::Artifact> = kept.iter().filter(|artifact| artifact.name == name).collect();
     match fits[..] {
         [one] => Ok(one),

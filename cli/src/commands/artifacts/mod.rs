@@ -36,7 +36,11 @@ async fn list(list: &ArtifactList, session: &Session) -> Result<()> {
     let shapes = Kept { run: name.clone(), artifacts: kept.iter().map(shape::Artifact::from).collect() };
     if kept.is_empty() && !output.is_json() {
         let goes_on = words::run_outcome(&run).is_none();
-        let yet = if goes_on { " yet; it goes on, and what a task keeps is here when the task has ended" } else { "" };
+        let yet = if goes_on {
+            " yet; it goes on, and what a task keeps is here when the task has ended"
+        } else {
+            ""
+        };
         output.note(format_args!("{name} has no artifacts{yet}"));
         return Ok(());
     }

@@ -137,8 +137,7 @@ impl ObjectService for ObjectCalls {
             }
         };
         // A better state of a cache may have come meanwhile: then there is nothing to go on with.
-        let is_it = offset == 0
-            || Digest::from_bytes(decode::bytes("sha256", &sha256)?) == kept.digest;
+        let is_it = offset == 0 || Digest::from_bytes(decode::bytes("sha256", &sha256)?) == kept.digest;
         if !is_it {
             let why = "the object is another one by now; begin anew";
             return Err(Error::new(Kind::Rejected, why).into());

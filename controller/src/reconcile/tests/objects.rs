@@ -191,7 +191,8 @@ async fn an_artifact_is_seen_with_the_end_of_its_task_and_by_who_needs_it() {
     assert!(!executor.push(&controller, attempt, named("site"), b"12345").await.unwrap());
     assert!(executor.push(&controller, attempt, named("site"), b"12345").await.unwrap(), "it was there");
     assert!(controller.service.artifacts(run).await.unwrap().is_empty(), "nothing names it yet");
-    let ended = executor.complete_with(&controller, attempt, (Report::Succeeded, &[("site", b"12345")])).await;
+    let ended =
+        executor.complete_with(&controller, attempt, (Report::Succeeded, &[("site", b"12345")])).await;
     assert_eq!(ended.unwrap(), CompleteAnswer::Recorded);
     let seen = controller.service.artifacts(run).await.unwrap();
     assert_eq!(names(&seen), [(0, "site")]);
@@ -235,10 +236,7 @@ async fn what_a_fenced_attempt_kept_is_never_seen_and_the_second_attempt_wins() 
     assert!(late.is_err(), "{late:?}");
     assert!(controller.service.artifacts(run).await.unwrap().is_empty());
     second.push(&controller, again, named("site"), b"second").await.unwrap();
-    second
-        .complete_with(&controller, again, (Report::Succeeded, &[("site", b"second")]))
-        .await
-        .unwrap();
+    second.complete_with(&controller, again, (Report::Succeeded, &[("site", b"second")])).await.unwrap();
     let seen = controller.service.artifacts(run).await.unwrap();
     assert_eq!(seen[0].record.kept, kept(b"second"));
     assert_eq!(seen[0].record.attempt, again.attempt.number());
@@ -293,7 +291,8 @@ async fn only_what_is_whole_and_planned_is_taken() {
     service.floor().note(Room::Enough);
     assert_eq!((kitchen.files("objects"), kitchen.files("parts")), (0, 0), "something was left");
 
-    let missing = executor.complete_with(&controller, attempt, (Report::Succeeded, &[("site", b"123")])).await;
+    let missing =
+        executor.complete_with(&controller, attempt, (Report::Succeeded, &[("site", b"123")])).await;
     assert_eq!(missing.unwrap(), CompleteAnswer::ArtifactMissing { name: "site".into() });
     executor.push(&controller, attempt, named("site"), b"123").await.unwrap();
     let strange = executor.complete_with(&controller, attempt, (Report::Succeeded, &[("x", b"123")])).await;
@@ -363,8 +362,7 @@ async fn what_a_fork_keeps_is_for_its_pull_request_alone_and_it_reads_its_target
     let controller = kitchen.controller("a").await;
     let mut executor = Executor::ready(&controller, "x1", 8).await;
     let main = || Happened::Push { branch: "main".into() };
-    let pull =
-        |number| Happened::PullRequest { number, source: "main".into(), target: "main".into() };
+    let pull = |number| Happened::PullRequest { number, source: "main".into(), target: "main".into() };
     let begin = async |executor: &mut Executor, number, event, trust| {
         built(&controller, number, one(caching("node")), event, trust).await;
         executor.take(&controller).await

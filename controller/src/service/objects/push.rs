@@ -9,7 +9,9 @@ use ocelot_proto::kit::chaos;
 use sha2::{Digest as _, Sha256};
 
 use super::scope::{fits, part, scopes};
-use super::{AttemptRef, Error, Kept, Objects, PIECE_BYTES_MAX, Planned, Result, Service, Shelf, failed, lock};
+use super::{
+    AttemptRef, Error, Kept, Objects, PIECE_BYTES_MAX, Planned, Result, Service, Shelf, failed, lock,
+};
 use crate::bytes::{Part, Put, Room};
 use crate::records::{CacheRecord, Digest};
 use crate::store::codec::{decode, encode};
@@ -40,7 +42,10 @@ pub struct Incoming {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("attempt", &self.attempt).field("what", &self.what).finish_non_exhaustive()
+        f.debug_struct("Incoming")
+            .field("attempt", &self.attempt)
+            .field("what", &self.what)
+            .finish_non_exhaustive()
     }
 }
 

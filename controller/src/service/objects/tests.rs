@@ -101,8 +101,11 @@ fn event() -> impl Strategy<Value = Event> {
         branch().prop_map(|tag| Event::Tag { tag }),
         branch().prop_map(|branch| Event::Schedule { branch }),
         branch().prop_map(|branch| Event::Upstream { branch }),
-        (0..9_u64, branch(), branch())
-            .prop_map(|(number, source, target)| Event::PullRequest { number, source, target }),
+        (0..9_u64, branch(), branch()).prop_map(|(number, source, target)| Event::PullRequest {
+            number,
+            source,
+            target
+        }),
         proptest::option::of(branch()).prop_map(|branch| Event::Manual { branch, tag: None }),
     ]
 }

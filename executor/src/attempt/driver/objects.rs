@@ -147,7 +147,8 @@ impl Hands {
     }
 
     async fn unpack_needed(&self) -> Result<(), Stop> {
-        let all = needed(&self.shared, self.id).await.map_err(|failed| stop("what the task needs", failed))?;
+        let all =
+            needed(&self.shared, self.id).await.map_err(|failed| stop("what the task needs", failed))?;
         for one in all {
             let Some(artifact) = one.artifact else { continue };
             let what = format!("artifact {} of {}", artifact.name, one.task);

@@ -29,8 +29,8 @@ use crate::bytes::{Identity, LocalHome};
 use crate::grpc::executor::{Executors, ObjectCalls};
 use crate::records::{Trigger, TriggerKind};
 use crate::server::{Health, Limits, Listener, NotReady, RequestIds, Routes, Transport};
-use crate::service::objects::{ObjectLimits, Objects};
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
+use crate::service::objects::{ObjectLimits, Objects};
 use crate::service::testing::{ManualClock, MemoryPlans, Sequence};
 use crate::service::{
     AskService, Challenge, Ed25519, ExecuteRequest, NewRegistrationToken, Parts, Seen, Service,

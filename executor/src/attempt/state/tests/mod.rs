@@ -383,12 +383,8 @@ fn a_cancel_ends_what_is_being_kept_unless_it_is_kept_for_a_cancel() {
 #[test]
 fn a_fence_ends_what_is_being_kept() {
     let (_, effects) = after(closing(false), [Event::Fenced]);
-    let expected = [
-        Effect::StopCollecting,
-        Effect::KillContainer,
-        Effect::Journal(Entry::Fenced),
-        Effect::DropSpool,
-    ];
+    let expected =
+        [Effect::StopCollecting, Effect::KillContainer, Effect::Journal(Entry::Fenced), Effect::DropSpool];
     assert_eq!(effects, expected);
 }
 
