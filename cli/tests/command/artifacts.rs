@@ -46,6 +46,14 @@ pub(crate) fn kept() -> Vec<(wire::Artifact, Vec<u8>)> {
     ]
 }
 
+/// What lists show: of no more bytes than its name.
+pub(crate) fn listed() -> Vec<(wire::Artifact, Vec<u8>)> {
+    let one = |task: &str, name: &str, bytes: &[u8]| (artifact(task, name, bytes), bytes.to_vec());
+    let (forever, bytes) = one("build", "report\x1b[2J", b"report");
+    let forever = wire::Artifact { expires_unix_us: 0, ..forever };
+    vec![(forever, bytes), one("web", "site", b"site")]
+}
+
 fn keeping() -> (Fleet, tempfile::TempDir) {
     let fleet = fleet();
     fleet.script().artifacts = kept();
@@ -66,7 +74,14 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_list_shows_what_each_task_kept_and_for_how_long() {
     let (fleet, _folder) = keeping();
-    insta::assert_snapshot!(fleet.transcript(&["artifacts", "list", "hello#3"]));
+    fleet.script().artifacts = listed();
+    insta::assert_snapshot!(fleet.transcript(&["artifacts", "list", "hello#3"]), @r"
+    [stdout]
+    TASK   ARTIFACT     FILES  SIZE  KEPT     EXPIRES
+    build  report^[[2J  2      6 B   12m ago  never
+    web    site         2      4 B   12m ago  in 29d
+    exit 0
+    ");
     insta::assert_snapshot!(fleet.transcript(&["artifacts", "list", "hello#3", "--task", "none"]), @r"
     [stderr]
     hello#3 has no artifacts
@@ -146,7 +161,7 @@ fn a_name_that_is_not_there_or_not_enough_is_told_with_those_that_are() {
     insta::assert_snapshot!(get(&["nothing"]), @r"
     [stderr]
     error: hello#3 has no artifact nothing
-    hint: its artifacts: report, site, log
+    hint: its artifacts: report^[[2J, site, log
     exit 1
     ");
     insta::assert_snapshot!(get(&["log"]), @r"

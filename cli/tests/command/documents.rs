@@ -22,7 +22,7 @@ no text in UTF-8 are replaced there; `getlogs --raw` gives them as they are.
 fn the_page_of_shapes_is_what_the_command_writes() {
     let fleet = fleet();
     fleet.script().logs.insert((0, 1), crate::fleet::log(&[ocelot_core::frame::Body::Stdout(b"one\n")]));
-    fleet.script().artifacts = crate::artifacts::kept();
+    fleet.script().artifacts = crate::artifacts::listed();
     let mut made = HEAD.to_owned();
     for typed in [
         "list",
