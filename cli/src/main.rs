@@ -94,6 +94,7 @@ async fn remote(command: &Command, session: &Session) -> Result<()> {
         Command::Cancel(cancel) => commands::cancel::run(cancel, session).await,
         Command::Retry(retry) => Box::pin(commands::retry::run(retry, session)).await,
         Command::Why(why) => commands::why::run(why, session).await,
+        Command::Artifacts(artifacts) => Box::pin(commands::artifacts::run(artifacts, session)).await,
         Command::Executor(executor) => Box::pin(commands::executor::run(executor, session)).await,
         Command::Token(token) => Box::pin(commands::token::run(token, session)).await,
         Command::Secret(secret) => Box::pin(commands::secret::run(secret, session)).await,

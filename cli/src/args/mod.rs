@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here: what an argument means is its command's business.
 
+mod artifacts;
 mod fleet;
 mod jobs;
 mod runs;
@@ -11,6 +12,7 @@ mod specs;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use artifacts::*;
 pub(crate) use fleet::*;
 pub(crate) use jobs::*;
 pub(crate) use runs::*;
@@ -94,6 +96,9 @@ pub(crate) enum Command {
     Retry(Retry),
     /// Tell why a run is where it is, executor by executor
     Why(Why),
+    /// List and fetch what a run kept
+    #[command(alias = "artifact", subcommand)]
+    Artifacts(Artifacts),
     /// Look after the machines that run jobs
     #[command(alias = "executors", subcommand)]
     Executor(Executor),

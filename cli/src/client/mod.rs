@@ -14,6 +14,7 @@ use std::time::Duration;
 use ocelot_proto::kit::backoff;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::wire::admin_service_client::AdminServiceClient;
+use ocelot_proto::wire::artifact_service_client::ArtifactServiceClient;
 use ocelot_proto::wire::job_service_client::JobServiceClient;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
 use ocelot_proto::wire::secret_service_client::SecretServiceClient;
@@ -102,6 +103,11 @@ impl Api {
 
     pub(crate) fn runs(&self) -> RunServiceClient<Wire> {
         RunServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn artifacts(&self) -> ArtifactServiceClient<Wire> {
+        ArtifactServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -1,5 +1,6 @@
 //! One file per verb, or per noun.
 
+pub(crate) mod artifacts;
 pub(crate) mod cancel;
 pub(crate) mod completion;
 pub(crate) mod config;

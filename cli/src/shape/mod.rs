@@ -2,11 +2,13 @@
 //!
 //! Times are RFC 3339 in UTC, ids are text, durations are milliseconds; what is not there is null.
 
+mod artifact;
 mod fleet;
 mod job;
 mod run;
 mod secret;
 
+pub(crate) use artifact::{Artifact, Fetched};
 pub(crate) use fleet::{Executor, Fleet, Token};
 pub(crate) use job::Job;
 pub(crate) use run::{Reason, Run};

@@ -22,6 +22,7 @@ no text in UTF-8 are replaced there; `getlogs --raw` gives them as they are.
 fn the_page_of_shapes_is_what_the_command_writes() {
     let fleet = fleet();
     fleet.script().logs.insert((0, 1), crate::fleet::log(&[ocelot_core::frame::Body::Stdout(b"one\n")]));
+    fleet.script().artifacts = crate::artifacts::listed();
     let mut made = HEAD.to_owned();
     for typed in [
         "list",
@@ -30,6 +31,7 @@ fn the_page_of_shapes_is_what_the_command_writes() {
         "runs -n 1",
         "status hello#3",
         "getlogs hello#3",
+        "artifacts list hello#3",
         "why hello#4",
         "cancel hello#4",
         "delete hello",

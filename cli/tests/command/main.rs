@@ -1,5 +1,6 @@
 //! The command against a fleet that does what a test says: whole transcripts.
 
+mod artifacts;
 mod configuration;
 mod documents;
 mod fleet;

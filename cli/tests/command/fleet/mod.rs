@@ -40,7 +40,11 @@ pub(crate) struct Script {
     pub(crate) logs: HashMap<(u32, u32), Vec<u8>>,
     /// Logs of these are not at their end.
     pub(crate) unfinished: Vec<(u32, u32)>,
-    /// Where the next reads of a log break off.
+    /// What runs kept, with its bytes.
+    pub(crate) artifacts: Vec<(wire::Artifact, Vec<u8>)>,
+    /// From where artifacts were asked for.
+    pub(crate) artifact_offsets: Vec<u64>,
+    /// Where the next reads of a log, or of an artifact, break off.
     pub(crate) cuts: VecDeque<u64>,
     /// Bytes of each answer of a log.
     pub(crate) piece_bytes: usize,

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::{Stream, StreamExt, stream};
 use ocelot_proto::wire;
 use ocelot_proto::wire::admin_service_server::{AdminService, AdminServiceServer};
+use ocelot_proto::wire::artifact_service_server::{ArtifactService, ArtifactServiceServer};
+use ocelot_proto::wire::fetch_object_response::{Head, Piece};
 use ocelot_proto::wire::job_service_server::{JobService, JobServiceServer};
 use ocelot_proto::wire::run_service_server::{RunService, RunServiceServer};
 use ocelot_proto::wire::secret_service_server::SecretServiceServer;
@@ -37,6 +39,7 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
             tonic::transport::Server::builder()
                 .add_service(RunServiceServer::new(served.clone()))
                 .add_service(JobServiceServer::new(served.clone()))
+                .add_service(ArtifactServiceServer::new(served.clone()))
                 .add_service(AdminServiceServer::new(served.clone()))
                 .add_service(SecretServiceServer::new(served))
                 .serve_with_incoming(Box::pin(incoming))
@@ -373,5 +376,43 @@ impl AdminService for Served {
             tasks_queued: 3,
             tasks_running: 4,
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl ArtifactService for Served {
+    async fn list_artifacts(
+        &self,
+        request: Request<wire::ListArtifactsRequest>,
+    ) -> Answer<wire::ListArtifactsResponse> {
+        let script = self.asked("list_artifacts", &request)?;
+        let task = request.into_inner().task;
+        let known = script.artifacts.iter().map(|(artifact, _)| artifact);
+        let artifacts = known.filter(|artifact| task.is_empty() || artifact.task == task).cloned();
+        Ok(Response::new(wire::ListArtifactsResponse { artifacts: artifacts.collect() }))
+    }
+
+    type GetArtifactStream = Streamed<wire::FetchObjectResponse>;
+
+    async fn get_artifact(
+        &self,
+        request: Request<wire::GetArtifactRequest>,
+    ) -> Answer<Self::GetArtifactStream> {
+        let mut script = self.asked("get_artifact", &request)?;
+        let wire::GetArtifactRequest { task, name, offset, .. } = request.into_inner();
+        script.artifact_offsets.push(offset);
+        let found = script.artifacts.iter().find(|(known, _)| known.name == name && known.task == task);
+        let (known, bytes) = found.cloned().ok_or_else(|| none("artifact", &name))?;
+        let cut = script.cuts.pop_front();
+        let head = Head { length: bytes.len() as u64, sha256: known.sha256, key: String::new(), offset };
+        let rest = &bytes[offset as usize..];
+        let rest = &rest[..cut.map_or(rest.len(), |cut| cut as usize).min(rest.len())];
+        let mut answers = vec![Ok(Piece::Head(head))];
+        answers.extend(rest.chunks(100).map(|piece| Ok(Piece::Bytes(piece.to_vec().into()))));
+        if cut.is_some() {
+            answers.push(Err(Status::unavailable("this controller ends")));
+        }
+        let answer = |piece: Result<Piece, Status>| Ok(wire::FetchObjectResponse { piece: Some(piece?) });
+        Ok(Response::new(Box::pin(stream::iter(answers.into_iter().map(answer)))))
     }
 }

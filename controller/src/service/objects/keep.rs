@@ -37,9 +37,11 @@ impl Service {
         let task = self.read_task(attempt.task).await?.ok_or(Error::Fenced)?;
         match holding(&task, &attempt.claim(session)) {
             Holding::Running { .. } | Holding::Cancelling { .. } => {}
-            // The task's record knows the completion, or refuses it: either way nothing is put.
-            Holding::Recorded | Holding::Kill | Holding::Offered | Holding::Unattached => {
-                return Ok(Ok(Txn::new()));
+            // These never change again: the task's record knows the completion, or refuses it.
+            Holding::Recorded | Holding::Kill => return Ok(Ok(Txn::new())),
+            // These may be live by the next look: the end would be recorded without what was kept.
+            Holding::Offered | Holding::Unattached => {
+                return Err(Error::NotNow { why: "the attempt is being attached to a newer session" });
             }
         }
         let planned = self.planned(attempt).await?;

@@ -52,8 +52,6 @@ use setup::Setup;
 
 /// News of a log that may wait.
 const NEWS_MAX: usize = 256;
-/// With so little of the guard left, someone is asked to vouch at once.
-const GUARD_LOW: Duration = Duration::from_secs(20);
 
 /// Between two tries of something that did not work.
 fn pace(first: Duration, longest: Duration) -> Policy {
@@ -351,13 +349,6 @@ impl Driver {
             login: self.secrets.login(secrets::pull_secret(&self.plan)),
             deadline,
         }
-    }
-
-    /// Returns how long until the guard is low, unless someone was asked to vouch already.
-    fn guard_low_in(&self) -> Option<Duration> {
-        let deadline = self.deadline.filter(|deadline| self.asked_for != Some(*deadline))?;
-        let left = deadline.0.saturating_sub(self.shared.boot.now().0);
-        Some(Duration::from_millis(left).saturating_sub(GUARD_LOW))
     }
 }
 

@@ -18,6 +18,8 @@ use crate::attempt::progress::judged;
 use crate::attempt::state::{BootTime, Cause, Event, Gone};
 use crate::runtime::{RuntimeError, Standing};
 
+/// With so little of the guard left, someone is asked to vouch at once.
+const GUARD_LOW: Duration = Duration::from_secs(20);
 /// A supervisor answers at once, or it is not there.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A supervisor whose clock differs by more stands in a time of its own.
@@ -91,6 +93,13 @@ impl Driver {
         let grace_ms = millis(self.plan.limits.grace);
         self.send(&Request::Cancel { through: index, grace_ms });
         chaos::point("cancel.passed_on");
+    }
+
+    /// Returns how long until the guard is low, unless someone was asked to vouch already.
+    pub(super) fn guard_low_in(&self) -> Option<Duration> {
+        let deadline = self.deadline.filter(|deadline| self.asked_for != Some(*deadline))?;
+        let left = deadline.0.saturating_sub(self.shared.boot.now().0);
+        Some(Duration::from_millis(left).saturating_sub(GUARD_LOW))
     }
 
     pub(super) fn set_guard(&mut self, deadline: BootTime) {

@@ -15,6 +15,7 @@ use ocelot_proto::kit::clock::SystemClock;
 use ocelot_proto::kit::shutdown::Shutdown;
 use ocelot_proto::wire;
 use ocelot_proto::wire::executor_service_client::ExecutorServiceClient;
+use ocelot_proto::wire::object_service_client::ObjectServiceClient;
 use ocelot_proto::wire::push_log_response::Answer;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -24,10 +25,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 use crate::auth::{ApiTokens, Gate};
-use crate::grpc::executor::Executors;
+use crate::bytes::{Identity, LocalHome};
+use crate::grpc::executor::{Executors, ObjectCalls};
 use crate::records::{Digest, SourceRecord, Subject, Trigger, TriggerKind, Trust};
 use crate::server::{Health, Limits, Listener, NotReady, RequestIds, Routes, Transport};
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
+use crate::service::objects::{ObjectLimits, Objects};
 use crate::service::testing::{ManualClock, MemoryPlans, Sequence};
 use crate::service::{
     AskService, Challenge, Ed25519, ExecuteRequest, NewRegistrationToken, Parts, Seen, Service,
@@ -39,6 +42,8 @@ use crate::store::embedded::{EmbeddedStore, Settings};
 const JOB: &str = "name: build\nimage: alpine\ncommand: [make]\n";
 
 pub(super) type Client = ExecutorServiceClient<InterceptedService<Channel, Bearer>>;
+
+pub(super) type ObjectClient = ObjectServiceClient<InterceptedService<Channel, Bearer>>;
 
 pub(super) struct Bench {
     pub(super) service: Arc<Service>,
@@ -116,7 +121,11 @@ impl Bench {
         let api = Arc::new(ApiTokens::new(Arc::clone(&store) as _, Arc::new(SystemClock)));
         let gate = Gate::new(api, Arc::clone(&service) as _);
         let executors = Executors::new(Arc::clone(&service), logs, gate.clone(), tasks.clone());
-        let app = tonic::service::Routes::new(executors.into_server()).into_axum_router().reset_fallback();
+        let home = LocalHome::open(directory.path().join("bytes"), Identity([1; 16])).unwrap();
+        service.set_objects(Objects::new(Arc::new(home), ObjectLimits::default()));
+        let objects = ObjectCalls::new(Arc::clone(&service), Arc::new(SystemClock), tasks.clone());
+        let app = tonic::service::Routes::new(executors.into_server()).add_service(objects.into_server());
+        let app = app.into_axum_router().reset_fallback();
         let routes = Routes::new(app, gate, Arc::new(Ready), RequestIds::new(7));
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = Listener::bind(here, Transport::Plain, Limits::default()).await.unwrap();
@@ -129,6 +138,12 @@ impl Bench {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         let channel = endpoint.connect().await.unwrap();
         ExecutorServiceClient::with_interceptor(channel, Bearer(token))
+    }
+
+    pub(super) async fn objects(&self, executor: &Executor) -> ObjectClient {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        ObjectServiceClient::with_interceptor(channel, Bearer(Some(executor.token.clone())))
     }
 
     pub(super) async fn registration_token(&self, uses: u32) -> String {
@@ -160,8 +175,8 @@ impl Bench {
         let registered = client.register(self.registration(name, &token)).await.unwrap().into_inner();
         let id = ExecutorId::from_bytes(registered.executor[..].try_into().unwrap());
         let session = SessionId::from_bytes([0; 16]);
-        let (incarnation, poll) = (0, 0);
-        let mut executor = Executor { id, name: name.into(), incarnation, session, client, poll };
+        let (incarnation, poll, token) = (0, 0, String::new());
+        let mut executor = Executor { id, name: name.into(), incarnation, session, token, client, poll };
         executor.open(self).await;
         executor
     }
@@ -249,6 +264,7 @@ pub(super) struct Executor {
     name: String,
     incarnation: u64,
     pub(super) session: SessionId,
+    token: String,
     pub(super) client: Client,
     poll: u64,
 }
@@ -284,6 +300,7 @@ impl Executor {
         };
         let opened = self.client.open_session(request).await.unwrap().into_inner();
         self.session = SessionId::from_bytes(opened.session[..].try_into().unwrap());
+        self.token = opened.session_token.clone();
         self.client = bench.client(Some(opened.session_token.clone())).await;
         self.poll = 0;
         bench.settle().await;

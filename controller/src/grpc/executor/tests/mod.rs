@@ -3,6 +3,7 @@
 mod bench;
 mod denied;
 mod logs;
+mod objects;
 
 use ocelot_proto::wire;
 use tonic::Code;

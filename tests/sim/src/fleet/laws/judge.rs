@@ -45,6 +45,8 @@ impl Seen {
                 | Stored::Group(_)
                 | Stored::Progress(_)
                 | Stored::Controller(_)
+                | Stored::Artifact(_)
+                | Stored::Cache(_)
                 | Stored::Other,
             ) => {}
             Err(error) => self.break_law(at, format!("a record cannot be read: {error}")),
