@@ -77,7 +77,9 @@ impl Session {
         let Some(run) = answer.runs.into_iter().next() else {
             return Err(Error::Refused {
                 what: "there is no run yet".to_owned(),
-                hint: Some("execute a job: ocelot execute NAME; see them: ocelot list".to_owned()),
+                hint: Some(
+                    "execute a job: ocelot execute NAME; or build this commit: ocelot build".to_owned(),
+                ),
                 whose: Whose::State,
             });
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ocelot_controller::app as controller;
 use ocelot_controller::auth::{NewApiToken, random_secret};
+use ocelot_controller::service::Service;
 use ocelot_executor::app as executor;
 use ocelot_executor::runtime::docker::small_image;
 use ocelot_proto::kit::invitation::Invitation;
@@ -89,6 +90,11 @@ impl Local {
         let fingerprint = started.fingerprint.map(|one| one.to_string());
         let engine = Engine::look().await;
         Ok(Self { url, token, fingerprint, engine, controller: started, parts })
+    }
+
+    /// Returns the use cases of the controller.
+    pub(crate) fn service(&self) -> &Service {
+        &self.controller.service
     }
 
     /// Returns a session of this command with the fleet.

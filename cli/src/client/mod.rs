@@ -15,7 +15,9 @@ use ocelot_proto::kit::backoff;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::wire::admin_service_client::AdminServiceClient;
 use ocelot_proto::wire::job_service_client::JobServiceClient;
+use ocelot_proto::wire::project_service_client::ProjectServiceClient;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
+use ocelot_proto::wire::secret_service_client::SecretServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -106,6 +108,16 @@ impl Api {
 
     pub(crate) fn jobs(&self) -> JobServiceClient<Wire> {
         JobServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn projects(&self) -> ProjectServiceClient<Wire> {
+        ProjectServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn secrets(&self) -> SecretServiceClient<Wire> {
+        SecretServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

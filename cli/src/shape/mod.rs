@@ -4,10 +4,12 @@
 
 mod fleet;
 mod job;
+mod project;
 mod run;
 
 pub(crate) use fleet::{Executor, Fleet, Token};
 pub(crate) use job::Job;
+pub(crate) use project::{Event, Project};
 pub(crate) use run::{Reason, Run};
 
 use uuid_text::uuid;

@@ -4,4 +4,6 @@ mod configuration;
 mod documents;
 mod fleet;
 mod following;
+mod graphs;
+mod projects;
 mod verbs;

@@ -8,15 +8,16 @@ use futures_util::{Stream, StreamExt, stream};
 use ocelot_proto::wire;
 use ocelot_proto::wire::admin_service_server::{AdminService, AdminServiceServer};
 use ocelot_proto::wire::job_service_server::{JobService, JobServiceServer};
+use ocelot_proto::wire::project_service_server::ProjectServiceServer;
 use ocelot_proto::wire::run_service_server::{RunService, RunServiceServer};
 use tonic::{Request, Response, Status};
 
 use super::{Change, Script, ago};
 
 #[derive(Debug, Clone)]
-struct Served(Arc<Mutex<Script>>);
+pub(super) struct Served(Arc<Mutex<Script>>);
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Serves on a port of its own until the test ends.
@@ -36,6 +37,7 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
             tonic::transport::Server::builder()
                 .add_service(RunServiceServer::new(served.clone()))
                 .add_service(JobServiceServer::new(served.clone()))
+                .add_service(ProjectServiceServer::new(served.clone()))
                 .add_service(AdminServiceServer::new(served))
                 .serve_with_incoming(Box::pin(incoming))
                 .await
@@ -46,7 +48,15 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
 }
 
 impl Served {
-    fn asked<T>(&self, method: &'static str, request: &Request<T>) -> Result<MutexGuard<'_, Script>, Status> {
+    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn asked<T>(
+        &self,
+        method: &'static str,
+        request: &Request<T>,
+    ) -> Result<MutexGuard<'_, Script>, Status> {
         let mut script = self.0.lock().unwrap();
         let token = request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
         script.tokens_seen.push(token);
@@ -57,7 +67,7 @@ impl Served {
     }
 }
 
-fn none(what: &str, name: &str) -> Status {
+pub(super) fn none(what: &str, name: &str) -> Status {
     Status::not_found(format!("there is no {what} {name:?}"))
 }
 
@@ -69,7 +79,11 @@ impl Script {
             Reference::Text(text) if text == "0193" => {
                 return Err(Status::invalid_argument("\"0193\" fits more than one run"));
             }
-            Reference::Text(text) => self.runs.iter().find(|run| text == format!("hello#{}", run.number)),
+            Reference::Text(text) => self.runs.iter().find(|run| {
+                use wire::run_summary::Of;
+                let (Of::Job(of) | Of::Project(of)) = run.of.as_ref().unwrap();
+                text == format!("{of}#{}", run.number)
+            }),
         };
         found.cloned().ok_or_else(|| none("run", "hello#9"))
     }

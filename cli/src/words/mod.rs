@@ -1,5 +1,7 @@
 //! The words for states and ends: one place, so that a table, a sentence and a script say the same.
 
+pub(crate) mod commit;
+
 use ocelot_proto::wire;
 use ocelot_proto::wire::outcome::failed::Failure;
 use ocelot_proto::wire::outcome::timed_out::Limit;
@@ -175,6 +177,21 @@ pub(crate) fn task_outcome(task: &wire::Task) -> Option<&wire::Outcome> {
     }
 }
 
+/// Names of tasks that must end before this one begins.
+pub(crate) fn waits_for(task: &wire::Task) -> &[String] {
+    match task.state.as_ref().and_then(|state| state.state.as_ref()) {
+        Some(State::Waiting(waiting)) => &waiting.needs,
+        Some(
+            State::Queued(_)
+            | State::Offered(_)
+            | State::Running(_)
+            | State::Cancelling(_)
+            | State::Finished(_),
+        )
+        | None => &[],
+    }
+}
+
 /// One word for a task and its tone: its end, or where it is.
 pub(crate) fn task_word(task: &wire::Task) -> (Tone, &'static str) {
     match task_outcome(task).map(outcome_word) {
@@ -314,6 +331,15 @@ pub(crate) fn evidence(outcome: &wire::Outcome) -> Evidence {
         Some(End::Succeeded(_) | End::Skipped(_) | End::Rejected(_) | End::Lost(_)) | None => {
             Evidence::default()
         }
+    }
+}
+
+/// Who made a run and, unless it was by hand, what they did it with: `ada (webhook)`.
+pub(crate) fn who(trigger: &wire::Trigger) -> String {
+    match trigger.kind() {
+        Kind::Unspecified | Kind::CommandLine => trigger.by.clone(),
+        kind if trigger.by.is_empty() => self::trigger(kind).to_owned(),
+        kind => format!("{} ({})", trigger.by, self::trigger(kind)),
     }
 }
 
