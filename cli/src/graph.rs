@@ -31,7 +31,7 @@ pub(crate) fn state(task: &wire::Task) -> (Tone, String) {
     let says = match task.state.as_ref().and_then(|state| state.state.as_ref()) {
         Some(State::Waiting(waiting)) if waiting.approval => "waits for somebody to approve it".to_owned(),
         Some(State::Waiting(waiting)) if !waiting.needs.is_empty() => {
-            return (Tone::Dim, format!("waits for {}", waiting.needs.join(", ")));
+            return (Tone::Dim, format!("waits for {}", words::names(&waiting.needs)));
         }
         Some(State::Running(running)) => {
             let attempt = task.attempts.iter().find(|attempt| attempt.number == running.attempt);

@@ -70,7 +70,7 @@ pub(crate) struct Local {
     #[arg(long, requires = "task")]
     pub(crate) no_needs: bool,
 
-    /// What tasks run in, whatever the file says; without it, what the file says
+    /// `process`: run tasks on this machine itself, whatever the file says
     #[arg(long, value_enum)]
     pub(crate) runtime: Option<LocalRuntime>,
 }

@@ -1,4 +1,5 @@
-//! What is told of a graph while it runs: a line when a task begins, and one when it has ended.
+//! What is told of a graph while it runs: what each task waits for, a line when it begins, and one
+//! when it has ended.
 //!
 //! Pure: the tasks as they are go in, the lines that are new come out, and each is told once.
 
@@ -15,6 +16,7 @@ use crate::words::{self, OutcomeWord};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Nothing,
+    Waits,
     Begun,
     Ended,
 }
@@ -42,9 +44,15 @@ impl News {
                 Some(end(task, outcome, now_us, style))
             }
             None if *told < Told::Begun => {
-                let on = begun(task)?;
-                *told = Told::Begun;
-                Some(style.paint(Tone::Dim, plain(&format!("· {} runs on {on}", task.name))).to_string())
+                let (now, says) = match (begun(task), words::waits_for(task)) {
+                    (Some(on), _) => (Told::Begun, format!("runs on {on}")),
+                    (None, [_, ..]) if *told < Told::Waits => {
+                        (Told::Waits, format!("waits for {}", words::names(words::waits_for(task))))
+                    }
+                    (None, _) => return None,
+                };
+                *told = now;
+                Some(style.paint(Tone::Dim, plain(&format!("· {} {says}", task.name))).to_string())
             }
             Some(_) | None => None,
         }
@@ -87,7 +95,8 @@ mod tests {
         let skipped = Outcome::Skipped(Skipped { why: "it needs test, which failed".into() });
         let done = ended(Outcome::Succeeded(Succeeded {}));
         let steps = [
-            (task(0, "a", waiting(&["b"]), Vec::new()), false),
+            (task(0, "a", waiting(&["b[n=1]", "b[n=2]", "c"]), Vec::new()), false),
+            (task(0, "a", waiting(&["c"]), Vec::new()), false),
             (task(0, "a", running.clone(), vec![attempt("box-1", 1, 0)]), false),
             (task(0, "a", running, vec![attempt("box-1", 1, 0)]), false),
             (task(0, "a", done.clone(), vec![attempt("box-1", 1, 4_100_001)]), false),
@@ -99,6 +108,7 @@ mod tests {
         let style = Style { coloured: false };
         let told = steps.iter().filter_map(|(task, shown)| news.of(task, *shown, 9_000_000, style));
         insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @"
+        · a waits for b, c
         · a runs on box-1
         ✓ a succeeded in 4.1s
         - deploy skipped: it needs test, which failed

@@ -57,6 +57,7 @@ pub(crate) struct Pen {
 /// What is known of one task's log.
 #[derive(Debug)]
 struct Page {
+    task: u32,
     attempt: u32,
     name: String,
     decoder: Decoder,
@@ -66,9 +67,10 @@ struct Page {
 }
 
 impl Page {
-    fn new(name: &str, attempt: u32, offset: u64, style: Style) -> Self {
+    fn new(task: u32, name: &str, attempt: u32, offset: u64, style: Style) -> Self {
         let sgr = if style.coloured { Sgr::Keep } else { Sgr::Drop };
         Self {
+            task,
             attempt,
             name: plain(name),
             decoder: Decoder::at(Offset(offset)),
@@ -104,7 +106,7 @@ impl Pen {
         into: &mut Vec<u8>,
     ) -> Result<()> {
         let style = self.style;
-        let fresh = || Page::new(name, piece.attempt, piece.offset, style);
+        let fresh = || Page::new(task, name, piece.attempt, piece.offset, style);
         // It is taken out for the time of writing, so that the pen can be used with it.
         let mut page = self.tasks.remove(&task).unwrap_or_else(fresh);
         if page.attempt != piece.attempt {
@@ -240,7 +242,7 @@ impl Pen {
         }
         if let Some(column) = self.column {
             let pad = column.saturating_sub(page.name.width());
-            let name = self.style.paint(Tone::Dim, format!("{}{:pad$} | ", page.name, ""));
+            let name = self.style.paint(Tone::Hue(page.task), format!("{}{:pad$} | ", page.name, ""));
             into.extend_from_slice(name.to_string().as_bytes());
         }
     }

@@ -192,6 +192,22 @@ pub(crate) fn waits_for(task: &wire::Task) -> &[String] {
     }
 }
 
+/// Names of tasks in a row; several variants of one are called by what the file calls them.
+pub(crate) fn names(names: &[String]) -> String {
+    fn base(name: &str) -> &str {
+        name.split('[').next().unwrap_or(name)
+    }
+    let mut said: Vec<&str> = Vec::new();
+    for name in names {
+        let alike = names.iter().filter(|other| base(other) == base(name)).count();
+        let name = if alike > 1 { base(name) } else { name };
+        if !said.contains(&name) {
+            said.push(name);
+        }
+    }
+    said.join(", ")
+}
+
 /// One word for a task and its tone: its end, or where it is.
 pub(crate) fn task_word(task: &wire::Task) -> (Tone, &'static str) {
     match task_outcome(task).map(outcome_word) {

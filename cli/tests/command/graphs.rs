@@ -95,7 +95,7 @@ fn a_list_tells_of_commits_as_soon_as_there_are_some() {
     RUN          STATE      ACCEPTED  TOOK  BY             BRANCH  COMMIT   SUBJECT
     acme/shop#7  failed     12m ago   1.4s  ada (webhook)  main    1a2b3c4  Mend the cart^[[2J
     acme/shop#6  succeeded  12m ago   1.4s  ada (webhook)  main    1a2b3c4  Mend the cart^[[2J
-    hello#5      succeeded  12m ago   1.4s  ada                             
+    hello#5      succeeded  12m ago   1.4s  ada            -       -        -
     exit 0
     ");
 }
@@ -173,13 +173,16 @@ fn a_graph_is_followed_task_by_task_to_its_fate() {
     insta::assert_snapshot!(told.join("\n"), @"
     - browser skipped: it needs test[node=18], which failed
     - deploy skipped: branch topic does not match main
-    acme/shop#7 1 of 6 tasks are done; running: lint; queued: build; waiting: test[node=18], test[node=20], browser
-    acme/shop#7 2 of 6 tasks are done; running: test[node=18], test[node=20], build; waiting: browser
+    acme/shop#7 1 of 6 tasks are done; running: lint; queued: build; waiting: test, browser
+    acme/shop#7 2 of 6 tasks are done; running: test, build; waiting: browser
     acme/shop#7: 1a2b3c4 Mend the cart^[[2J, by Ada (main)
+    · browser waits for test, build
     · build runs on box-1
     · lint runs on box-1
     · test[node=18] runs on box-1
+    · test[node=18] waits for lint
     · test[node=20] runs on box-1
+    · test[node=20] waits for lint
     ✓ build succeeded in 1.4s
     ✓ lint succeeded in 1.4s
     ✓ test[node=20] succeeded in 1.4s

@@ -12,7 +12,7 @@ use crate::fleet::{
     Fleet, MINUTE, Script, ago, built, exited, id, project, refuse, scrubbed, seen, succeeded,
 };
 
-fn fleet() -> Fleet {
+pub(crate) fn fleet() -> Fleet {
     let event = |last: u8, summary: &str, decision| wire::ProjectEvent {
         id: id(last).into(),
         received_unix_us: ago(MINUTE * u32::from(last)),
@@ -434,7 +434,7 @@ fn a_checkout_says_which_project_branch_and_commit_is_built() {
     [stdout]
     acme/shop#7
     [stderr]
-    note: one commit is not pushed and not built: main stands at 11403bd there; push first, or run what is here: ocelot local
+    note: one commit is not pushed and not built: main stands at e762954 there; push first, or run what is here: ocelot local
     note: one file has changes that are not committed and not built; run them here: ocelot local
     acme/shop#7: 1a2b3c4 Mend the cart^[[2J, by Ada (main)
     follow it: ocelot getlogs -f acme/shop#7

@@ -322,7 +322,8 @@ impl Service {
             .expect("a plan has only text keys, and writing to memory does not fail")
             .into();
         let env = variables::of(&run, task, planned, attempt, self.url.get().map(String::as_str));
-        let source = run.source.clone();
+        // A task that checks nothing out is not told where it could.
+        let source = run.source.clone().filter(|_| planned.environment.checkout.is_some());
         Ok(Some(OfferedTask { attempt, plan_digest: Digest::of(&bytes), plan: bytes, env, source }))
     }
 
