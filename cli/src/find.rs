@@ -49,6 +49,12 @@ impl Session {
     /// Finds a run with its tasks. Without a name it is the last one that was executed from here, or
     /// else the newest of all.
     pub(crate) async fn find(&self, client: &Client, name: Option<&str>) -> Result<wire::GetRunResponse> {
+        let name = match name {
+            Some(name) if name.starts_with('#') => Some(of_this_checkout(client, name).await?),
+            Some(name) => Some(name.to_owned()),
+            None => None,
+        };
+        let name = name.as_deref();
         let reference = match name {
             Some(name) => by_text(name),
             None => self.unnamed(client).await?,
@@ -62,7 +68,10 @@ impl Session {
             .call(&doing, Repeat::Safe, request, async |api, request| api.runs().get_run(request).await)
             .await;
         match (found, name) {
-            (Err(error @ Error::Refused { .. }), Some(name)) => Err(several(client, name, error).await),
+            (Err(error @ Error::Refused { .. }), Some(name)) => match by_last_part(client, name).await {
+                Some(found) => Ok(found),
+                None => Err(several(client, name, error).await),
+            },
             (found, _) => found.map_err(|error| error.with_hint("see the newest: ocelot runs")),
         }
     }
@@ -86,6 +95,27 @@ impl Session {
         self.output.note(format_args!("(the newest run of all: {})", words::run_name(&run)));
         Ok(wire::RunReference { reference: Some(wire::run_reference::Reference::Id(run.id)) })
     }
+}
+
+/// `acme/shop#7` for `#7`, in a checkout of that project.
+async fn of_this_checkout(client: &Client, number: &str) -> Result<String> {
+    let project = crate::find_project::named(client, None).await?;
+    Ok(format!("{project}{number}"))
+}
+
+/// Finds `acme/shop#7` by `shop#7`, if there is one such project only.
+async fn by_last_part(client: &Client, name: &str) -> Option<wire::GetRunResponse> {
+    let (project, number) = name.split_once('#').filter(|(project, _)| !project.contains('/'))?;
+    // A pattern in it would fit many.
+    let plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+    if project.is_empty() || !project.chars().all(plain) {
+        return None;
+    }
+    let found = crate::find_project::listed(client, &format!("*/{project}"), "").await.ok()?;
+    let [project] = &found[..] else { return None };
+    let request = wire::GetRunRequest { run: Some(by_text(&format!("{}#{number}", project.name))) };
+    let get = async |api: crate::client::Api, request| api.runs().get_run(request).await;
+    client.call("find the run", Repeat::Safe, request, get).await.ok()
 }
 
 /// Says which runs a text fits, if it fits several.

@@ -136,8 +136,8 @@ pub(crate) enum Command {
 /// How a run is named; the same everywhere.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunName {
-    /// `name#42`, the name of a job or project for its last run, or any unique part of an id; nothing:
-    /// the last one that was executed from here
+    /// `name#42`, `#42` of this checkout's project, the name of a job or project for its last run, or any
+    /// unique part of an id; nothing: the last one that was executed from here
     #[arg(value_name = "RUN")]
     pub(crate) run: Option<String>,
 }

@@ -32,9 +32,14 @@ pub(crate) async fn run(runs: &Runs, session: &Session) -> Result<()> {
             )
         })?,
     };
+    // A job's name has no `/`, a project's always has.
+    let (project, job) = match &runs.job {
+        Some(name) if name.contains('/') => (Some(name.clone()), None),
+        job => (runs.project.clone(), job.clone()),
+    };
     let request = wire::ListRunsRequest {
-        job: runs.job.clone().unwrap_or_default(),
-        project: runs.project.clone().unwrap_or_default(),
+        job: job.unwrap_or_default(),
+        project: project.unwrap_or_default(),
         branch: runs.branch.clone().unwrap_or_default(),
         by: runs.by.clone().unwrap_or_default(),
         group: runs.group.clone().unwrap_or_default(),

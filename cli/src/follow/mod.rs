@@ -334,10 +334,11 @@ impl Follow<'_> {
 
     /// Says that another attempt begins, and what became of the one before.
     fn tell_attempt(&mut self, task: &wire::Task, number: u32) -> Result<()> {
-        let before = task.attempts.iter().rev().find(|attempt| attempt.number < number);
-        let ended = before.and_then(|before| Some((before.number, before.outcome.as_ref()?)));
-        let what = match ended {
-            Some((before, outcome)) => format!("attempt {before} {}", words::outcome(outcome)),
+        // An offer that nobody took was no attempt to anybody.
+        let taken = |attempt: &&wire::Attempt| attempt.number < number && attempt.acknowledged_unix_us > 0;
+        let Some(before) = task.attempts.iter().rev().find(taken) else { return Ok(()) };
+        let what = match &before.outcome {
+            Some(outcome) => format!("attempt {} {}", before.number, words::outcome(outcome)),
             None => "the attempt before did not come to its end".to_owned(),
         };
         self.end_line()?;

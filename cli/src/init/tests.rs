@@ -183,7 +183,7 @@ fn a_node_monorepo_with_pnpm_whose_packages_have_the_scripts() {
 }
 
 #[test]
-fn node_with_yarn_old_and_new_with_bun_and_without_a_lock() {
+fn node_with_yarn_old_and_new() {
     let package = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}"#;
     let spread = r#"{"workspaces": ["a"], "packageManager": "yarn@4.1.0"}"#;
     let all = [
@@ -191,11 +191,6 @@ fn node_with_yarn_old_and_new_with_bun_and_without_a_lock() {
         proposed(&[
             ("package.json", spread),
             ("yarn.lock", ""),
-            ("a/package.json", r#"{"scripts": {"test": "x"}}"#),
-        ]),
-        proposed(&[("package.json", r#"{"scripts": {"test": "bun test"}}"#), ("bun.lock", "")]),
-        proposed(&[
-            ("package.json", r#"{"workspaces": ["a"]}"#),
             ("a/package.json", r#"{"scripts": {"test": "x"}}"#),
         ]),
     ];
@@ -232,7 +227,20 @@ fn node_with_yarn_old_and_new_with_bun_and_without_a_lock() {
           - yarn install --immutable
       - name: test
         script: yarn workspaces foreach --all run test
+    "#);
+}
 
+#[test]
+fn node_with_bun_and_without_a_lock() {
+    let package = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}"#;
+    let all = [
+        proposed(&[("package.json", r#"{"scripts": {"test": "bun test"}}"#), ("bun.lock", "")]),
+        proposed(&[
+            ("package.json", r#"{"workspaces": ["a"]}"#),
+            ("a/package.json", r#"{"scripts": {"test": "x"}}"#),
+        ]),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
     found: Node (package.json)
     # Node, by package.json
     image: oven/bun:1
@@ -370,7 +378,7 @@ fn java_with_gradle() {
 }
 
 #[test]
-fn python_with_uv_with_poetry_and_with_requirements() {
+fn python_with_uv_and_with_poetry() {
     let all = [
         proposed(&[
             (
@@ -380,8 +388,6 @@ fn python_with_uv_with_poetry_and_with_requirements() {
             ("uv.lock", ""),
         ]),
         proposed(&[("pyproject.toml", "[tool.poetry]\n"), ("poetry.lock", ""), ("tests/test_a.py", "")]),
-        proposed(&[("requirements.txt", "django\npytest\n"), (".python-version", "3.12.4\n")]),
-        proposed(&[("pyproject.toml", "[project]\n[project.optional-dependencies]\ndev = [\"pytest\"]\n")]),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
     found: Python (pyproject.toml)
@@ -423,7 +429,16 @@ fn python_with_uv_with_poetry_and_with_requirements() {
           - poetry install --no-interaction
       - name: test
         script: poetry run python -m unittest discover
+    "#);
+}
 
+#[test]
+fn python_with_requirements_and_with_extras() {
+    let all = [
+        proposed(&[("requirements.txt", "django\npytest\n"), (".python-version", "3.12.4\n")]),
+        proposed(&[("pyproject.toml", "[project]\n[project.optional-dependencies]\ndev = [\"pytest\"]\n")]),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
     found: Python (requirements.txt)
     # Python, by requirements.txt
     image: python:3.12

@@ -1,12 +1,14 @@
 //! Runs of several tasks, and of commits: lists, states, and the graph as it goes.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use ocelot_core::frame::{Body, Exit};
 use ocelot_proto::wire;
 use ocelot_proto::wire::outcome::{Outcome, Skipped};
 use ocelot_proto::wire::task_state::State;
 
 use crate::fleet::{
-    Change, Fleet, Script, attempt, built, exited, log, outcome, queued, run, running, succeeded,
+    Change, Fleet, Script, attempt, built, exited, log, outcome, project, queued, run, running, succeeded,
 };
 
 fn task(run: &wire::RunSummary, index: u32, name: &str, state: State) -> wire::Task {
@@ -128,6 +130,19 @@ fn the_state_of_a_graph_is_its_tasks_and_then_what_went_wrong() {
     queued 1.2ms · taken 1.8ms · up 307ms · first output 2.0ms · ran 1.1s
     exit 0
     ");
+}
+
+#[test]
+fn a_run_of_a_project_is_found_by_less_than_its_whole_name() {
+    let fleet = Fleet::start(Script { projects: vec![project("acme/shop")], ..six() });
+    let whole = fleet.transcript(&["status", "acme/shop#7"]);
+    for less in [&["status", "shop#7"][..], &["describe", "acme/shop#7"]] {
+        assert_eq!(fleet.transcript(less), whole);
+    }
+    fleet.run(&["runs", "acme/shop"]);
+    assert_eq!(fleet.script().lists.pop().unwrap().project, "acme/shop");
+    fleet.script().projects.push(project("other/shop"));
+    assert_eq!(fleet.run(&["status", "shop#7"]).code, Some(1));
 }
 
 #[test]

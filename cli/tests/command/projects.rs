@@ -1,5 +1,7 @@
 //! Projects, and builds of them from a checkout.
 
+#![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

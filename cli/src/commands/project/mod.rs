@@ -19,7 +19,7 @@ pub(crate) async fn run(project: &Project, session: &Session) -> Result<()> {
     match project {
         Project::Add(add) => self::add(add, session).await,
         Project::List(list) => list::run(list, session).await,
-        Project::Describe(name) => describe::run(name, session).await,
+        Project::Describe(name) => self::describe(name, session).await,
         Project::Enable(name) => change::enable(name, true, session).await,
         Project::Disable(name) => change::enable(name, false, session).await,
         Project::Set(set) => change::set(set, session).await,
@@ -32,6 +32,10 @@ pub(crate) async fn run(project: &Project, session: &Session) -> Result<()> {
 
 pub(crate) async fn add(add: &ProjectAdd, session: &Session) -> Result<()> {
     add::run(add, session).await
+}
+
+pub(crate) async fn describe(name: &ProjectName, session: &Session) -> Result<()> {
+    describe::run(name, session).await
 }
 
 pub(crate) async fn poll(name: &ProjectName, session: &Session) -> Result<()> {

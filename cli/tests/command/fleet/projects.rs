@@ -65,7 +65,9 @@ impl ProjectService for Served {
         request: Request<wire::ListProjectsRequest>,
     ) -> Answer<wire::ListProjectsResponse> {
         let script = self.asked("list_projects", &request)?;
-        let projects = script.projects.clone();
+        let wanted = request.into_inner().name;
+        let last = wanted.strip_prefix("*/").map(|last| format!("/{last}")).unwrap_or_default();
+        let projects = script.projects.iter().filter(|known| known.name.ends_with(&last)).cloned().collect();
         Ok(Response::new(wire::ListProjectsResponse { projects, ..Default::default() }))
     }
 
