@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -123,6 +124,27 @@ fn one_task_runs_as_on_another_branch_and_its_number_counts_up() {
     let last: serde_json::Value = serde_json::from_str(alone.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(last["run"]["tasks"].as_array().unwrap().len(), 1);
     assert_eq!(last["run"]["commit"]["subject"], "Mend the cart");
+}
+
+#[test]
+fn a_hook_of_git_can_run_it_before_a_commit_and_nothing_of_the_repository_is_harmed() {
+    let repository = Repository::new(THREE);
+    let hook = repository.folder().join(".git/hooks/pre-commit");
+    let program = env!("CARGO_BIN_EXE_ocelot");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, format!("#!/bin/sh\nexec {program} local one --runtime process\n")).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    repository.write("new", "new\n");
+    repository.git(&["add", "new"]);
+    let mut commit = Command::new("git");
+    commit.current_dir(repository.folder()).env("HOME", repository.top.path().join("home"));
+    commit.args(["-c", "user.name=Ada", "-c", "user.email=ada@acme.example", "commit", "-m", "two"]);
+    let ended = seen(commit.output().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("local/shop#1 succeeded"), "{}", ended.stderr);
+    assert_eq!(repository.git(&["show", "--format=%s", "--name-only"]).trim(), "two\n\nnew");
+    assert_eq!(repository.git(&["for-each-ref", "--format=%(refname)"]).trim(), "refs/heads/main");
+    assert_eq!(repository.git(&["config", "--get", "core.bare"]).trim(), "false");
 }
 
 #[test]

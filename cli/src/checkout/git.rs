@@ -87,6 +87,10 @@ impl Git {
         let mut command = Command::new("git");
         if let Some(at) = &self.at {
             command.arg("-C").arg(at);
+            // What a hook of git was told must not lead from a folder of ours into the person's.
+            for of_a_hook in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_PREFIX"] {
+                command.env_remove(of_a_hook);
+            }
         }
         command.args(arguments).env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
         for of_a_hook in ["GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"] {
