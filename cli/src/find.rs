@@ -50,8 +50,7 @@ impl Session {
     /// else the newest of all.
     pub(crate) async fn find(&self, client: &Client, name: Option<&str>) -> Result<wire::GetRunResponse> {
         let name = match name {
-            Some(name) if name.starts_with('#') => Some(of_this_checkout(client, name).await?),
-            Some(name) => Some(name.to_owned()),
+            Some(name) => Some(spelled_out(client, name).await?),
             None => None,
         };
         let name = name.as_deref();
@@ -97,10 +96,12 @@ impl Session {
     }
 }
 
-/// `acme/shop#7` for `#7`, in a checkout of that project.
-async fn of_this_checkout(client: &Client, number: &str) -> Result<String> {
-    let project = crate::find_project::named(client, None).await?;
-    Ok(format!("{project}{number}"))
+/// Returns `acme/shop#7` for `#7`, in a checkout of that project; any other name as it is.
+pub(crate) async fn spelled_out(client: &Client, name: &str) -> Result<String> {
+    match name.starts_with('#') {
+        true => Ok(format!("{}{name}", crate::find_project::named(client, None).await?)),
+        false => Ok(name.to_owned()),
+    }
 }
 
 /// Finds `acme/shop#7` by `shop#7`, if there is one such project only.

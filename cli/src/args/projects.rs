@@ -110,7 +110,7 @@ pub(crate) struct Settings {
     pub(crate) forge_secret: Option<String>,
 
     /// Build pull requests from forks too; they are given no secrets
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOLEAN")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOLEAN")]
     pub(crate) forks: Option<bool>,
 }
 

@@ -430,6 +430,12 @@ fn a_checkout_says_which_project_branch_and_commit_is_built() {
     assert_eq!((built.commit, built.env["A"].as_str()), (head.clone(), "1=2"));
     assert_eq!(built.id.len(), 16);
 
+    // In a checkout a run of its project is known by its number alone.
+    for verb in ["status", "cancel"] {
+        let told = cloned.transcript(&fleet, &[verb, "#7"]);
+        assert!(told.contains("acme/shop#7") && told.ends_with("exit 0"), "{told}");
+    }
+
     cloned.commit("two");
     std::fs::write(cloned.work().join("one"), "changed").unwrap();
     insta::assert_snapshot!(cloned.transcript(&fleet, &["build"]), @"
