@@ -232,7 +232,6 @@ fn node_with_yarn_old_and_new() {
 
 #[test]
 fn node_with_bun_and_without_a_lock() {
-    let package = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}"#;
     let all = [
         proposed(&[("package.json", r#"{"scripts": {"test": "bun test"}}"#), ("bun.lock", "")]),
         proposed(&[
