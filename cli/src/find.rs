@@ -49,6 +49,11 @@ impl Session {
     /// Finds a run with its tasks. Without a name it is the last one that was executed from here, or
     /// else the newest of all.
     pub(crate) async fn find(&self, client: &Client, name: Option<&str>) -> Result<wire::GetRunResponse> {
+        let name = match name {
+            Some(name) => Some(spelled_out(client, name).await?),
+            None => None,
+        };
+        let name = name.as_deref();
         let reference = match name {
             Some(name) => by_text(name),
             None => self.unnamed(client).await?,
@@ -62,7 +67,10 @@ impl Session {
             .call(&doing, Repeat::Safe, request, async |api, request| api.runs().get_run(request).await)
             .await;
         match (found, name) {
-            (Err(error @ Error::Refused { .. }), Some(name)) => Err(several(client, name, error).await),
+            (Err(error @ Error::Refused { .. }), Some(name)) => match by_last_part(client, name).await {
+                Some(found) => Ok(found),
+                None => Err(several(client, name, error).await),
+            },
             (found, _) => found.map_err(|error| error.with_hint("see the newest: ocelot runs")),
         }
     }
@@ -77,13 +85,38 @@ impl Session {
         let Some(run) = answer.runs.into_iter().next() else {
             return Err(Error::Refused {
                 what: "there is no run yet".to_owned(),
-                hint: Some("execute a job: ocelot execute NAME; see them: ocelot list".to_owned()),
+                hint: Some(
+                    "execute a job: ocelot execute NAME; or build this commit: ocelot build".to_owned(),
+                ),
                 whose: Whose::State,
             });
         };
         self.output.note(format_args!("(the newest run of all: {})", words::run_name(&run)));
         Ok(wire::RunReference { reference: Some(wire::run_reference::Reference::Id(run.id)) })
     }
+}
+
+/// Returns `acme/shop#7` for `#7`, in a checkout of that project; any other name as it is.
+pub(crate) async fn spelled_out(client: &Client, name: &str) -> Result<String> {
+    match name.starts_with('#') {
+        true => Ok(format!("{}{name}", crate::find_project::named(client, None).await?)),
+        false => Ok(name.to_owned()),
+    }
+}
+
+/// Finds `acme/shop#7` by `shop#7`, if there is one such project only.
+async fn by_last_part(client: &Client, name: &str) -> Option<wire::GetRunResponse> {
+    let (project, number) = name.split_once('#').filter(|(project, _)| !project.contains('/'))?;
+    // A pattern in it would fit many.
+    let plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+    if project.is_empty() || !project.chars().all(plain) {
+        return None;
+    }
+    let found = crate::find_project::listed(client, &format!("*/{project}"), "").await.ok()?;
+    let [project] = &found[..] else { return None };
+    let request = wire::GetRunRequest { run: Some(by_text(&format!("{}#{number}", project.name))) };
+    let get = async |api: crate::client::Api, request| api.runs().get_run(request).await;
+    client.call("find the run", Repeat::Safe, request, get).await.ok()
 }
 
 /// Says which runs a text fits, if it fits several.

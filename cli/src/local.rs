@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ocelot_controller::app as controller;
 use ocelot_controller::auth::{NewApiToken, random_secret};
+use ocelot_controller::service::Service;
 use ocelot_executor::app as executor;
 use ocelot_executor::runtime::docker::small_image;
 use ocelot_proto::kit::invitation::Invitation;
@@ -64,6 +65,13 @@ pub(crate) struct Local {
     parts: Parts,
 }
 
+/// Where an executor's checkouts may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sources {
+    Servers,
+    WithFolders,
+}
+
 /// The two ends of a process that is both: the executor goes first.
 #[derive(Debug)]
 struct Parts {
@@ -91,6 +99,11 @@ impl Local {
         Ok(Self { url, token, fingerprint, engine, controller: started, parts })
     }
 
+    /// Returns the use cases of the controller.
+    pub(crate) fn service(&self) -> &Service {
+        &self.controller.service
+    }
+
     /// Returns a session of this command with the fleet.
     pub(crate) fn session(&self, output: Output, environment: &Environment) -> Session {
         let environment = Environment { token: Some(self.token.clone()), ..environment.clone() };
@@ -98,10 +111,17 @@ impl Local {
         Session { output, environment, wanted }
     }
 
-    /// Starts the executor, which is registered the first time, and returns its id.
-    pub(crate) async fn add_executor(&self, client: &Client, data: PathBuf) -> Result<String> {
+    /// Starts the executor, which is registered the first time, and returns its id. It checks out of
+    /// this machine's folders only where `sources` says so.
+    pub(crate) async fn add_executor(
+        &self,
+        client: &Client,
+        data: PathBuf,
+        sources: Sources,
+    ) -> Result<String> {
         let mut settings =
             executor::Settings { allow_process: true, ..executor::Settings::new(data.clone()) };
+        settings.repositories.file = sources == Sources::WithFolders;
         settings.reach.controllers = vec![self.url.clone()];
         if self.engine == Engine::None {
             settings.runtime = executor::RuntimeChoice::Process;

@@ -7,7 +7,10 @@ mod commands;
 mod config;
 mod error;
 mod find;
+mod find_project;
 mod follow;
+mod graph;
+mod init;
 mod local;
 mod predecessors;
 mod prompt;
@@ -63,12 +66,13 @@ fn run(command: &Command, session: &Session) -> Result<()> {
     match command {
         Command::Validate(validate) => return commands::validate::run(validate, &session.output),
         Command::Explain(explain) => return commands::explain::run(explain, &session.output),
+        Command::Init(init) => return commands::init::run(init, &session.output),
         Command::Completion(completion) => return commands::completion::run(completion, &session.output),
         _ => {}
     }
     // A whole fleet works on all processors; a client is quicker without threads.
     let mut builder = match command {
-        Command::Up(_) | Command::Demo => tokio::runtime::Builder::new_multi_thread(),
+        Command::Up(_) | Command::Demo | Command::Local(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build().map_err(Error::Output)?;
@@ -100,8 +104,15 @@ async fn remote(command: &Command, session: &Session) -> Result<()> {
         Command::Secret(secret) => Box::pin(commands::secret::run(secret, session)).await,
         Command::Config(config) => commands::config::run(config, session).await,
         Command::Version(version) => commands::version::run(version, session).await,
+        Command::Build(build) => Box::pin(commands::build::run(build, session)).await,
+        Command::Local(local) => Box::pin(commands::local::run(local, session)).await,
+        Command::Project(project) => Box::pin(commands::project::run(project, session)).await,
+        Command::Watch(add) => Box::pin(commands::project::add(add, session)).await,
+        Command::Poll(name) => Box::pin(commands::project::poll(name, session)).await,
+        Command::Repos(repos) => Box::pin(commands::project::repos(repos, session)).await,
         Command::Validate(validate) => commands::validate::run(validate, &session.output),
         Command::Explain(explain) => commands::explain::run(explain, &session.output),
+        Command::Init(init) => commands::init::run(init, &session.output),
         Command::Completion(completion) => commands::completion::run(completion, &session.output),
     }
 }

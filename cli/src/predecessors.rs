@@ -15,7 +15,14 @@ const FLAGS: &[(&str, &str)] = &[
     ("--token", "OCELOT_TOKEN=..., or keep it: ocelot config add NAME URL"),
     ("--time-out", "every call has a deadline of its own; there is nothing to set"),
     ("--acct-repo", "ocelot runs --project OWNER/NAME"),
-    ("--hash", "name the run: ocelot status NAME#NUMBER"),
+    ("--hash", "name the run: ocelot status NAME#NUMBER; to build it: ocelot build --commit HASH"),
+    ("--envs", "ocelot build --env NAME=VALUE"),
+    ("--no-follow", "nothing is followed unless it is asked for: --follow"),
+    ("--latest", "ocelot build --branch NAME builds what stands there"),
+    ("--vcs-type", "the address of the repository tells; otherwise: ocelot project add --forge NAME"),
+    ("--cron", "ocelot project set OWNER/NAME --poll 5m"),
+    ("--file-loc", "ocelot validate FILE"),
+    ("--render-tag", "say it in the file: labels: [NAME]"),
     ("--raw_logs", "--raw"),
 ];
 
@@ -31,6 +38,12 @@ const VERBS: &[(&str, &str)] = &[
     ("reconcile", "ocelot status, ocelot why"),
     ("settings", "ocelot config show"),
     ("connect", "ocelot config add NAME URL"),
+    ("dev", "ocelot local, ocelot validate"),
+    ("developer", "ocelot local, ocelot validate"),
+    ("creds", "ocelot secret"),
+    ("repo", "ocelot project"),
+    ("org", "projects are OWNER/NAME; the owner is the organization: ocelot project list 'OWNER/*'"),
+    ("server", "ocelot-controller start, or all in one: ocelot up"),
     ("help", "ocelot --help, ocelot VERB --help"),
 ];
 

@@ -157,12 +157,16 @@ fn help_fits_one_screen() {
       list        List jobs [alias: ls]
       describe    Show a job: its arguments, how to execute it, its history
       execute     Execute a job [alias: exec]
+      build       Build a commit of a project on the fleet
+      local       Run ocelot.yml here and now, on the files as they lie in this folder
+      init        Look at this repository and write an ocelot.yml to begin with
       getlogs     Show the log of a run [alias: logs]
       status      Show where a run is, and when it came to each phase
       runs        List runs, newest first
       cancel      End a run [alias: kill]
       retry       Run the same again, as a new run
       why         Tell why a run is where it is, executor by executor
+      project     Look after the repositories that pushes are built of
       executor    Look after the machines that run jobs
       token       Look after the tokens that people and scripts call with
       config      Say which controllers this command talks to

@@ -48,7 +48,7 @@ pub(crate) struct List {
 
 #[derive(Debug, Group)]
 pub(crate) struct Describe {
-    /// Name of the job
+    /// Name of the job; `owner/name` shows a project, `name#42` a run
     pub(crate) job: String,
 
     /// As it was in this version

@@ -5,6 +5,8 @@
 mod artifacts;
 mod fleet;
 mod jobs;
+mod pipelines;
+mod projects;
 mod runs;
 mod secrets;
 mod settings;
@@ -15,6 +17,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use artifacts::*;
 pub(crate) use fleet::*;
 pub(crate) use jobs::*;
+pub(crate) use pipelines::*;
+pub(crate) use projects::*;
 pub(crate) use runs::*;
 pub(crate) use secrets::*;
 pub(crate) use settings::*;
@@ -79,6 +83,12 @@ pub(crate) enum Command {
     /// Execute a job
     #[command(visible_alias = "exec", alias = "run")]
     Execute(Execute),
+    /// Build a commit of a project on the fleet
+    Build(Build),
+    /// Run ocelot.yml here and now, on the files as they lie in this folder
+    Local(Local),
+    /// Look at this repository and write an ocelot.yml to begin with
+    Init(Init),
     /// Show the log of a run
     #[command(visible_alias = "logs", alias = "log")]
     Getlogs(Getlogs),
@@ -99,6 +109,10 @@ pub(crate) enum Command {
     /// List and fetch what a run kept
     #[command(alias = "artifact", subcommand)]
     Artifacts(Artifacts),
+
+    /// Look after the repositories that pushes are built of
+    #[command(alias = "projects", subcommand)]
+    Project(Project),
     /// Look after the machines that run jobs
     #[command(alias = "executors", subcommand)]
     Executor(Executor),
@@ -119,13 +133,22 @@ pub(crate) enum Command {
     Completion(Completion),
     /// Show the versions of this command and of the controllers
     Version(Version),
+    /// The old name of `project add`
+    #[command(hide = true)]
+    Watch(ProjectAdd),
+    /// The old name of `project poll`
+    #[command(hide = true)]
+    Poll(ProjectName),
+    /// The old name of `project list`
+    #[command(hide = true)]
+    Repos(Repos),
 }
 
 /// How a run is named; the same everywhere.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunName {
-    /// `name#42`, a job's name for its last run, or any unique part of an id; nothing: the last one
-    /// that was executed from here
+    /// `name#42`, `#42` of this checkout's project, the name of a job or project for its last run, or any
+    /// unique part of an id; nothing: the last one that was executed from here
     #[arg(value_name = "RUN")]
     pub(crate) run: Option<String>,
 }

@@ -42,7 +42,7 @@ pub(crate) struct Status {
 
 #[derive(Debug, Group)]
 pub(crate) struct Runs {
-    /// Only of this job
+    /// Only of this job, or of this project, `owner/name`
     pub(crate) job: Option<String>,
 
     /// Only of projects that match, as in 'acme/*'

@@ -6,16 +6,15 @@ use clap::{Args as Group, ValueEnum};
 
 #[derive(Debug, Group)]
 pub(crate) struct Validate {
-    /// Files to check; a job file is known by its `name`
-    #[arg(default_value = "ocelot.yml")]
+    /// Files to check; otherwise the ocelot.yml here, or in the top folder of the checkout. A job file
+    /// is known by its `name`
     pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Group)]
 pub(crate) struct Explain {
-    /// The file to explain
-    #[arg(default_value = "ocelot.yml")]
-    pub(crate) file: PathBuf,
+    /// The file to explain; otherwise the ocelot.yml here, or in the top folder of the checkout
+    pub(crate) file: Option<PathBuf>,
 
     /// What would happen; `--tag` alone is a tag, `--source` a pull request, all else a push
     #[arg(long, value_enum)]
@@ -46,6 +45,7 @@ pub(crate) struct Explain {
 pub(crate) enum EventKind {
     Push,
     Tag,
+    #[value(alias = "pull_request")]
     PullRequest,
     Schedule,
     Manual,

@@ -75,7 +75,7 @@ fn page(path: &str, command: &Command, into: &mut String) {
         into.push_str("\n| Argument | Meaning |\n|---|---|\n");
         own.iter().for_each(|arg| writeln!(into, "{}", described(arg)).unwrap());
     }
-    for below in command.get_subcommands() {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         page(&format!("{path} {}", below.get_name()), below, into);
     }
 }

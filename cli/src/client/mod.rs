@@ -16,6 +16,7 @@ use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::wire::admin_service_client::AdminServiceClient;
 use ocelot_proto::wire::artifact_service_client::ArtifactServiceClient;
 use ocelot_proto::wire::job_service_client::JobServiceClient;
+use ocelot_proto::wire::project_service_client::ProjectServiceClient;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
 use ocelot_proto::wire::secret_service_client::SecretServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -113,6 +114,11 @@ impl Api {
 
     pub(crate) fn jobs(&self) -> JobServiceClient<Wire> {
         JobServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn projects(&self) -> ProjectServiceClient<Wire> {
+        ProjectServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -6,20 +6,21 @@ use super::Session;
 use crate::args::Cancel;
 use crate::client::{Api, Repeat};
 use crate::error::Result;
-use crate::find::by_text;
+use crate::find::{by_text, spelled_out};
 use crate::shape;
 use crate::show::plain;
 use crate::words::{self, OutcomeWord};
 
 pub(crate) async fn run(cancel: &Cancel, session: &Session) -> Result<()> {
     let client = session.client()?;
+    let name = spelled_out(&client, &cancel.run).await?;
     let request = wire::CancelRunRequest {
-        run: Some(by_text(&cancel.run)),
+        run: Some(by_text(&name)),
         force: cancel.force,
         reason: cancel.reason.clone().unwrap_or_default(),
     };
     let call = async |api: Api, request| api.runs().cancel_run(request).await;
-    let doing = format!("cancel {}", plain(&cancel.run));
+    let doing = format!("cancel {}", plain(&name));
     let answer = client.call(&doing, Repeat::Safe, request, call).await;
     let answer = answer.map_err(|error| error.with_hint("see what runs: ocelot runs"))?;
     let run = answer.run.unwrap_or_default();

@@ -11,7 +11,7 @@ use super::{Session, execute};
 use crate::client::{Api, Client, Repeat, new_run_id};
 use crate::error::{Error, Result};
 use crate::follow::{PenKind, Show};
-use crate::local::{Engine, Local, put_job};
+use crate::local::{Engine, Local, Sources, put_job};
 
 const STAGES: &str = include_str!("demo.job.yml");
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     let requests = local.signals()?;
     let own = local.session(output.clone(), &session.environment);
     let client = own.client()?;
-    let executor = local.add_executor(&client, folder.path().join("executor")).await?;
+    let executor = local.add_executor(&client, folder.path().join("executor"), Sources::Servers).await?;
     let (place, why) = match &local.engine {
         Engine::None => ("runtime: process".to_owned(), "as a process: no container engine answers here"),
         Engine::There { small: None } => {

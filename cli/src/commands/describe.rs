@@ -6,7 +6,7 @@ use ocelot_proto::wire;
 use serde::Serialize;
 
 use super::Session;
-use crate::args::Describe;
+use crate::args::{Describe, ProjectName, RunName, Status};
 use crate::client::{Api, Client, Repeat};
 use crate::error::Result;
 use crate::shape;
@@ -18,6 +18,14 @@ struct History {
 }
 
 pub(crate) async fn run(describe: &Describe, session: &Session) -> Result<()> {
+    // A job's name has neither `#` nor `/`: what has one is a run, or a project.
+    if describe.job.contains('#') {
+        let run = RunName { run: Some(describe.job.clone()) };
+        return super::status::run(&Status { run }, session).await;
+    }
+    if describe.job.contains('/') {
+        return super::project::describe(&ProjectName { project: Some(describe.job.clone()) }, session).await;
+    }
     let client = session.client()?;
     let output = &session.output;
     if describe.history {

@@ -13,8 +13,8 @@ use super::{Session, read_up_to};
 use crate::args::Execute;
 use crate::client::{Api, Client, Repeat, new_run_id};
 use crate::error::{Error, Result, Whose};
-use crate::follow::{Followed, PenKind, Show, closing, follow};
-use crate::show::plain;
+use crate::follow::{Followed, Interrupt, PenKind, Show, ending, follow};
+use crate::show::{Output, plain};
 use crate::words::{self, OutcomeWord};
 use crate::{prompt, shape};
 
@@ -67,7 +67,15 @@ pub(crate) async fn to_its_end(
     show: Show,
 ) -> Result<()> {
     let output = &session.output;
-    let Followed { run, tasks } = follow(client, output, run, show, None).await?;
+    let followed = follow(client, output, run, show, None, Interrupt::Stops).await?;
+    let name = plain(&words::run_name(&followed.run));
+    let next = format!("  look closer: ocelot status {name}    again: ocelot retry {name}");
+    ended(output, followed, show, &next)
+}
+
+/// Tells how a run ended; `next` is what to type after one that did not succeed.
+pub(crate) fn ended(output: &Output, followed: Followed, show: Show, next: &str) -> Result<()> {
+    let Followed { run, tasks } = followed;
     let whole = shape::Run::whole(&run, &tasks);
     if output.is_json() {
         match show {
@@ -75,16 +83,14 @@ pub(crate) async fn to_its_end(
             Show::Outcome => output.result("", &whole)?,
         }
     } else {
-        output.note(closing(&run, &tasks, output.notes));
+        output.note(ending(&run, &tasks, output));
     }
     let outcome = words::run_outcome(&run).map(words::outcome_word);
     match outcome {
         Some(OutcomeWord::Succeeded | OutcomeWord::Skipped) => Ok(()),
         Some(_) => {
             if !output.is_json() {
-                let name = plain(&words::run_name(&run));
-                output
-                    .note(format_args!("  look closer: ocelot status {name}    again: ocelot retry {name}"));
+                output.note(next);
             }
             Err(Error::RunNotSucceeded)
         }
@@ -141,12 +147,12 @@ fn arguments(execute: &Execute) -> Result<HashMap<String, String>> {
 }
 
 /// Splits at the first `=`; the rest is the value, whatever it holds.
-fn split(pair: &str, what: &str) -> Result<(String, String)> {
+pub(crate) fn split(pair: &str, what: &str) -> Result<(String, String)> {
     match pair.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err(Error::usage(
             format!("{what} is NAME=VALUE, and {:?} is not", pair),
-            "see what the job takes: ocelot describe JOB",
+            "all behind the first = is the value, whatever it holds",
         )),
     }
 }

@@ -10,13 +10,14 @@ use crate::checkout::Checkout;
 use crate::error::Error;
 use crate::show::Output;
 
-use super::read;
+use super::{own_definition, read};
 
 pub(crate) fn run(explain: &Explain, output: &Output) -> Result<(), Error> {
-    let bytes = read(&explain.file)?;
-    let name = explain.file.display().to_string();
+    let file = explain.file.clone().unwrap_or_else(own_definition);
+    let bytes = read(&file)?;
+    let name = file.display().to_string();
     if FileKind::of(&bytes) == FileKind::Job {
-        return Err(Error::NotAPipeline { file: explain.file.clone() });
+        return Err(Error::NotAPipeline { file });
     }
     let pipeline = Pipeline::parse(&name, &bytes).map_err(Error::Mistakes)?;
     let context = context(explain, Checkout::here());

@@ -10,7 +10,7 @@ use super::Session;
 use crate::args::Getlogs;
 use crate::client::Client;
 use crate::error::{Error, Result, Whose};
-use crate::follow::{LogEvent, LogReader, Pen, PenKind, Show, closing, follow};
+use crate::follow::{Interrupt, LogEvent, LogReader, Pen, PenKind, Show, ending, follow, rejection};
 use crate::show::{Output, plain};
 use crate::words;
 
@@ -27,12 +27,15 @@ pub(crate) async fn run(getlogs: &Getlogs, session: &Session) -> Result<()> {
     };
     let name = plain(&words::run_name(&run));
     if getlogs.follow && getlogs.attempt.is_none() {
-        let followed = follow(&client, output, run, Show::Log(kind), only).await?;
-        output.note(closing(&followed.run, &followed.tasks, output.notes));
+        let followed = follow(&client, output, run, Show::Log(kind), only, Interrupt::Stops).await?;
+        output.note(ending(&followed.run, &followed.tasks, output));
         return Ok(());
     }
     let mut page =
         Page { output, pen: Pen::new(kind, output.style, tasks.len() > 1 && only.is_none()), tail: None };
+    if tasks.len() > 1 && only.is_none() {
+        page.pen.tell_apart(tasks.iter().map(|task| task.name.as_str()));
+    }
     page.tail = getlogs.tail.map(|lines| Tail { lines, kept: VecDeque::new(), part: Vec::new() });
     let mut read = 0;
     let attempts_wanted = getlogs.attempt;
@@ -51,7 +54,7 @@ pub(crate) async fn run(getlogs: &Getlogs, session: &Session) -> Result<()> {
         output.note(format_args!("{name} goes on; follow it: ocelot getlogs -f {name}"));
     } else if read == 0 {
         let says = words::run_outcome(&run).map(words::outcome).unwrap_or_default();
-        output.note(format_args!("{name} wrote nothing: {}", plain(&says)));
+        output.note(format_args!("{name} wrote nothing: {}{}", plain(&says), rejection(&run, output.notes)));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One file per verb, or per noun.
 
 pub(crate) mod artifacts;
+pub(crate) mod build;
 pub(crate) mod cancel;
 pub(crate) mod completion;
 pub(crate) mod config;
@@ -12,7 +13,10 @@ pub(crate) mod execute;
 pub(crate) mod executor;
 pub(crate) mod explain;
 pub(crate) mod getlogs;
+pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod local;
+pub(crate) mod project;
 pub(crate) mod retry;
 pub(crate) mod runs;
 pub(crate) mod secret;
@@ -26,10 +30,11 @@ pub(crate) mod why;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ocelot_spec::FILE_BYTES_MAX;
 
+use crate::checkout::Checkout;
 use crate::client::Client;
 use crate::config::{Environment, Wanted, resolve};
 use crate::error::{Error, Result};
@@ -48,6 +53,19 @@ impl Session {
     pub(crate) fn client(&self) -> Result<Client> {
         Client::new(resolve(&self.wanted, &self.environment)?, self.output.notes)
     }
+}
+
+/// Where the definition of a repository lies.
+const DEFINITION: &str = "ocelot.yml";
+
+/// The definition that nobody named: the one here, else the one of the checkout.
+fn own_definition() -> PathBuf {
+    let here = PathBuf::from(DEFINITION);
+    if here.exists() {
+        return here;
+    }
+    let top = Checkout::top().map(|top| top.join(DEFINITION)).filter(|file| file.exists());
+    top.unwrap_or(here)
 }
 
 /// Reads a definition, and no more of it than is enough to refuse it for its length.

@@ -8,8 +8,8 @@ use crate::args::Runs;
 use crate::client::{Api, Client, Repeat};
 use crate::error::{Error, Result};
 use crate::shape;
-use crate::show::{Table, Tone, duration};
-use crate::words;
+use crate::show::{Output, Table, Tone, duration};
+use crate::words::{self, commit};
 
 /// The most that one page holds.
 const PAGE: usize = 500;
@@ -32,9 +32,14 @@ pub(crate) async fn run(runs: &Runs, session: &Session) -> Result<()> {
             )
         })?,
     };
+    // A job's name has no `/`, a project's always has.
+    let (project, job) = match &runs.job {
+        Some(name) if name.contains('/') => (Some(name.clone()), None),
+        job => (runs.project.clone(), job.clone()),
+    };
     let request = wire::ListRunsRequest {
-        job: runs.job.clone().unwrap_or_default(),
-        project: runs.project.clone().unwrap_or_default(),
+        job: job.unwrap_or_default(),
+        project: project.unwrap_or_default(),
         branch: runs.branch.clone().unwrap_or_default(),
         by: runs.by.clone().unwrap_or_default(),
         group: runs.group.clone().unwrap_or_default(),
@@ -46,22 +51,13 @@ pub(crate) async fn run(runs: &Runs, session: &Session) -> Result<()> {
     let client = session.client()?;
     let (found, more) = pages(&client, request, runs.limit).await?;
     if found.is_empty() && !output.is_json() {
-        output.note("no runs fit; execute a job: ocelot execute NAME");
+        output.note("no runs fit; execute a job: ocelot execute NAME; or build this commit: ocelot build");
         return Ok(());
     }
-    let mut table = Table::new(["RUN", "STATE", "ACCEPTED", "TOOK", "BY"], output.style, output.width);
-    for run in &found {
-        let (tone, word) = words::run_word(run);
-        let end = if run.finished_unix_us > 0 { run.finished_unix_us } else { output.times.now_us };
-        let by = run.trigger.as_ref().map(|trigger| trigger.by.clone()).unwrap_or_default();
-        table.row([
-            (Tone::Strong, words::run_name(run)),
-            (tone, word.to_owned()),
-            (Tone::Plain, output.times.ago(run.accepted_unix_us)),
-            (Tone::Plain, duration(end - run.accepted_unix_us)),
-            (Tone::Plain, by),
-        ]);
-    }
+    let table = match found.iter().any(|run| run.commit.is_some()) {
+        true => of_commits(&found, output),
+        false => of_jobs(&found, output),
+    };
     let shapes = found.iter().map(shape::Run::from).collect();
     output.result(table, &Listed { runs: shapes, more })?;
     if more && !output.is_json() {
@@ -71,6 +67,48 @@ pub(crate) async fn run(runs: &Runs, session: &Session) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What every list of runs says of one: name, state, when, how long, by whom.
+fn cells(run: &wire::RunSummary, output: &Output) -> [(Tone, String); 5] {
+    let (tone, word) = words::run_word(run);
+    let end = if run.finished_unix_us > 0 { run.finished_unix_us } else { output.times.now_us };
+    [
+        (Tone::Strong, words::run_name(run)),
+        (tone, word.to_owned()),
+        (Tone::Plain, output.times.ago(run.accepted_unix_us)),
+        (Tone::Plain, duration(end - run.accepted_unix_us)),
+        (Tone::Plain, run.trigger.as_ref().map(words::who).unwrap_or_default()),
+    ]
+}
+
+fn of_jobs(runs: &[wire::RunSummary], output: &Output) -> Table {
+    let mut table = Table::new(["RUN", "STATE", "ACCEPTED", "TOOK", "BY"], output.style, output.width);
+    runs.iter().for_each(|run| table.row(cells(run, output)));
+    table
+}
+
+/// With what they were built of, as soon as one of them was.
+fn of_commits(runs: &[wire::RunSummary], output: &Output) -> Table {
+    let head = ["RUN", "STATE", "ACCEPTED", "TOOK", "BY", "BRANCH", "COMMIT", "SUBJECT"];
+    let mut table = Table::new(head, output.style, output.width);
+    for run in runs {
+        let [name, state, accepted, took, by] = cells(run, output);
+        let of = |say: fn(&wire::Commit) -> String| run.commit.as_ref().map_or_else(|| "-".to_owned(), say);
+        let place = (Tone::Plain, of(commit::place));
+        let id = (Tone::Dim, of(|commit| commit::short(&commit.id)));
+        table.row([
+            name,
+            state,
+            accepted,
+            took,
+            by,
+            place,
+            id,
+            (Tone::Plain, of(|commit| commit.subject.clone())),
+        ]);
+    }
+    table
 }
 
 /// The newest runs up to a limit, and whether there are older ones.

@@ -7,10 +7,11 @@ use ocelot_proto::wire;
 use super::Session;
 use crate::args::Status;
 use crate::error::Result;
-use crate::follow::phases;
+use crate::follow::{phases, rejection};
+use crate::graph;
 use crate::shape;
 use crate::show::{Output, Table, Tone, duration, plain};
-use crate::words;
+use crate::words::{self, OutcomeWord, commit};
 
 pub(crate) async fn run(status: &Status, session: &Session) -> Result<()> {
     let client = session.client()?;
@@ -33,6 +34,11 @@ fn text(run: &wire::RunSummary, tasks: &[wire::Task], output: &Output) -> String
     let (tone, word) = words::run_word(run);
     let says = words::run_outcome(run).map_or_else(|| word.to_owned(), words::outcome);
     field("State", output.style.paint(tone, plain(&says)).to_string());
+    if let Some(commit) = &run.commit {
+        let (what, standing) = commit::standing(commit);
+        field(what, plain(&standing));
+        field("Commit", plain(&commit::line(commit)));
+    }
     let by = shape.by.as_ref().map(|by| format!(" by {}", plain(by))).unwrap_or_default();
     let how = shape.trigger.replace('_', " ");
     field("Accepted", format!("{}{by}, {how}", output.times.moment(run.accepted_unix_us)));
@@ -40,10 +46,35 @@ fn text(run: &wire::RunSummary, tasks: &[wire::Task], output: &Output) -> String
         let took = duration(run.finished_unix_us - run.accepted_unix_us);
         field("Finished", format!("{}, after {took}", output.times.moment(run.finished_unix_us)));
     }
-    for task in tasks {
+    let rejection = rejection(run, output.style);
+    if !rejection.is_empty() {
+        text.push_str(&format!("{rejection}\n"));
+    }
+    if tasks.len() > 1 {
+        let table = graph::table(tasks, output.times.now_us, output.style, output.width);
+        text.push_str(&format!("\n{table}"));
+    }
+    // Of many tasks, those are shown in full that a person asks about.
+    for task in tasks.iter().filter(|task| tasks.len() == 1 || is_asked_about(task)) {
         text.push_str(&of_task(run, task, tasks.len() > 1, output));
     }
     text
+}
+
+/// It runs, or ended otherwise than it should.
+fn is_asked_about(task: &wire::Task) -> bool {
+    match words::task_outcome(task).map(words::outcome_word) {
+        None => !task.attempts.is_empty(),
+        Some(OutcomeWord::Succeeded | OutcomeWord::Skipped) => false,
+        Some(
+            OutcomeWord::Failed
+            | OutcomeWord::TimedOut
+            | OutcomeWord::Cancelled
+            | OutcomeWord::Rejected
+            | OutcomeWord::Lost
+            | OutcomeWord::Unknown,
+        ) => true,
+    }
 }
 
 fn of_task(run: &wire::RunSummary, task: &wire::Task, several: bool, output: &Output) -> String {

@@ -9,7 +9,7 @@ use crate::args::Up;
 use crate::client::{Api, Client, Repeat};
 use crate::config::UP;
 use crate::error::{Error, Result};
-use crate::local::{Engine, Local, invitation, put_job};
+use crate::local::{Engine, Local, Sources, invitation, put_job};
 use crate::up::{Started, hello};
 use crate::up_file::{self, UpFile};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
         file.write(place).map_err(|source| Error::Unwritable { file: place.clone(), source })?;
     }
     let client = own.client()?;
-    local.add_executor(&client, data.join("executor")).await?;
+    local.add_executor(&client, data.join("executor"), Sources::Servers).await?;
     if is_empty(&client).await? {
         put_job(&client, begin_with(&local.engine)).await?;
     }

@@ -2,8 +2,29 @@
 
 use ocelot_proto::wire;
 
-use crate::show::{Style, duration, plain};
+use crate::graph;
+use crate::show::{Output, Style, Tone, duration, plain};
 use crate::words;
+
+/// The end of a run for people: its tasks if there are several, its last line, why it was rejected.
+pub(crate) fn ending(run: &wire::RunSummary, tasks: &[wire::Task], output: &Output) -> String {
+    let mut text = String::new();
+    if tasks.len() > 1 {
+        text.push_str(&format!(
+            "\n{}\n",
+            graph::table(tasks, output.times.now_us, output.notes, output.width)
+        ));
+    }
+    text.push_str(&closing(run, tasks, output.notes));
+    text.push_str(&rejection(run, output.notes));
+    text
+}
+
+/// Why a run was rejected before it had tasks, line by line; nothing for any other.
+pub(crate) fn rejection(run: &wire::RunSummary, style: Style) -> String {
+    let lines = run.rejected.lines().map(|line| format!("\n{}", style.paint(Tone::Plain, plain(line))));
+    lines.collect()
+}
 
 /// Says how a run ended, and where its time went.
 pub(crate) fn closing(run: &wire::RunSummary, tasks: &[wire::Task], style: Style) -> String {

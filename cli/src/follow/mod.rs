@@ -5,6 +5,8 @@
 //! state alone, so it does not matter in which order the two tell of the same thing.
 
 mod closing;
+mod interrupt;
+mod news;
 mod pen;
 mod plan;
 mod progress;
@@ -20,7 +22,8 @@ use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::wire;
 use tokio_stream::StreamMap;
 
-pub(crate) use closing::{closing, phases};
+pub(crate) use closing::{ending, phases, rejection};
+pub(crate) use interrupt::Interrupt;
 pub(crate) use pen::{Pen, PenKind};
 pub(crate) use streams::{LogEvent, LogReader};
 
@@ -29,6 +32,8 @@ use crate::error::{Error, Result};
 use crate::show::{Output, StatusLine, Tone};
 use crate::words;
 
+use interrupt::Asked;
+use news::News;
 use plan::{Choice, Logs};
 use streams::{WatchEvent, watch};
 
@@ -66,6 +71,7 @@ struct Follow<'a> {
     spoke: bool,
     broken: bool,
     why: HashMap<String, String>,
+    news: News,
 }
 
 /// How following ended.
@@ -82,25 +88,28 @@ pub(crate) async fn follow(
     run: wire::RunSummary,
     show: Show,
     only: Option<u32>,
+    interrupt: Interrupt<'_>,
 ) -> Result<Followed> {
     let id = run_id(&run)?;
     let kind = match show {
         Show::Log(kind) => kind,
         Show::Outcome => PenKind::Lines { timestamps: false },
     };
-    let several = run.tasks_total > 1 && only.is_none();
+    // A run whose plan is not made yet may come to have any number of tasks.
+    let several = run.tasks_total != 1 && only.is_none();
     let mut follow = Follow {
         client,
         output,
         show,
         logs: Logs::default(),
         streams: StreamMap::new(),
-        pen: Pen::new(kind, output.style, several),
+        pen: Pen::new(kind, output.style, run.tasks_total > 1 && only.is_none()),
         line: StatusLine::new(output.notes, output.width),
         only,
         spoke: false,
         broken: false,
         why: HashMap::new(),
+        news: News::default(),
         tasks: Vec::new(),
         run,
     };
@@ -110,7 +119,7 @@ pub(crate) async fn follow(
         // Before anything is known of its attempts, so that its first byte waits for nothing.
         follow.open(id, only.unwrap_or(0), Choice { attempt: 0, offset: 0, live: true });
     }
-    follow.until_over(id).await?;
+    follow.until_over(id, interrupt).await?;
     Ok(Followed { run: std::mem::take(&mut follow.run), tasks: std::mem::take(&mut follow.tasks) })
 }
 
@@ -124,9 +133,9 @@ fn run_id(run: &wire::RunSummary) -> Result<RunId> {
 }
 
 impl Follow<'_> {
-    async fn until_over(&mut self, id: RunId) -> Result<()> {
+    async fn until_over(&mut self, id: RunId, interrupt: Interrupt<'_>) -> Result<()> {
         let mut watch = watch(self.client.clone(), id).boxed();
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut requests = interrupt.listen();
         let mut watching = true;
         let mut asking: Option<BoxFuture<'_, Result<wire::WhyResponse>>> = None;
         let begun = SystemClock.monotonic();
@@ -134,11 +143,18 @@ impl Follow<'_> {
         let mut silent_since = begun;
         loop {
             if !watching && self.is_over() {
-                return Ok(());
+                return self.tell_news();
             }
             let tick = SystemClock.sleep(Duration::from_secs(1));
             tokio::select! {
-                _ = &mut interrupt => return Err(self.stopped()),
+                asked = requests.next() => match asked {
+                    Asked::Stop => return Err(self.stopped()),
+                    Asked::Leave => return Err(Error::Stopped),
+                    Asked::Cancel { force } => {
+                        self.end_line()?;
+                        self.output.note(interrupt::cancel(self.client, id, force).await);
+                    }
+                },
                 event = watch.next(), if watching => match event {
                     Some(WatchEvent::Changed(change)) => self.changed(id, *change)?,
                     Some(WatchEvent::Broken) => self.broken = true,
@@ -180,10 +196,43 @@ impl Follow<'_> {
     fn say(&mut self, begun: tokio::time::Instant) {
         if self.broken {
             self.line.say("the controller does not answer; going on as soon as one does");
-        } else if !self.spoke && words::run_outcome(&self.run).is_none() {
+        } else if self.may_say() && words::run_outcome(&self.run).is_none() {
             let elapsed = SystemClock.monotonic() - begun;
             self.line.say_since(&progress::where_it_is(&self.run, &self.tasks, &self.why), elapsed);
         }
+    }
+
+    /// One task's log speaks for itself. Of a graph it is always told how far it is, below the log, as
+    /// long as that stands on whole lines and can be drawn over.
+    fn may_say(&self) -> bool {
+        let beside = self.is_graph() && self.line.can_be_wiped() && self.pen.is_at_line_start();
+        !self.spoke || beside
+    }
+
+    /// Several tasks are shown, to a person.
+    fn is_graph(&self) -> bool {
+        matches!(self.show, Show::Log(PenKind::Lines { .. })) && self.only.is_none() && self.tasks.len() > 1
+    }
+
+    /// Tells which tasks began and which have ended.
+    fn tell_news(&mut self) -> Result<()> {
+        if !self.is_graph() {
+            return Ok(());
+        }
+        let now_us = i64::try_from(SystemClock.wall().0).unwrap_or(i64::MAX);
+        let lines: Vec<String> = self
+            .tasks
+            .iter()
+            .filter_map(|task| {
+                let shown = self.logs.is_over(std::iter::once(task));
+                self.news.of(task, shown, now_us, self.output.notes)
+            })
+            .collect();
+        for line in lines {
+            self.end_line()?;
+            self.output.note(line);
+        }
+        Ok(())
     }
 
     fn is_queued(&self) -> bool {
@@ -213,7 +262,11 @@ impl Follow<'_> {
             }
         }
         self.tasks.sort_by_key(plan::index);
-        self.choose(id)
+        if self.only.is_none() && self.tasks.len() > 1 {
+            self.pen.tell_apart(self.tasks.iter().map(|task| task.name.as_str()));
+        }
+        self.choose(id)?;
+        self.tell_news()
     }
 
     /// Opens the logs that should be read now, and lets go of those that should not.
@@ -274,16 +327,18 @@ impl Follow<'_> {
         }
         if at_its_end {
             self.choose(id)?;
+            self.tell_news()?;
         }
         Ok(())
     }
 
     /// Says that another attempt begins, and what became of the one before.
     fn tell_attempt(&mut self, task: &wire::Task, number: u32) -> Result<()> {
-        let before = task.attempts.iter().rev().find(|attempt| attempt.number < number);
-        let ended = before.and_then(|before| Some((before.number, before.outcome.as_ref()?)));
-        let what = match ended {
-            Some((before, outcome)) => format!("attempt {before} {}", words::outcome(outcome)),
+        // An offer that nobody took was no attempt to anybody.
+        let taken = |attempt: &&wire::Attempt| attempt.number < number && attempt.acknowledged_unix_us > 0;
+        let Some(before) = task.attempts.iter().rev().find(taken) else { return Ok(()) };
+        let what = match &before.outcome {
+            Some(outcome) => format!("attempt {} {}", before.number, words::outcome(outcome)),
             None => "the attempt before did not come to its end".to_owned(),
         };
         self.end_line()?;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use ocelot_core::frame::{Body, Decoder, Exit, Frame, Mark, Offset, service_stage};
 use ocelot_proto::wire;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::error::{Error, Result, Whose};
 use crate::show::{Neutral, Sgr, Style, Tone, duration, plain, precise};
@@ -41,12 +42,15 @@ struct Entry<'a> {
     signal: Option<i32>,
 }
 
+/// A longer name pushes its lines aside, instead of all others.
+const COLUMN_MAX: usize = 24;
+
 #[derive(Debug)]
 pub(crate) struct Pen {
     kind: PenKind,
     style: Style,
-    /// Each line says which task it is of.
-    prefixed: bool,
+    /// Each line says which task it is of, in so many columns; none where there is one task only.
+    column: Option<usize>,
     tasks: HashMap<u32, Page>,
     /// Whose line is not finished.
     open: Option<Voice>,
@@ -62,6 +66,7 @@ struct Voice {
 /// What is known of one task's log.
 #[derive(Debug)]
 struct Page {
+    task: u32,
     attempt: u32,
     name: String,
     decoder: Decoder,
@@ -93,8 +98,9 @@ impl Texts {
 }
 
 impl Page {
-    fn new(name: &str, attempt: u32, offset: u64, style: Style) -> Self {
+    fn new(task: u32, name: &str, attempt: u32, offset: u64, style: Style) -> Self {
         Self {
+            task,
             attempt,
             name: plain(name),
             decoder: Decoder::at(Offset(offset)),
@@ -118,7 +124,18 @@ impl Page {
 
 impl Pen {
     pub(crate) fn new(kind: PenKind, style: Style, prefixed: bool) -> Self {
-        Self { kind, style, prefixed, tasks: HashMap::new(), open: None }
+        Self { kind, style, column: prefixed.then_some(0), tasks: HashMap::new(), open: None }
+    }
+
+    /// Says which task each line is of, from now on, with the names of these in one column.
+    pub(crate) fn tell_apart<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let widest = names.map(|name| plain(name).width()).max().unwrap_or(0);
+        self.column = Some(widest.min(COLUMN_MAX));
+    }
+
+    /// Tells whether nothing stands on the current line.
+    pub(crate) fn is_at_line_start(&self) -> bool {
+        self.open.is_none()
     }
 
     /// Appends what a piece of a task's log looks like.
@@ -130,7 +147,7 @@ impl Pen {
         into: &mut Vec<u8>,
     ) -> Result<()> {
         let style = self.style;
-        let fresh = || Page::new(name, piece.attempt, piece.offset, style);
+        let fresh = || Page::new(task, name, piece.attempt, piece.offset, style);
         // It is taken out for the time of writing, so that the pen can be used with it.
         let mut page = self.tasks.remove(&task).unwrap_or_else(fresh);
         if page.attempt != piece.attempt {
@@ -249,7 +266,7 @@ impl Pen {
             into.push(b'\n');
             self.open = None;
         }
-        if !self.prefixed && time.is_none() && voice.service.is_none() {
+        if self.column.is_none() && time.is_none() && voice.service.is_none() {
             into.extend_from_slice(text);
         } else {
             for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -277,8 +294,9 @@ impl Pen {
         if let Some(time) = time {
             into.extend_from_slice(self.style.paint(Tone::Dim, format!("{time} ")).to_string().as_bytes());
         }
-        if self.prefixed {
-            let name = self.style.paint(Tone::Dim, format!("{} | ", page.name));
+        if let Some(column) = self.column {
+            let pad = column.saturating_sub(page.name.width());
+            let name = self.style.paint(Tone::Hue(page.task), format!("{}{:pad$} | ", page.name, ""));
             into.extend_from_slice(name.to_string().as_bytes());
         }
     }
@@ -439,6 +457,18 @@ mod tests {
         let mut pen = Pen::new(PenKind::Json, PLAIN, false);
         let json = shown(&mut pen, 0, "main", &frames[..2]);
         assert!(json.contains(r#""stage":null,"service":"postgres","text":"listening"#), "{json}");
+    }
+
+    #[test]
+    fn names_of_tasks_stand_in_one_column() {
+        let mut pen = Pen::new(LINES, PLAIN, false);
+        pen.tell_apart(["api", "a[of=a very long name indeed]", "lint"].into_iter());
+        let mut all = shown(&mut pen, 0, "api", &[frame(Body::Stdout(b"one\n"))]);
+        all += &shown(&mut pen, 1, "a[of=a very long name indeed]", &[frame(Body::Stdout(b"two\n"))]);
+        insta::assert_snapshot!(all, @r"
+        api                      | one
+        a[of=a very long name indeed] | two
+        ");
     }
 
     #[test]

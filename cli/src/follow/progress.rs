@@ -27,13 +27,10 @@ pub(super) fn where_it_is(
 fn of_several(open: &[&wire::Task], total: usize) -> String {
     let mut parts = vec![format!("{} of {total} tasks are done", total - open.len())];
     for word in ["running", "offered", "queued", "waiting", "cancelling"] {
-        let names: Vec<&str> = open
-            .iter()
-            .filter(|task| words::task_state(task).word() == word)
-            .map(|task| task.name.as_str())
-            .collect();
+        let those = open.iter().filter(|task| words::task_state(task).word() == word);
+        let names: Vec<String> = those.map(|task| task.name.clone()).collect();
         if !names.is_empty() {
-            parts.push(format!("{word}: {}", names.join(", ")));
+            parts.push(format!("{word}: {}", words::names(&names)));
         }
     }
     parts.join("; ")
@@ -43,7 +40,8 @@ fn of_task(task: &wire::Task, why: &HashMap<String, String>) -> String {
     let note = |text: String| if task.note.is_empty() { text } else { format!("{text}; {}", task.note) };
     match task.state.as_ref().and_then(|state| state.state.as_ref()) {
         Some(State::Waiting(waiting)) if waiting.approval => "waits for somebody to approve it".to_owned(),
-        Some(State::Waiting(waiting)) => format!("waits for {}", waiting.needs.join(", ")),
+        Some(State::Waiting(waiting)) if waiting.needs.is_empty() => "waits".to_owned(),
+        Some(State::Waiting(waiting)) => format!("waits for {}", words::names(&waiting.needs)),
         Some(State::Queued(queued)) if queued.delay_ms > 0 => note("waits before its next try".to_owned()),
         Some(State::Queued(_)) => match why.get(&task.name) {
             Some(reason) if !reason.is_empty() => format!("is queued: {reason}"),

@@ -5,12 +5,14 @@
 mod artifact;
 mod fleet;
 mod job;
+mod project;
 mod run;
 mod secret;
 
 pub(crate) use artifact::{Artifact, Fetched};
 pub(crate) use fleet::{Executor, Fleet, Token};
 pub(crate) use job::Job;
+pub(crate) use project::{Event, Project};
 pub(crate) use run::{Reason, Run};
 pub(crate) use secret::{Secret, place};
 

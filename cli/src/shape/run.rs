@@ -26,8 +26,25 @@ pub(crate) struct Run {
     pub(crate) finished: Option<String>,
     pub(crate) tasks_finished: u32,
     pub(crate) tasks_total: u32,
+    /// What of a repository it works on.
+    pub(crate) commit: Option<Commit>,
+    /// Why it was rejected before it had tasks.
+    pub(crate) rejected: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tasks: Option<Vec<Task>>,
+}
+
+/// The commit that a run works on, and what happened to it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Commit {
+    pub(crate) id: String,
+    pub(crate) branch: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) pull_request: Option<u64>,
+    pub(crate) target_branch: Option<String>,
+    pub(crate) subject: String,
+    pub(crate) author: Option<String>,
+    pub(crate) fork: bool,
 }
 
 /// How something ended; only the fields that fit it are there.
@@ -57,6 +74,8 @@ pub(crate) struct Task {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) tries: u32,
     pub(crate) note: Option<String>,
+    /// Names of tasks that must end before it begins.
+    pub(crate) waits_for: Vec<String>,
     pub(crate) queued: Option<String>,
     pub(crate) log_bytes: u64,
     pub(crate) stages: Vec<Stage>,
@@ -144,6 +163,8 @@ impl From<&wire::RunSummary> for Run {
             finished: precise(run.finished_unix_us),
             tasks_finished: run.tasks_finished,
             tasks_total: run.tasks_total,
+            commit: run.commit.as_ref().map(Commit::from),
+            rejected: text(&run.rejected),
             tasks: None,
         }
     }
@@ -152,6 +173,21 @@ impl From<&wire::RunSummary> for Run {
 impl Run {
     pub(crate) fn whole(run: &wire::RunSummary, tasks: &[wire::Task]) -> Self {
         Self { tasks: Some(tasks.iter().map(Task::from).collect()), ..Self::from(run) }
+    }
+}
+
+impl From<&wire::Commit> for Commit {
+    fn from(commit: &wire::Commit) -> Self {
+        Self {
+            id: commit.id.clone(),
+            branch: text(&commit.branch),
+            tag: text(&commit.tag),
+            pull_request: Some(commit.pull_request).filter(|number| *number > 0),
+            target_branch: text(&commit.target_branch),
+            subject: commit.subject.clone(),
+            author: text(&commit.author),
+            fork: commit.fork,
+        }
     }
 }
 
@@ -190,6 +226,7 @@ impl From<&wire::Task> for Task {
             outcome,
             tries: task.tries,
             note: text(&task.note),
+            waits_for: words::waits_for(task).to_vec(),
             queued: precise(task.queued_unix_us),
             log_bytes: task.log_bytes,
             stages: task.stages.iter().map(Stage::from).collect(),

@@ -55,6 +55,11 @@ impl StatusLine {
         }
     }
 
+    /// Tells whether what it says can be wiped again.
+    pub(crate) fn can_be_wiped(&self) -> bool {
+        self.terminal
+    }
+
     /// Wipes the line, so that something else can be printed.
     pub(crate) fn clear(&mut self) {
         if self.shown.take().is_some() {

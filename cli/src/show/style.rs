@@ -12,7 +12,12 @@ pub(crate) enum Tone {
     Bad,
     Warn,
     Busy,
+    /// Tells one from others, and means nothing else.
+    Hue(u32),
 }
+
+/// Neither red nor green, which mean something, and nothing that a light or dark ground swallows.
+const HUES: [&str; 6] = ["36", "35", "34", "33", "96", "95"];
 
 /// Whether colours are used; decided once for each stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,7 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
             Tone::Bad => "31",
             Tone::Warn => "33",
             Tone::Busy => "36",
+            Tone::Hue(place) => HUES[place as usize % HUES.len()],
         };
         write!(f, "\x1b[{code}m{}\x1b[0m", self.text)
     }

@@ -24,7 +24,7 @@ fn the_page_of_shapes_is_what_the_command_writes() {
     fleet.script().logs.insert((0, 1), crate::fleet::log(&[ocelot_core::frame::Body::Stdout(b"one\n")]));
     fleet.script().artifacts = crate::artifacts::listed();
     let mut made = HEAD.to_owned();
-    for typed in [
+    let jobs = [
         "list",
         "describe paint",
         "execute hello",
@@ -44,7 +44,19 @@ fn the_page_of_shapes_is_what_the_command_writes() {
         "secret list --all",
         "secret rm token --job deploy",
         "version",
-    ] {
+    ];
+    let of_projects = [
+        "project list",
+        "project describe acme/shop",
+        "project events acme/shop -n 3",
+        "project hook test acme/shop",
+        "project hook rotate acme/shop",
+        "project remove acme/shop",
+        "build --project acme/shop",
+    ];
+    let projects = crate::projects::fleet();
+    let all = jobs.iter().map(|typed| (&fleet, typed));
+    for (fleet, typed) in all.chain(of_projects.iter().map(|typed| (&projects, typed))) {
         let mut arguments: Vec<&str> = typed.split(' ').collect();
         arguments.extend(["--output", "json"]);
         let seen = fleet.run(&arguments);

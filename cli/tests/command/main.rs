@@ -5,5 +5,7 @@ mod configuration;
 mod documents;
 mod fleet;
 mod following;
+mod graphs;
+mod projects;
 mod secrets;
 mod verbs;

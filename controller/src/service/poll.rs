@@ -325,7 +325,9 @@ impl Service {
             .expect("a plan has only text keys, and writing to memory does not fail")
             .into();
         let env = variables::of(&run, task, planned, attempt, self.url.get().map(String::as_str));
-        let (source, needs_credentials) = (run.source.clone(), self.needs_credentials(&run));
+        // A task that checks nothing out is not told where it could.
+        let source = run.source.clone().filter(|_| planned.environment.checkout.is_some());
+        let needs_credentials = source.is_some() && self.needs_credentials(&run);
         let plan_digest = Digest::of(&bytes);
         Ok(Some(OfferedTask { attempt, plan_digest, plan: bytes, env, source, needs_credentials }))
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
 
+mod projects;
 mod secrets;
 mod services;
 
@@ -52,6 +53,12 @@ pub(crate) struct Script {
     pub(crate) reads: Vec<wire::ReadLogRequest>,
     pub(crate) puts: Vec<wire::PutJobRequest>,
     pub(crate) lists: Vec<wire::ListRunsRequest>,
+    pub(crate) projects: Vec<wire::Project>,
+    pub(crate) events: Vec<wire::ProjectEvent>,
+    /// What is left to do by hand after the next change of a project.
+    pub(crate) left_to_do: Vec<String>,
+    pub(crate) project_puts: Vec<wire::PutProjectRequest>,
+    pub(crate) builds: Vec<wire::BuildRequest>,
     pub(crate) tokens_seen: Vec<Option<String>>,
 }
 
@@ -242,6 +249,38 @@ pub(crate) fn run(number: u64, end: Option<wire::Outcome>) -> wire::RunSummary {
         group: String::new(),
         commit: None,
         rejected: String::new(),
+    }
+}
+
+/// A run of a project's commit.
+pub(crate) fn built(number: u64, end: Option<wire::Outcome>) -> wire::RunSummary {
+    let commit = wire::Commit {
+        id: "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".into(),
+        branch: "main".into(),
+        subject: "Mend the cart\x1b[2J".into(),
+        author: "Ada".into(),
+        ..wire::Commit::default()
+    };
+    wire::RunSummary {
+        of: Some(wire::run_summary::Of::Project("acme/shop".into())),
+        trigger: Some(wire::Trigger { kind: wire::trigger::Kind::Webhook.into(), by: "ada".into() }),
+        commit: Some(commit),
+        ..run(number, end)
+    }
+}
+
+pub(crate) fn project(name: &str) -> wire::Project {
+    wire::Project {
+        name: name.into(),
+        url: format!("https://github.com/{name}"),
+        forge: "github".into(),
+        default_branch: "main".into(),
+        enabled: true,
+        hook_url: format!("https://ci.acme.example/hooks/github/{name}"),
+        created_unix_us: ago(MINUTE * 190),
+        updated_unix_us: ago(MINUTE * 190),
+        updated_by: "ada".into(),
+        ..wire::Project::default()
     }
 }
 

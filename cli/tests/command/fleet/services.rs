@@ -10,6 +10,7 @@ use ocelot_proto::wire::admin_service_server::{AdminService, AdminServiceServer}
 use ocelot_proto::wire::artifact_service_server::{ArtifactService, ArtifactServiceServer};
 use ocelot_proto::wire::fetch_object_response::{Head, Piece};
 use ocelot_proto::wire::job_service_server::{JobService, JobServiceServer};
+use ocelot_proto::wire::project_service_server::ProjectServiceServer;
 use ocelot_proto::wire::run_service_server::{RunService, RunServiceServer};
 use ocelot_proto::wire::secret_service_server::SecretServiceServer;
 use tonic::{Request, Response, Status};
@@ -39,6 +40,7 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
             tonic::transport::Server::builder()
                 .add_service(RunServiceServer::new(served.clone()))
                 .add_service(JobServiceServer::new(served.clone()))
+                .add_service(ProjectServiceServer::new(served.clone()))
                 .add_service(ArtifactServiceServer::new(served.clone()))
                 .add_service(AdminServiceServer::new(served.clone()))
                 .add_service(SecretServiceServer::new(served))
@@ -51,6 +53,10 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
 }
 
 impl Served {
+    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
     pub(super) fn asked<T>(
         &self,
         method: &'static str,
@@ -78,7 +84,11 @@ impl Script {
             Reference::Text(text) if text == "0193" => {
                 return Err(Status::invalid_argument("\"0193\" fits more than one run"));
             }
-            Reference::Text(text) => self.runs.iter().find(|run| text == format!("hello#{}", run.number)),
+            Reference::Text(text) => self.runs.iter().find(|run| {
+                use wire::run_summary::Of;
+                let (Of::Job(of) | Of::Project(of)) = run.of.as_ref().unwrap();
+                text == format!("{of}#{}", run.number)
+            }),
         };
         found.cloned().ok_or_else(|| none("run", "hello#9"))
     }

@@ -1,5 +1,7 @@
 //! The words for states and ends: one place, so that a table, a sentence and a script say the same.
 
+pub(crate) mod commit;
+
 use ocelot_proto::wire;
 use ocelot_proto::wire::outcome::failed::Failure;
 use ocelot_proto::wire::outcome::timed_out::Limit;
@@ -175,6 +177,37 @@ pub(crate) fn task_outcome(task: &wire::Task) -> Option<&wire::Outcome> {
     }
 }
 
+/// Names of tasks that must end before this one begins.
+pub(crate) fn waits_for(task: &wire::Task) -> &[String] {
+    match task.state.as_ref().and_then(|state| state.state.as_ref()) {
+        Some(State::Waiting(waiting)) => &waiting.needs,
+        Some(
+            State::Queued(_)
+            | State::Offered(_)
+            | State::Running(_)
+            | State::Cancelling(_)
+            | State::Finished(_),
+        )
+        | None => &[],
+    }
+}
+
+/// Names of tasks in a row; several variants of one are called by what the file calls them.
+pub(crate) fn names(names: &[String]) -> String {
+    fn base(name: &str) -> &str {
+        name.split('[').next().unwrap_or(name)
+    }
+    let mut said: Vec<&str> = Vec::new();
+    for name in names {
+        let alike = names.iter().filter(|other| base(other) == base(name)).count();
+        let name = if alike > 1 { base(name) } else { name };
+        if !said.contains(&name) {
+            said.push(name);
+        }
+    }
+    said.join(", ")
+}
+
 /// One word for a task and its tone: its end, or where it is.
 pub(crate) fn task_word(task: &wire::Task) -> (Tone, &'static str) {
     match task_outcome(task).map(outcome_word) {
@@ -316,6 +349,15 @@ pub(crate) fn evidence(outcome: &wire::Outcome) -> Evidence {
         Some(End::Succeeded(_) | End::Skipped(_) | End::Rejected(_) | End::Lost(_)) | None => {
             Evidence::default()
         }
+    }
+}
+
+/// Who made a run and, unless it was by hand, what they did it with: `ada (webhook)`.
+pub(crate) fn who(trigger: &wire::Trigger) -> String {
+    match trigger.kind() {
+        Kind::Unspecified | Kind::CommandLine => trigger.by.clone(),
+        kind if trigger.by.is_empty() => self::trigger(kind).to_owned(),
+        kind => format!("{} ({})", trigger.by, self::trigger(kind)),
     }
 }
 
