@@ -89,6 +89,10 @@ fn run_of(key: &str) -> Option<RunId> {
         | Key::Job(_)
         | Key::JobNumber(_)
         | Key::Project { .. }
+        | Key::Event { .. }
+        | Key::Head { .. }
+        | Key::Look { .. }
+        | Key::Tags { .. }
         | Key::Executor(_)
         | Key::ExecutorEpoch(_)
         | Key::ExecutorName(_)

@@ -6,6 +6,7 @@ mod executor;
 mod job;
 mod outbox;
 mod progress;
+mod project;
 mod run;
 mod stored;
 #[cfg(test)]
@@ -19,6 +20,10 @@ pub use executor::{
 pub use job::{JobNumber, JobRecord, JobVersion};
 pub use outbox::OutboxEntry;
 pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
+pub use project::{
+    EventDecision, EventRecord, ForgeLink, HeadRecord, HookRecord, LookRecord, NoProjectName, PreviousSecret,
+    ProjectName, ProjectRecord, SealedText, SuccessRecord, TagsRecord,
+};
 pub use run::{
     Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, SourceRecord, Stage, StoredPlan, Subject, Trigger,
     TriggerKind, Trust,

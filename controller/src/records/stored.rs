@@ -4,7 +4,8 @@ use ocelot_domain::placement::GroupRecord;
 use ocelot_domain::task::Task;
 
 use super::{
-    ControllerRecord, ExecutorEpoch, ExecutorRecord, JobRecord, ProgressRecord, RunRecord, SessionRecord,
+    ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord, JobRecord, LookRecord,
+    ProgressRecord, ProjectRecord, RunRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;
@@ -14,6 +15,10 @@ use crate::store::{Error, KeyValue};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stored {
     Job(JobRecord),
+    Project(ProjectRecord),
+    Event(EventRecord),
+    Head(HeadRecord),
+    Look(LookRecord),
     Run(RunRecord),
     Task(Task),
     Progress(ProgressRecord),
@@ -40,6 +45,10 @@ impl Stored {
         let key: Key = item.key.parse().map_err(|unknown| Error::Corrupt(Box::new(unknown)))?;
         Ok(match key {
             Key::Job(_) => Self::Job(decode(&item.value)?),
+            Key::Project { .. } => Self::Project(decode(&item.value)?),
+            Key::Event { .. } => Self::Event(decode(&item.value)?),
+            Key::Head { .. } => Self::Head(decode(&item.value)?),
+            Key::Look { .. } => Self::Look(decode(&item.value)?),
             Key::Run(_) => Self::Run(decode(&item.value)?),
             Key::Task(_) => Self::Task(decode(&item.value)?),
             Key::Progress(..) => Self::Progress(decode(&item.value)?),
@@ -51,7 +60,7 @@ impl Stored {
             Key::Epoch
             | Key::Home
             | Key::JobNumber(_)
-            | Key::Project { .. }
+            | Key::Tags { .. }
             | Key::ExecutorName(_)
             | Key::Token(_)
             | Key::Secret(_)
@@ -61,6 +70,10 @@ impl Stored {
     }
 
     accessor!(job, Job, JobRecord);
+    accessor!(project, Project, ProjectRecord);
+    accessor!(event, Event, EventRecord);
+    accessor!(head, Head, HeadRecord);
+    accessor!(look, Look, LookRecord);
     accessor!(run, Run, RunRecord);
     accessor!(task, Task, Task);
     accessor!(progress, Progress, ProgressRecord);

@@ -144,3 +144,106 @@ fn what_an_attempt_went_through_is_stored_as_the_one_on_file() {
     };
     assert_stored_shape(&record, include_bytes!("golden/progress.v1"));
 }
+
+fn project() -> ProjectRecord {
+    let sealed = |text: &str| SealedText(text.into());
+    let hook = HookRecord {
+        current: sealed("c2VhbGVk"),
+        previous: Some(PreviousSecret { secret: sealed("b2xkZXI="), until: at() }),
+        registered: Some("17".into()),
+        seen_at: Some(at()),
+    };
+    let link = ForgeLink { kind: "github".into(), repository: Some("42".into()), api: None };
+    ProjectRecord {
+        name: "acme/widget".parse().unwrap(),
+        url: "https://github.com/acme/widget".into(),
+        forge: Some(link),
+        default_branch: "main".into(),
+        group: Some("web".into()),
+        enabled: true,
+        retention_ms: Some(86_400_000),
+        poll_every_ms: None,
+        git_secret: Some("reader".into()),
+        forge_secret: None,
+        builds_forks: true,
+        hook: Some(hook),
+        created_at: at(),
+        updated_at: at(),
+        updated_by: ana(),
+    }
+}
+
+#[test]
+fn a_project_is_stored_as_the_one_on_file() {
+    assert_stored_shape(&project(), include_bytes!("golden/project.v1"));
+}
+
+#[test]
+fn an_event_is_stored_as_the_one_on_file() {
+    let record = EventRecord {
+        id: RunId::derived([4; 16]),
+        project: project().name,
+        source: TriggerKind::Webhook,
+        event: serde_json::json!({"forge": "github"}),
+        received_at: at(),
+        deliveries: vec!["72d3162e".into()],
+        decision: EventDecision::Pending { tries: 2, trouble: Some("the server did not answer".into()) },
+    };
+    assert_stored_shape(&record, include_bytes!("golden/event.v1"));
+    let run = EventDecision::Run { run: record.id };
+    assert_eq!(
+        serde_json::to_string(&run).unwrap(),
+        r#"{"run":{"run":"04040404-0404-8404-8404-040404040404"}}"#
+    );
+}
+
+#[test]
+fn an_event_remembers_each_delivery_once_and_only_so_many() {
+    let mut record = EventRecord {
+        id: RunId::derived([4; 16]),
+        project: project().name,
+        source: TriggerKind::Webhook,
+        event: serde_json::Value::Null,
+        received_at: at(),
+        deliveries: vec!["0".into()],
+        decision: EventDecision::Ignored { why: "tag".into() },
+    };
+    assert_eq!(record.delivered("0"), None);
+    for number in 1..100 {
+        record = record.delivered(&number.to_string()).unwrap_or(record);
+    }
+    assert_eq!(record.deliveries.len(), 16);
+}
+
+#[test]
+fn heads_looks_and_tags_are_stored_as_the_ones_on_file() {
+    let head = HeadRecord {
+        project: project().name,
+        reference: "refs/heads/main".into(),
+        commit: "a1".repeat(20),
+        seen_at: at(),
+        success: Some(SuccessRecord { commit: "b2".repeat(20), number: 41 }),
+    };
+    assert_stored_shape(&head, include_bytes!("golden/head.v1"));
+    let look = LookRecord { at: at(), trouble: Some("the server did not answer".into()), is_known: true };
+    assert_stored_shape(&look, include_bytes!("golden/look.v1"));
+    assert_stored_shape(&TagsRecord([7, 9].into()), b"tags/1\n[7,9]\n");
+}
+
+#[test]
+fn an_old_hook_secret_works_until_its_time_is_over() {
+    let hook = project().hook.unwrap();
+    let works = |ms| hook.secrets(Timestamp { unix_ms: at().unix_ms + ms }).count();
+    assert_eq!(hook.secrets(Timestamp { unix_ms: at().unix_ms - 1 }).count(), 2);
+    assert_eq!((works(0), works(1)), (1, 1));
+}
+
+#[test]
+fn a_project_is_named_by_owner_and_name() {
+    let nested: ProjectName = "group/sub/app".parse().unwrap();
+    assert_eq!((nested.owner(), nested.name()), ("group/sub", "app"));
+    for wrong in ["", "acme", "/x", "acme/", "a//b", "../b", "a/..", "a/-b", "a/b c", "a/b\n", "a/.b"] {
+        assert!(wrong.parse::<ProjectName>().is_err(), "{wrong:?}");
+    }
+    assert!(format!("a/{}", "b".repeat(300)).parse::<ProjectName>().is_err());
+}

@@ -40,6 +40,10 @@ impl Service {
                             | Key::Progress(..)
                             | Key::JobNumber(_)
                             | Key::Project { .. }
+                            | Key::Event { .. }
+                            | Key::Head { .. }
+                            | Key::Look { .. }
+                            | Key::Tags { .. }
                             | Key::ExecutorName(_)
                             | Key::Token(_)
                             | Key::Secret(_)

@@ -25,6 +25,28 @@ pub enum Key {
         owner: String,
         name: String,
     },
+    /// Something that happened to a project's repository, under the id of the run that it makes.
+    Event {
+        owner: String,
+        name: String,
+        id: RunId,
+    },
+    /// How far a branch of a project was looked at, under its full ref name.
+    Head {
+        owner: String,
+        name: String,
+        reference: String,
+    },
+    /// The last look at a project's repository.
+    Look {
+        owner: String,
+        name: String,
+    },
+    /// Which tags of a project were seen.
+    Tags {
+        owner: String,
+        name: String,
+    },
     Run(RunId),
     Task(TaskId),
     /// What one attempt of a task goes through.
@@ -55,6 +77,10 @@ pub enum Folder {
     All,
     Jobs,
     Projects,
+    Events,
+    Heads,
+    Looks,
+    Tags,
     Runs,
     Tasks,
     TasksOf(RunId),
@@ -89,6 +115,14 @@ impl fmt::Display for Key {
             Self::Project { owner, name } => {
                 write!(f, "{}{}/{}", Folder::Projects, Escaped(owner), Escaped(name))
             }
+            Self::Event { owner, name, id } => write!(f, "{}{id}", events_of(owner, name)),
+            Self::Head { owner, name, reference } => {
+                write!(f, "{}{}", heads_of(owner, name), Escaped(reference))
+            }
+            Self::Look { owner, name } => {
+                write!(f, "{}{}/{}", Folder::Looks, Escaped(owner), Escaped(name))
+            }
+            Self::Tags { owner, name } => write!(f, "{}{}/{}", Folder::Tags, Escaped(owner), Escaped(name)),
             Self::Run(run) => write!(f, "{}{run}", Folder::Runs),
             // Ten digits hold every index, so that tasks sort in the order of their plan.
             Self::Task(TaskId { run, index }) => write!(f, "{}{index:010}", Folder::TasksOf(*run)),
@@ -115,6 +149,10 @@ impl fmt::Display for Folder {
             Self::All => Ok(()),
             Self::Jobs => f.write_str("jobs/"),
             Self::Projects => f.write_str("projects/"),
+            Self::Events => f.write_str("events/"),
+            Self::Heads => f.write_str("heads/"),
+            Self::Looks => f.write_str("looks/"),
+            Self::Tags => f.write_str("tags/"),
             Self::Runs => f.write_str("runs/"),
             Self::Tasks => f.write_str("tasks/"),
             Self::TasksOf(run) => write!(f, "tasks/{run}/"),
@@ -165,6 +203,14 @@ fn parse(text: &str) -> Option<Key> {
         ["job-numbers", name] => Key::JobNumber(unescape(name)?),
         ["executor-names", name] => Key::ExecutorName(unescape(name)?),
         ["projects", owner, name] => Key::Project { owner: unescape(owner)?, name: unescape(name)? },
+        ["events", owner, name, id] => {
+            Key::Event { owner: unescape(owner)?, name: unescape(name)?, id: id.parse().ok()? }
+        }
+        ["heads", owner, name, reference] => {
+            Key::Head { owner: unescape(owner)?, name: unescape(name)?, reference: unescape(reference)? }
+        }
+        ["looks", owner, name] => Key::Look { owner: unescape(owner)?, name: unescape(name)? },
+        ["tags", owner, name] => Key::Tags { owner: unescape(owner)?, name: unescape(name)? },
         ["runs", run] => Key::Run(run.parse().ok()?),
         ["tasks", run, index] => Key::Task(TaskId { run: run.parse().ok()?, index: index.parse().ok()? }),
         ["progress", run, index, attempt] => Key::Progress(
@@ -182,6 +228,16 @@ fn parse(text: &str) -> Option<Key> {
         ["outbox", run, target] => Key::Outbox { run: run.parse().ok()?, target: unescape(target)? },
         _ => return None,
     })
+}
+
+/// Returns the folder of a project's events.
+pub fn events_of(owner: &str, name: &str) -> String {
+    format!("{}{}/{}/", Folder::Events, Escaped(owner), Escaped(name))
+}
+
+/// Returns the folder of a project's branches.
+pub fn heads_of(owner: &str, name: &str) -> String {
+    format!("{}{}/{}/", Folder::Heads, Escaped(owner), Escaped(name))
 }
 
 /// Writes a name with `%XX` for every byte that is not a letter, a digit or one of `-._`.
@@ -233,6 +289,14 @@ mod tests {
             name().prop_map(Key::JobNumber),
             name().prop_map(Key::ExecutorName),
             (name(), name()).prop_map(|(owner, name)| Key::Project { owner, name }),
+            (name(), name(), run()).prop_map(|(owner, name, id)| Key::Event { owner, name, id }),
+            (name(), name(), name()).prop_map(|(owner, name, reference)| Key::Head {
+                owner,
+                name,
+                reference
+            }),
+            (name(), name()).prop_map(|(owner, name)| Key::Look { owner, name }),
+            (name(), name()).prop_map(|(owner, name)| Key::Tags { owner, name }),
             run().prop_map(Key::Run),
             (run(), any::<u32>()).prop_map(|(run, index)| Key::Task(TaskId { run, index })),
             (run(), any::<u32>(), 1..u32::MAX).prop_map(|(run, index, attempt)| Key::Progress(
@@ -286,6 +350,8 @@ mod tests {
         let keys = [
             Key::Epoch,
             Key::Project { owner: "ocelot".into(), name: "a/b c".into() },
+            Key::Event { owner: "ocelot".into(), name: "a".into(), id: run },
+            Key::Head { owner: "a/b".into(), name: "c".into(), reference: "refs/heads/d".into() },
             Key::Task(TaskId { run, index: 12 }),
             Key::ExecutorEpoch(executor),
             Key::Group("/deploy".into()),
@@ -295,6 +361,8 @@ mod tests {
             [
                 "/ocelot/v1/epoch",
                 "/ocelot/v1/projects/ocelot/a%2Fb%20c",
+                "/ocelot/v1/events/ocelot/a/018bcfe5-6800-7303-8303-030303030303",
+                "/ocelot/v1/heads/a%2Fb/c/refs%2Fheads%2Fd",
                 "/ocelot/v1/tasks/018bcfe5-6800-7303-8303-030303030303/0000000012",
                 "/ocelot/v1/executors/01010101-0101-0101-0101-010101010101/epoch",
                 "/ocelot/v1/groups/%2Fdeploy",

@@ -30,10 +30,7 @@ const OURS: &[(&str, &[&str])] = &[
             "ocelot-spec",
         ],
     ),
-    (
-        "executor",
-        &["ocelot-archive", "ocelot-core", "ocelot-git", "ocelot-proto", "ocelot-spec", "ocelot-supervisor"],
-    ),
+    ("executor", &["ocelot-archive", "ocelot-core", "ocelot-git", "ocelot-proto", "ocelot-spec", "ocelot-supervisor"]),
     ("executor/supervisor", &["ocelot-core"]),
     (
         "cli",

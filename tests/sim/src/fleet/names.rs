@@ -160,6 +160,10 @@ pub(super) fn kind_of(key: &str) -> &'static str {
         Ok(
             Key::Home
             | Key::Project { .. }
+            | Key::Event { .. }
+            | Key::Head { .. }
+            | Key::Look { .. }
+            | Key::Tags { .. }
             | Key::Controller(_)
             | Key::Token(_)
             | Key::Secret(_)
