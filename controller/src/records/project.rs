@@ -4,6 +4,7 @@
 //! A project's settings, its events and its heads are records of their own, so that a push never
 //! contends with an operator, nor one branch with another. No secret stands in them in the open.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use ocelot_core::id::RunId;
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::state::Timestamp;
+use ocelot_forge::Forge;
+use ocelot_forge::event::Event;
 
 use super::TriggerKind;
 use crate::store::codec::Record;
@@ -22,12 +25,12 @@ const DELIVERIES_MAX: usize = 16;
 /// The longest `owner/name`.
 const NAME_BYTES_MAX: usize = 200;
 
-/// The name of a project: `owner/name`. An owner may have parts itself, as groups in groups have.
+/// The name of a project: `owner/name`. A name may have parts itself: a group's project in a subgroup.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProjectName {
     text: String,
-    /// Where the last `/` is.
+    /// Where the first `/` is.
     slash: usize,
 }
 
@@ -70,8 +73,7 @@ pub struct ProjectRecord {
 /// Where a repository is at home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgeLink {
-    /// `github`, `gitlab`, `gitea` or `bitbucket`.
-    pub kind: String,
+    pub kind: Forge,
     /// The repository's immutable id there; none until it is known.
     pub repository: Option<String>,
     /// Where the forge's API is, if not where its kind has it.
@@ -110,7 +112,7 @@ pub struct EventRecord {
     /// What told of it first.
     pub source: TriggerKind,
     /// In the one form that all sources are brought into.
-    pub event: serde_json::Value,
+    pub event: Event,
     pub received_at: Timestamp,
     /// What forges call their deliveries of it; the first of them.
     pub deliveries: Vec<String>,
@@ -144,8 +146,10 @@ pub struct HeadRecord {
     pub project: ProjectName,
     /// The full name of the ref.
     pub reference: String,
-    /// Built, or seen without building, last.
+    /// Where it was when it was looked at last.
     pub commit: String,
+    /// The event that brought it there; none if it was only seen.
+    pub event: Option<RunId>,
     pub seen_at: Timestamp,
     pub success: Option<SuccessRecord>,
 }
@@ -168,10 +172,14 @@ pub struct LookRecord {
     pub is_known: bool,
 }
 
-/// The tags of a project that were seen: one number each, made of name and commit.
+/// The tags of a project: one number each, made of name and commit, because there may be many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TagsRecord(pub std::collections::BTreeSet<u64>);
+pub struct TagsRecord {
+    /// Those that were there when the repository was looked at.
+    pub seen: BTreeSet<u64>,
+    /// Those of which an event was decided.
+    pub decided: BTreeSet<u64>,
+}
 
 impl ProjectName {
     pub fn as_str(&self) -> &str {
@@ -234,7 +242,7 @@ impl FromStr for ProjectName {
             part.starts_with(|first: char| first.is_ascii_alphanumeric())
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         };
-        let slash = text.rfind('/').filter(|_| text.len() <= NAME_BYTES_MAX && text.split('/').all(part));
+        let slash = text.find('/').filter(|_| text.len() <= NAME_BYTES_MAX && text.split('/').all(part));
         match slash {
             Some(slash) => Ok(Self { text: text.to_owned(), slash }),
             None => Err(NoProjectName(text.chars().take(NAME_BYTES_MAX).collect())),

@@ -7,6 +7,8 @@ use ocelot_core::plan::Plan;
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::state::{Session, Timestamp};
+use ocelot_forge::Forge;
+use ocelot_forge::event::{self, CommitId, EventKind, Push, RepositoryId, RepositoryIdentity};
 
 use super::executor::Past;
 use super::*;
@@ -153,7 +155,7 @@ fn project() -> ProjectRecord {
         registered: Some("17".into()),
         seen_at: Some(at()),
     };
-    let link = ForgeLink { kind: "github".into(), repository: Some("42".into()), api: None };
+    let link = ForgeLink { kind: Forge::GitHub, repository: Some("42".into()), api: None };
     ProjectRecord {
         name: "acme/widget".parse().unwrap(),
         url: "https://github.com/acme/widget".into(),
@@ -178,13 +180,40 @@ fn a_project_is_stored_as_the_one_on_file() {
     assert_stored_shape(&project(), include_bytes!("golden/project.v1"));
 }
 
+fn push() -> event::Event {
+    let repository = RepositoryIdentity {
+        id: RepositoryId::from_text("42"),
+        full_name: "acme/widget".into(),
+        clone_url_https: None,
+        clone_url_ssh: None,
+        default_branch: Some("main".into()),
+        web_url: None,
+        private: true,
+    };
+    let push = Push {
+        branch: "main".into(),
+        before: None,
+        after: CommitId::new(&"a1".repeat(20)).unwrap(),
+        forced: Some(false),
+        commits: Vec::new(),
+        commits_total: 0,
+        head_message: Some("add it".into()),
+    };
+    event::Event {
+        forge: Some(Forge::GitHub),
+        repository,
+        actor: event::Actor { id: Some("7".into()), login: "ana".into() },
+        kind: EventKind::Push(push),
+    }
+}
+
 #[test]
 fn an_event_is_stored_as_the_one_on_file() {
     let record = EventRecord {
         id: RunId::derived([4; 16]),
         project: project().name,
         source: TriggerKind::Webhook,
-        event: serde_json::json!({"forge": "github"}),
+        event: push(),
         received_at: at(),
         deliveries: vec!["72d3162e".into()],
         decision: EventDecision::Pending { tries: 2, trouble: Some("the server did not answer".into()) },
@@ -203,7 +232,7 @@ fn an_event_remembers_each_delivery_once_and_only_so_many() {
         id: RunId::derived([4; 16]),
         project: project().name,
         source: TriggerKind::Webhook,
-        event: serde_json::Value::Null,
+        event: push(),
         received_at: at(),
         deliveries: vec!["0".into()],
         decision: EventDecision::Ignored { why: "tag".into() },
@@ -221,13 +250,15 @@ fn heads_looks_and_tags_are_stored_as_the_ones_on_file() {
         project: project().name,
         reference: "refs/heads/main".into(),
         commit: "a1".repeat(20),
+        event: Some(RunId::derived([4; 16])),
         seen_at: at(),
         success: Some(SuccessRecord { commit: "b2".repeat(20), number: 41 }),
     };
     assert_stored_shape(&head, include_bytes!("golden/head.v1"));
     let look = LookRecord { at: at(), trouble: Some("the server did not answer".into()), is_known: true };
     assert_stored_shape(&look, include_bytes!("golden/look.v1"));
-    assert_stored_shape(&TagsRecord([7, 9].into()), b"tags/1\n[7,9]\n");
+    let tags = TagsRecord { seen: [7, 9].into(), decided: [7].into() };
+    assert_stored_shape(&tags, b"tags/1\n{\"seen\":[7,9],\"decided\":[7]}\n");
 }
 
 #[test]
@@ -241,7 +272,7 @@ fn an_old_hook_secret_works_until_its_time_is_over() {
 #[test]
 fn a_project_is_named_by_owner_and_name() {
     let nested: ProjectName = "group/sub/app".parse().unwrap();
-    assert_eq!((nested.owner(), nested.name()), ("group/sub", "app"));
+    assert_eq!((nested.owner(), nested.name()), ("group", "sub/app"));
     for wrong in ["", "acme", "/x", "acme/", "a//b", "../b", "a/..", "a/-b", "a/b c", "a/b\n", "a/.b"] {
         assert!(wrong.parse::<ProjectName>().is_err(), "{wrong:?}");
     }

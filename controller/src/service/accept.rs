@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use ocelot_core::id::{Epoch, RunId, TaskId};
 use ocelot_core::plan::Plan;
-use ocelot_domain::run::{Expansion, TASKS_PER_BATCH};
+use ocelot_domain::run::{Expansion, RunOutcome, TASKS_PER_BATCH};
 use ocelot_proto::kit::chaos;
 
 use super::Service;
@@ -25,10 +25,12 @@ use crate::records::{Digest, JobNumber, RetryOf, RunRecord, SourceRecord, Stage,
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
 use crate::store::update::{Edit, UpdateError, Updated};
-use crate::store::{Expected, Txn, Verdict};
+use crate::store::{Expected, KeyValue, Txn, Verdict};
 
 /// How often numbers are tried that another controller took first.
 const ROUNDS: usize = 32;
+/// What an acceptance compares of its own beside the run: the number and the epoch.
+const OWN_COMPARES: usize = 2;
 /// Numbers of jobs that a transaction may write beside the runs.
 const ROOM: usize = TOGETHER;
 
@@ -43,6 +45,8 @@ pub(crate) struct Draft {
     pub(crate) trigger: Trigger,
     pub(crate) retry: Option<RetryOf>,
     pub(crate) source: Option<SourceRecord>,
+    /// Why it is finished before it has begun; then its plan is empty.
+    pub(crate) rejected: Option<String>,
 }
 
 pub(super) struct Asked {
@@ -127,6 +131,19 @@ impl Service {
             }
             self.accept_waiting(lane).await;
         }
+    }
+
+    /// Accepts a run in one transaction with what must hold and change beside it; none if that does
+    /// not hold any more.
+    pub(super) async fn accept_beside(
+        &self,
+        draft: Draft,
+        plan_for: PlanFor,
+        more: &Txn,
+    ) -> Result<Option<Executed>> {
+        let asked = Asked { draft, plan_for };
+        let _turn = self.lanes.of(asked.job()).turn.lock().await;
+        self.accept_with(&asked, more).await
     }
 
     /// Accepts for those that wait in a lane. One that is alone keeps to itself.
@@ -250,9 +267,10 @@ impl Service {
         let secrets = self.keep_secrets(draft.id, &secrets)?;
         let (stored, plan) = self.store_plan(plan).await?;
         let now = self.timestamp();
-        let stage = match Expansion::of(&plan) {
-            Expansion::Whole => Stage::Active,
-            Expansion::Batches => Stage::Expanding,
+        let stage = match (&draft.rejected, Expansion::of(&plan)) {
+            (Some(_), _) => Stage::Finished { outcome: RunOutcome::Rejected, at: now },
+            (None, Expansion::Whole) => Stage::Active,
+            (None, Expansion::Batches) => Stage::Expanding,
         };
         let run = RunRecord {
             id: draft.id,
@@ -266,7 +284,7 @@ impl Service {
             stage,
             cancel: None,
             source: draft.source.clone(),
-            rejected: None,
+            rejected: draft.rejected.clone(),
         };
         let whole = match stage {
             Stage::Active => 0..TASKS_PER_BATCH.min(u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX)),
@@ -282,6 +300,12 @@ impl Service {
 
     /// Accepts one run by a transaction of its own. Whoever calls has the lane's turn.
     async fn accept_alone(&self, asked: &Asked) -> Result<Executed> {
+        let accepted = self.accept_with(asked, &Txn::new()).await?;
+        accepted.ok_or(Error::NotNow { why: "the job's numbers are contended" })
+    }
+
+    /// The same, with more in the transaction; none if what that compares does not hold.
+    async fn accept_with(&self, asked: &Asked, more: &Txn) -> Result<Option<Executed>> {
         let number_key = Key::JobNumber(asked.job().to_owned()).to_string();
         for _ in 0..ROUNDS {
             let Counter { last, expected } = self.counter(asked.job()).await?;
@@ -292,10 +316,14 @@ impl Service {
                 .when(number_key.as_str(), expected)
                 .put(number_key.as_str(), encode(&JobNumber(number), None))
                 .when(Key::Epoch, Expected::At(revision))
+                .and(more.clone())
                 .and(beside);
             match self.put_run(run, beside).await {
-                Ok(executed) => return Ok(executed),
+                Ok(executed) => return Ok(Some(executed)),
                 Err(UpdateError::Rejected(error)) => return Err(error),
+                Err(UpdateError::Beside { found }) if !holds(more, found.get(OWN_COMPARES..)) => {
+                    return Ok(None);
+                }
                 // Another controller took the number.
                 Err(UpdateError::Beside { .. }) => {}
                 Err(UpdateError::Contended { .. }) => break,
@@ -336,6 +364,15 @@ impl Service {
             None => Executed { run, existed: false },
         })
     }
+}
+
+/// Tells whether what was found is what a transaction compares.
+fn holds(txn: &Txn, found: Option<&[Option<KeyValue>]>) -> bool {
+    txn.compares().iter().zip(found.unwrap_or_default()).all(|(compare, found)| match compare.expected {
+        Expected::Absent => found.is_none(),
+        Expected::Present => found.is_some(),
+        Expected::At(revision) => found.as_ref().is_some_and(|item| item.mod_revision == revision),
+    })
 }
 
 pub(super) fn same(run: RunRecord, payload: Digest) -> Result<RunRecord> {

@@ -53,6 +53,8 @@ pub enum What {
     Run,
     Task,
     Executor,
+    Project,
+    Event,
 }
 
 impl fmt::Display for What {
@@ -62,6 +64,8 @@ impl fmt::Display for What {
             Self::Run => "run",
             Self::Task => "task",
             Self::Executor => "executor",
+            Self::Project => "project",
+            Self::Event => "event",
         })
     }
 }

@@ -68,7 +68,7 @@ impl Service {
         let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
         let subject = Subject::Job { name, version: version.version };
         let event = event(trigger.kind);
-        let draft = Draft { id, payload, subject, trigger, retry: None, source: None };
+        let draft = Draft { id, payload, subject, trigger, retry: None, source: None, rejected: None };
         let plan_for = move |run_number| {
             let execution = Execution { event, run_number, env: env.clone() };
             let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;

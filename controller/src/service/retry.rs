@@ -37,6 +37,10 @@ impl Service {
         if !old.is_finished() {
             return Err(Error::Conflict { why: "the run has not ended yet".into() });
         }
+        if old.rejected.is_some() {
+            let why = "the run was rejected before it had tasks: mend its file, and push or build again";
+            return Err(Error::Conflict { why: why.into() });
+        }
         let succeeded = if failed_only { self.succeeded(run).await? } else { Vec::new() };
         if failed_only && succeeded.len() == old.plan.tasks() {
             return Err(Error::Conflict { why: "every task of the run succeeded".into() });
@@ -49,6 +53,7 @@ impl Service {
             trigger: Trigger { kind: TriggerKind::Retry, by },
             retry: Some(RetryOf { run, succeeded }),
             source: old.source,
+            rejected: None,
         };
         let secrets = self.secrets_of(run).await?;
         self.accept_with_secrets(draft, Box::new(move |_| Ok(((*plan).clone(), secrets.clone())))).await

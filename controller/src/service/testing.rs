@@ -246,7 +246,7 @@ impl super::Service {
             return Ok(Executed { run, existed: true });
         }
         let subject = Subject::Job { name: job.to_owned(), version: 1 };
-        let draft = Draft { id, payload, subject, trigger, retry: None, source: None };
+        let draft = Draft { id, payload, subject, trigger, retry: None, source: None, rejected: None };
         self.accept(draft, plan.clone()).await
     }
 }

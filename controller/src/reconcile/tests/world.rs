@@ -139,6 +139,7 @@ impl Controller {
             source: None,
             trigger: trigger(),
             retry: None,
+            rejected: None,
         };
         self.service.accept(draft, plan).await.unwrap().run.id
     }
