@@ -9,6 +9,7 @@ pub mod error;
 pub mod grpc;
 pub mod reconcile;
 pub mod records;
+pub mod seal;
 pub mod server;
 pub mod service;
 pub mod store;

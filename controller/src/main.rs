@@ -1,13 +1,16 @@
 //! The program `ocelot-controller`: reads what it is told, starts a controller, waits for its end.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use ocelot_controller::app::{self, Settings, Started};
+use ocelot_controller::auth::random_secret;
 use ocelot_controller::config::{Args, Command, LogFormat, Start};
+use ocelot_controller::seal;
 use ocelot_proto::kit::shutdown::{Ended, Shutdown, signals};
 use ocelot_proto::kit::telemetry::{self, Format};
 
@@ -15,8 +18,11 @@ use ocelot_proto::kit::telemetry::{self, Format};
 const GRACE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    let Command::Start(start) = Args::parse().command;
-    match begin(*start) {
+    let done = match Args::parse().command {
+        Command::Start(start) => begin(*start),
+        Command::RotateSealKey { file } => rotate_seal_key(&file),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             // Nobody is left to tell if standard error is gone too.
@@ -24,6 +30,22 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn rotate_seal_key(file: &Path) -> anyhow::Result<ExitCode> {
+    let rotated = seal::rotate(file, random_secret());
+    let (key, count) = rotated.with_context(|| format!("no key was put into {}", file.display()))?;
+    let text = format!(
+        "key {key} seals secrets from now on; {} before it may still open\n\
+         Controllers that read this file take it up within 10 seconds and seal every secret with it. Their\n\
+         log says when that is done: then the lines below the first may be taken out.\n",
+        match count - 1 {
+            1 => "1 key".to_owned(),
+            others => format!("{others} keys"),
+        }
+    );
+    std::io::stdout().write_all(text.as_bytes()).context("standard output is gone")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn begin(start: Start) -> anyhow::Result<ExitCode> {

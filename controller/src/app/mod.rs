@@ -10,6 +10,7 @@ mod disk;
 mod health;
 mod late;
 mod presence;
+mod seal;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -25,18 +26,21 @@ use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::wire::admin_service_server::AdminServiceServer;
 use ocelot_proto::wire::job_service_server::JobServiceServer;
+use ocelot_proto::wire::project_service_server::ProjectServiceServer;
 use ocelot_proto::wire::run_service_server::RunServiceServer;
+use ocelot_proto::wire::secret_service_server::SecretServiceServer;
 
 use crate::auth::{ApiTokens, Gate, NewApiToken, random_secret};
 use crate::grpc::executor::Executors;
-use crate::grpc::{Admin, Client, Directory, Jobs, LogReaders, OwnToken, Peers};
+use crate::grpc::{Admin, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Secrets};
 use crate::reconcile::{self, Keep};
+use crate::seal::{KeyId, SourceError};
 use crate::server::{
     Certificate, CertificateError, Fingerprint, Limits, ListenError, Listener, MESSAGE_BYTES_MAX, RequestIds,
     Routes, Transport,
 };
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
-use crate::service::{AskService, Ed25519, Parts, SealKey, Service};
+use crate::service::{AskService, Ed25519, MIRRORS_BYTES, Mirrors, Parts, Service};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::update::Chance;
@@ -102,6 +106,15 @@ pub enum StartError {
     Logs(#[from] crate::service::logs::Error),
     #[error("the home of bytes cannot be used")]
     Home(#[from] crate::bytes::Error),
+    #[error(transparent)]
+    Seal(#[from] SourceError),
+    #[error(
+        "this is not the fleet's seal key: its secrets are sealed with key {fleets}, and this controller \
+         was given {given}; start it with the key that the other controllers have"
+    )]
+    WrongSeal { fleets: KeyId, given: KeyId },
+    #[error("the store's record of the fleet's seal key was changed: no key opens it")]
+    BrokenSeal,
     #[error("the first API token could not be made")]
     FirstToken(#[from] crate::auth::Error),
     #[error("the controller could not be announced to the others")]
@@ -144,9 +157,10 @@ async fn start_on(
     let home = bytes::open(&settings)?;
     let joined = join(&settings, &own, (&late, &home), (&clock, tasks))?;
     joined.service.set_url(&url);
-    let path = home.path.join("seal-key");
-    let seal = SealKey::ensure(&path).map_err(|source| StartError::Directory { path, source })?;
-    joined.service.set_seal(seal);
+    let mirrors = Mirrors::new(settings.data.join("git"), settings.repositories, MIRRORS_BYTES);
+    joined.service.set_mirrors(mirrors);
+    let source = seal::source(&settings, &home.path);
+    let keys = source.keys(random_secret).await?;
     let directory = Directory { url: url.clone(), fingerprint: fingerprint.map(|one| one.0) };
     let health =
         Arc::new(AppHealth::new(Arc::clone(&late), &joined.service, home.path.clone(), tasks.clone()));
@@ -158,6 +172,9 @@ async fn start_on(
         None => store::open(&settings, &late, (clock.as_ref(), tasks)).await?,
     };
     bytes::is_the_fleets(&home, late.as_ref(), (clock.as_ref(), tasks)).await?;
+    seal::are_the_fleets(&joined.service, &keys, (clock.as_ref(), tasks)).await?;
+    joined.service.set_seal(keys);
+    seal::follow(&joined.service, source, &clock, tasks);
     run(&joined, &settings, &home, &clock, tasks).await;
     opened.upkeep(&own.name, &clock, tasks);
     let new = NewApiToken { name: "first".into(), person: "admin".into(), expires_in: None };
@@ -253,6 +270,8 @@ fn routes(
     let client = Client::new(Arc::clone(service), readers, tasks.clone());
     let admin = Admin::new(Arc::clone(service), Arc::clone(tokens), Arc::clone(clock), directory);
     let jobs = Jobs::new(Arc::clone(service));
+    let secrets = Secrets::new(Arc::clone(service));
+    let projects = Projects::new(Arc::clone(service));
     let gate = Gate::new(Arc::clone(tokens), Arc::clone(service) as _);
     let gate = gate.with_controllers(Arc::clone(peers) as _);
     let executors = Executors::new(Arc::clone(service), Arc::clone(logs), gate.clone(), tasks.clone());
@@ -261,6 +280,8 @@ fn routes(
     )
     .add_service(JobServiceServer::new(jobs).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    .add_service(SecretServiceServer::new(secrets).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    .add_service(ProjectServiceServer::new(projects).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(executors.into_server())
     .into_axum_router()
     .reset_fallback();

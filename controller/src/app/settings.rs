@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
-use crate::config::Start;
+use ocelot_git::Allowed;
+
+use crate::config::{GitScheme, Start};
+use crate::seal::SealSource;
 use crate::server::Names;
 
 /// Everything that a start needs to know.
@@ -20,6 +23,10 @@ pub struct Settings {
     /// The files of a certificate and of its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub name: Option<String>,
+    /// Where the keys are that seal secrets; none is a file of its own in the home of bytes.
+    pub seal: Option<SealSource>,
+    /// How repositories are reached besides https and ssh.
+    pub repositories: Allowed,
 }
 
 /// The home of the live state.
@@ -51,6 +58,10 @@ pub enum InvalidSettings {
     EtcdOnly(&'static str),
     #[error("{one} and {other} go together")]
     Pair { one: &'static str, other: &'static str },
+    #[error("--seal-key-file and --seal-key-command exclude each other")]
+    TwoSeals,
+    #[error("--seal-key-command is a program and its arguments, not nothing")]
+    NoCommand,
     #[error("{0} goes with --store-ca: etcd is spoken to in plain text without it")]
     WithoutCa(&'static str),
     #[error("several controllers on etcd need one home for logs: say --logs with a directory they all share")]
@@ -72,6 +83,8 @@ impl Settings {
             advertise: None,
             certificate: None,
             name: None,
+            seal: None,
+            repositories: Allowed::default(),
         }
     }
 
@@ -79,6 +92,7 @@ impl Settings {
     pub fn of(start: Start) -> Result<Self, InvalidSettings> {
         let store = store(&start)?;
         let certificate = pair(("--certificate", start.certificate), ("--key", start.key))?;
+        let seal = seal(start.seal_key_file, start.seal_key_command.as_deref())?;
         let settings = Self {
             data: start.data.unwrap_or_else(|| "ocelot-data".into()),
             listen: start.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7070).into()),
@@ -87,6 +101,8 @@ impl Settings {
             advertise: start.advertise.map(|url| url.trim_end_matches('/').to_owned()),
             certificate,
             name: start.name,
+            seal,
+            repositories: allowed(start.git_allow.as_deref().unwrap_or_default()),
         };
         settings.check()?;
         Ok(settings)
@@ -173,6 +189,27 @@ fn pair<A, B>(
         (Some(first), Some(second)) => Ok(Some((first, second))),
         (None, None) => Ok(None),
         (Some(_), None) | (None, Some(_)) => Err(InvalidSettings::Pair { one, other }),
+    }
+}
+
+fn allowed(schemes: &[GitScheme]) -> Allowed {
+    Allowed { http: schemes.contains(&GitScheme::Http), file: schemes.contains(&GitScheme::File) }
+}
+
+fn seal(file: Option<PathBuf>, command: Option<&str>) -> Result<Option<SealSource>, InvalidSettings> {
+    match (file, command) {
+        (None, None) => Ok(None),
+        (Some(file), None) => Ok(Some(SealSource::File(file))),
+        (Some(_), Some(_)) => Err(InvalidSettings::TwoSeals),
+        (None, Some(command)) => {
+            // No shell reads it: nothing is expanded, and quotes mean nothing.
+            let argv: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+            if argv.is_empty() {
+                Err(InvalidSettings::NoCommand)
+            } else {
+                Ok(Some(SealSource::Command(argv)))
+            }
+        }
     }
 }
 

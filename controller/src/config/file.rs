@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::LogFormat;
+use super::{GitScheme, LogFormat};
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -29,6 +29,9 @@ pub struct File {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub name: Option<String>,
+    pub seal_key_file: Option<PathBuf>,
+    pub seal_key_command: Option<String>,
+    pub git_allow: Option<Vec<GitScheme>>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

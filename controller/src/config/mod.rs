@@ -26,6 +26,24 @@ pub struct Args {
 pub enum Command {
     /// Start a controller; SIGTERM lets open work finish, a second one stops at once
     Start(Box<Start>),
+
+    /// Put a new key first in a file of keys that seal secrets; the others go on to open
+    ///
+    /// Controllers that run take it up within seconds, and seal every secret with it. The file is the one
+    /// that --seal-key-file names; without that it is `bytes/seal-key` in the data directory, or, with
+    /// etcd, `seal-key` in the directory of --logs.
+    RotateSealKey {
+        /// The file of keys
+        file: PathBuf,
+    },
+}
+
+/// How a repository is reached that is not reached by https or ssh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GitScheme {
+    Http,
+    File,
 }
 
 /// How events are written.
@@ -99,6 +117,21 @@ pub struct Start {
     #[arg(long, value_name = "NAME", env = "OCELOT_CONTROLLER_NAME")]
     pub name: Option<String>,
 
+    /// The keys that seal secrets, a key to a line: the first seals, all open. All controllers of a fleet
+    /// have the same [default: a file that the first start makes, beside the logs]
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_SEAL_KEY_FILE")]
+    pub seal_key_file: Option<PathBuf>,
+
+    /// A program, with its arguments, that writes those keys to standard output; run at each start,
+    /// without a shell
+    #[arg(long, value_name = "COMMAND", env = "OCELOT_CONTROLLER_SEAL_KEY_COMMAND")]
+    pub seal_key_command: Option<String>,
+
+    /// Besides https and ssh, fetch repositories over these: `http` shows code and passwords to all on the
+    /// way, `file` opens this machine's folders to whoever may add a project
+    #[arg(long, value_name = "SCHEME", value_delimiter = ',', env = "OCELOT_CONTROLLER_GIT_ALLOW")]
+    pub git_allow: Option<Vec<GitScheme>>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -143,6 +176,9 @@ impl Start {
             certificate: self.certificate.or(file.certificate),
             key: self.key.or(file.key),
             name: self.name.or(file.name),
+            seal_key_file: self.seal_key_file.or(file.seal_key_file),
+            seal_key_command: self.seal_key_command.or(file.seal_key_command),
+            git_allow: self.git_allow.or(file.git_allow),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

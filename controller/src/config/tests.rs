@@ -2,7 +2,7 @@ use super::*;
 
 fn start(args: &[&str]) -> Start {
     let args = ["ocelot-controller", "start"].into_iter().chain(args.iter().copied());
-    let Command::Start(start) = Args::try_parse_from(args).unwrap().command;
+    let Command::Start(start) = Args::try_parse_from(args).unwrap().command else { panic!("no start") };
     *start
 }
 

@@ -13,6 +13,8 @@ mod page;
 mod peers;
 mod phases;
 mod pick;
+mod project;
+mod secret;
 
 use std::pin::Pin;
 
@@ -28,6 +30,8 @@ pub use client::Client;
 pub use job::Jobs;
 pub use log::LogReaders;
 pub use peers::{OwnToken, Peers};
+pub use project::Projects;
+pub use secret::Secrets;
 
 /// An answer that goes on.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -7,6 +7,7 @@
 mod groups;
 pub mod offers;
 mod outbox;
+mod projects;
 pub mod retention;
 pub mod runs;
 mod sessions;
@@ -47,7 +48,7 @@ pub async fn run(service: &Service, keep: Keep) {
         }
     };
     // None of them ends; dropping one at any await leaves only transactions that happened or did not.
-    tokio::join!(runs::follow(service), seconds, sweeps);
+    tokio::join!(runs::follow(service), seconds, sweeps, projects::follow(service));
 }
 
 /// Lets a pass go on behind a record that cannot be dealt with; the store's trouble ends it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ocelot_core::id::RunId;
 
 use crate::records::{RunRecord, Stage};
-use crate::service::{Result, Service, secrets_of};
+use crate::service::{Result, Service};
 use crate::store::keys::{Folder, Key};
 use crate::store::{Expected, Revision, Txn};
 
@@ -78,5 +78,5 @@ async fn remove(service: &Service, run: RunId, revision: Revision) -> Result<boo
             return Ok(false);
         }
     }
-    service.commit_duty(unchanged().delete(secrets_of(run)).delete(Key::Run(run))).await
+    service.commit_duty(unchanged().delete(Key::RunSecrets(run)).delete(Key::Run(run))).await
 }

@@ -100,7 +100,10 @@ fn run_of(key: &str) -> Option<RunId> {
         | Key::Controller(_)
         | Key::Group(_)
         | Key::Token(_)
-        | Key::Secret(_)
+        | Key::Secret(..)
+        | Key::SecretUse(..)
+        | Key::RunSecrets(_)
+        | Key::Seal
         | Key::Schedule(_)
         | Key::Outbox { .. } => None,
     }
@@ -246,6 +249,7 @@ async fn finish(service: &Service, run: &Sighted, plan: &Plan, outcome: RunOutco
     let group = group.map(|group| GroupName::new(&run.record.project(), &group.group));
     let slots = service.released(group.as_ref(), &Holder::Run(id)).await?;
     let key = Key::Run(id).to_string();
+    let slots = slots.and(service.note_success(&run.record, outcome).await?);
     let txn = slots.when(key.as_str(), Expected::At(run.revision)).put(key, encode(&ended, None));
     let txn = plan.notify.iter().map(|notify| &notify.to).collect::<BTreeSet<_>>().into_iter().fold(
         txn,

@@ -8,6 +8,7 @@ mod outbox;
 mod progress;
 mod project;
 mod run;
+mod secret;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,13 @@ pub use outbox::OutboxEntry;
 pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use project::{
     EventDecision, EventRecord, ForgeLink, HeadRecord, HookRecord, LookRecord, NoProjectName, PreviousSecret,
-    ProjectName, ProjectRecord, SealedText, SuccessRecord, TagsRecord,
+    ProjectName, ProjectRecord, SuccessRecord, TagsRecord,
 };
 pub use run::{
     Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, SourceRecord, Stage, StoredPlan, Subject, Trigger,
     TriggerKind, Trust,
 };
+pub use secret::{BareSecrets, RunSecretsRecord, SealRecord, SecretAbout, SecretRecord, SecretUseRecord};
 pub use stored::Stored;
 
 use ocelot_domain::placement::GroupRecord;

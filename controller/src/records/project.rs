@@ -17,6 +17,7 @@ use ocelot_forge::Forge;
 use ocelot_forge::event::Event;
 
 use super::TriggerKind;
+use crate::seal::Sealed;
 use crate::store::codec::Record;
 use crate::store::keys::{Key, events_of, heads_of};
 
@@ -83,7 +84,7 @@ pub struct ForgeLink {
 /// The webhook of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRecord {
-    pub current: SealedText,
+    pub current: Sealed,
     pub previous: Option<PreviousSecret>,
     /// The hook's id at the forge, if it was registered there.
     pub registered: Option<String>,
@@ -94,14 +95,9 @@ pub struct HookRecord {
 /// A secret that works for a while yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
-    pub secret: SealedText,
+    pub secret: Sealed,
     pub until: Timestamp,
 }
-
-/// A text that only the fleet's key opens; what it looks like is the sealing's own affair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SealedText(pub String);
 
 /// Something that happened to a repository, and what was decided for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -293,7 +289,7 @@ impl EventRecord {
 
 impl HookRecord {
     /// Returns the sealed secrets that a signature may be made with, the newest first.
-    pub fn secrets(&self, now: Timestamp) -> impl Iterator<Item = &SealedText> {
+    pub fn secrets(&self, now: Timestamp) -> impl Iterator<Item = &Sealed> {
         let previous = self.previous.as_ref().filter(|previous| now.unix_ms < previous.until.unix_ms);
         std::iter::once(&self.current).chain(previous.map(|previous| &previous.secret))
     }

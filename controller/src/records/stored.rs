@@ -5,7 +5,7 @@ use ocelot_domain::task::Task;
 
 use super::{
     ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord, JobRecord, LookRecord,
-    ProgressRecord, ProjectRecord, RunRecord, SessionRecord,
+    ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord, SecretUseRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;
@@ -27,6 +27,9 @@ pub enum Stored {
     Session(SessionRecord),
     Group(GroupRecord),
     Controller(ControllerRecord),
+    /// All but the value.
+    Secret(SecretAbout),
+    SecretUse(SecretUseRecord),
     /// What no view is asked for.
     Other,
 }
@@ -57,13 +60,16 @@ impl Stored {
             Key::Session(_) => Self::Session(decode(&item.value)?),
             Key::Group(_) => Self::Group(decode(&item.value)?),
             Key::Controller(_) => Self::Controller(decode(&item.value)?),
+            Key::Secret(..) => Self::Secret(decode::<SecretRecord>(&item.value)?.about),
+            Key::SecretUse(..) => Self::SecretUse(decode(&item.value)?),
             Key::Epoch
             | Key::Home
             | Key::JobNumber(_)
             | Key::Tags { .. }
             | Key::ExecutorName(_)
             | Key::Token(_)
-            | Key::Secret(_)
+            | Key::RunSecrets(_)
+            | Key::Seal
             | Key::Schedule(_)
             | Key::Outbox { .. } => Self::Other,
         })
@@ -82,4 +88,6 @@ impl Stored {
     accessor!(session, Session, SessionRecord);
     accessor!(group, Group, GroupRecord);
     accessor!(controller, Controller, ControllerRecord);
+    accessor!(secret, Secret, SecretAbout);
+    accessor!(secret_use, SecretUse, SecretUseRecord);
 }

@@ -148,10 +148,12 @@ fn what_an_attempt_went_through_is_stored_as_the_one_on_file() {
 }
 
 fn project() -> ProjectRecord {
-    let sealed = |text: &str| SealedText(text.into());
+    let keys = crate::seal::SealKeys::from(crate::seal::SealKey::new([1; 32]));
+    let fresh = crate::seal::Fresh::new([2; 56]);
+    let sealed = |text: &str| keys.seal("context", text.as_bytes(), &fresh).unwrap();
     let hook = HookRecord {
-        current: sealed("c2VhbGVk"),
-        previous: Some(PreviousSecret { secret: sealed("b2xkZXI="), until: at() }),
+        current: sealed("new"),
+        previous: Some(PreviousSecret { secret: sealed("old"), until: at() }),
         registered: Some("17".into()),
         seen_at: Some(at()),
     };
@@ -277,4 +279,20 @@ fn a_project_is_named_by_owner_and_name() {
         assert!(wrong.parse::<ProjectName>().is_err(), "{wrong:?}");
     }
     assert!(format!("a/{}", "b".repeat(300)).parse::<ProjectName>().is_err());
+}
+
+#[test]
+fn secrets_are_stored_as_the_ones_on_file() {
+    let key = crate::seal::SealKey::new([1; 32]);
+    let fresh = crate::seal::Fresh::new([2; 56]);
+    let sealed = crate::seal::SealKeys::from(key).seal("context", b"value", &fresh).unwrap();
+    let about = SecretAbout { created_at: at(), updated_at: at(), updated_by: ana(), short: true };
+    let record = SecretRecord { about, sealed: sealed.clone() };
+    assert_stored_shape(&record, include_bytes!("golden/secret.v1"));
+    let used = SecretUseRecord { at: at(), by: "build#42".into() };
+    assert_stored_shape(&used, include_bytes!("golden/secret_use.v1"));
+    assert_stored_shape(&RunSecretsRecord(sealed.clone()), include_bytes!("golden/sealed.v2"));
+    let bare = BareSecrets { nonce: [1; 12], bytes: vec![1, 2] };
+    assert_stored_shape(&bare, include_bytes!("golden/sealed.v1"));
+    assert_stored_shape(&SealRecord(sealed), include_bytes!("golden/seal.v1"));
 }

@@ -55,6 +55,7 @@ pub enum What {
     Executor,
     Project,
     Event,
+    Secret,
 }
 
 impl fmt::Display for What {
@@ -66,6 +67,7 @@ impl fmt::Display for What {
             Self::Executor => "executor",
             Self::Project => "project",
             Self::Event => "event",
+            Self::Secret => "secret",
         })
     }
 }

@@ -46,7 +46,10 @@ impl Service {
                             | Key::Tags { .. }
                             | Key::ExecutorName(_)
                             | Key::Token(_)
-                            | Key::Secret(_)
+                            | Key::Secret(..)
+                            | Key::SecretUse(..)
+                            | Key::RunSecrets(_)
+                            | Key::Seal
                             | Key::Schedule(_)
                             | Key::Outbox { .. },
                         )

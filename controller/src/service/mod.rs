@@ -29,6 +29,7 @@ mod parts;
 mod plans;
 mod poll;
 mod progress;
+mod projects;
 mod query;
 mod register;
 mod retry;
@@ -41,7 +42,7 @@ pub(crate) mod transition;
 mod variables;
 mod why;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -66,18 +67,27 @@ pub use jobs::{JobPage, Seen};
 pub use log_ends::AskService;
 pub use parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Parts, Plans, Unguessable, Verify};
 pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
+pub(crate) use projects::Tried;
+pub use projects::{
+    BuildRequest, EventPage, HookPut, LeftToDo, MIRRORS_BYTES, Mirrors, Opens, ProjectChange, ProjectFilter,
+    ProjectPage, PutProject, Received, SeenProject, Told,
+};
+pub(crate) use projects::{commit_of, summary};
 pub(crate) use query::group_of;
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
-pub use secrets::SealKey;
-pub(crate) use secrets::secrets_of;
+pub use secrets::{
+    ListedSecret, NewSecret, Released, Resealed, SECRET_BYTES_MAX, SECRET_BYTES_SHORT, SealStanding,
+    SecretPage,
+};
 pub use session::{Challenge, OpenSessionRequest, OpenedSession, signed_message};
 pub use signature::Ed25519;
 pub use why::{TaskReason, VerdictOf};
 
 use crate::bytes::Floor;
 use crate::records::{ExecutorEpoch, Stored};
+use crate::seal::SealKeys;
 use crate::store::Store;
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
@@ -121,8 +131,9 @@ pub struct Service {
     lanes: lane::Lanes,
     plans: plans::PlanCache,
     url: OnceLock<String>,
-    seal: OnceLock<secrets::SealKey>,
+    seal: RwLock<Option<Arc<SealKeys>>>,
     floor: Floor,
+    projects: projects::Given,
 }
 
 impl Service {
@@ -146,8 +157,9 @@ impl Service {
             lanes: lane::Lanes::default(),
             plans: plans::PlanCache::default(),
             url: OnceLock::new(),
-            seal: OnceLock::new(),
+            seal: RwLock::default(),
             floor: Floor::default(),
+            projects: projects::Given::default(),
             parts,
         };
         (Arc::new(service), follower)
@@ -222,6 +234,11 @@ impl Service {
     #[cfg(test)]
     pub(crate) fn set_fleet_size(&self, least: u32) {
         lock(&self.board).fleet_least = least;
+    }
+
+    /// Returns a number from 0 to 1, for waits.
+    pub(crate) fn part_of_one(&self) -> f64 {
+        (self.parts.chance.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

@@ -61,6 +61,8 @@ pub struct OfferedTask {
     pub env: BTreeMap<String, String>,
     /// What to check out; none for a job.
     pub source: Option<SourceRecord>,
+    /// Whether the repository is not open to everybody.
+    pub needs_credentials: bool,
 }
 
 /// Something to do with what is held, or with the executor itself.
@@ -322,8 +324,9 @@ impl Service {
             .expect("a plan has only text keys, and writing to memory does not fail")
             .into();
         let env = variables::of(&run, task, planned, attempt, self.url.get().map(String::as_str));
-        let source = run.source.clone();
-        Ok(Some(OfferedTask { attempt, plan_digest: Digest::of(&bytes), plan: bytes, env, source }))
+        let (source, needs_credentials) = (run.source.clone(), self.needs_credentials(&run));
+        let plan_digest = Digest::of(&bytes);
+        Ok(Some(OfferedTask { attempt, plan_digest, plan: bytes, env, source, needs_credentials }))
     }
 
     /// Returns the word on new work, if the session has not been told it.

@@ -62,13 +62,28 @@ pub enum Key {
     Controller(String),
     Group(String),
     Token(String),
-    Secret(String),
+    /// A named secret of one scope, sealed.
+    Secret(SecretScope, String),
+    /// When that secret was last given away.
+    SecretUse(SecretScope, String),
+    /// The secret arguments of one run, sealed.
+    RunSecrets(RunId),
+    /// Tells whether a controller has the fleet's seal keys.
+    Seal,
     Schedule(String),
     /// The wanted state of one run at one target.
     Outbox {
         run: RunId,
         target: String,
     },
+}
+
+/// Whose a named secret is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretScope {
+    Job(String),
+    Project { owner: String, name: String },
+    Organization(String),
 }
 
 /// A folder of keys, to be listed or watched.
@@ -94,6 +109,7 @@ pub enum Folder {
     Groups,
     Tokens,
     Secrets,
+    SecretUses,
     Schedules,
     Outbox,
     OutboxOf(RunId),
@@ -135,7 +151,13 @@ impl fmt::Display for Key {
             Self::Controller(name) => write!(f, "{}{}", Folder::Controllers, Escaped(name)),
             Self::Group(name) => write!(f, "{}{}", Folder::Groups, Escaped(name)),
             Self::Token(name) => write!(f, "{}{}", Folder::Tokens, Escaped(name)),
-            Self::Secret(name) => write!(f, "{}{}", Folder::Secrets, Escaped(name)),
+            Self::Secret(scope, name) => write!(f, "{}{}{}", Folder::Secrets, scope.folder(), Escaped(name)),
+            Self::SecretUse(scope, name) => {
+                write!(f, "{}{}{}", Folder::SecretUses, scope.folder(), Escaped(name))
+            }
+            // Spelled as it ever was: one part, so that it is no scope's.
+            Self::RunSecrets(run) => write!(f, "{}run%2F{run}", Folder::Secrets),
+            Self::Seal => write!(f, "{ROOT}seal"),
             Self::Schedule(name) => write!(f, "{}{}", Folder::Schedules, Escaped(name)),
             Self::Outbox { run, target } => write!(f, "{}{}", Folder::OutboxOf(*run), Escaped(target)),
         }
@@ -166,6 +188,7 @@ impl fmt::Display for Folder {
             Self::Groups => f.write_str("groups/"),
             Self::Tokens => f.write_str("tokens/"),
             Self::Secrets => f.write_str("secrets/"),
+            Self::SecretUses => f.write_str("secret-uses/"),
             Self::Schedules => f.write_str("schedules/"),
             Self::Outbox => f.write_str("outbox/"),
             Self::OutboxOf(run) => write!(f, "outbox/{run}/"),
@@ -223,7 +246,10 @@ fn parse(text: &str) -> Option<Key> {
         ["controllers", name] => Key::Controller(unescape(name)?),
         ["groups", name] => Key::Group(unescape(name)?),
         ["tokens", name] => Key::Token(unescape(name)?),
-        ["secrets", name] => Key::Secret(unescape(name)?),
+        ["secrets", run] => Key::RunSecrets(run.strip_prefix("run%2F")?.parse().ok()?),
+        ["secrets", ref scope @ .., name] => Key::Secret(scope_of(scope)?, unescape(name)?),
+        ["secret-uses", ref scope @ .., name] => Key::SecretUse(scope_of(scope)?, unescape(name)?),
+        ["seal"] => Key::Seal,
         ["schedules", name] => Key::Schedule(unescape(name)?),
         ["outbox", run, target] => Key::Outbox { run: run.parse().ok()?, target: unescape(target)? },
         _ => return None,
@@ -238,6 +264,36 @@ pub fn events_of(owner: &str, name: &str) -> String {
 /// Returns the folder of a project's branches.
 pub fn heads_of(owner: &str, name: &str) -> String {
     format!("{}{}/{}/", Folder::Heads, Escaped(owner), Escaped(name))
+}
+
+fn scope_of(parts: &[&str]) -> Option<SecretScope> {
+    Some(match *parts {
+        ["job", job] => SecretScope::Job(unescape(job)?),
+        ["project", owner, name] => SecretScope::Project { owner: unescape(owner)?, name: unescape(name)? },
+        ["organization", name] => SecretScope::Organization(unescape(name)?),
+        _ => return None,
+    })
+}
+
+impl SecretScope {
+    /// Returns the part of a key that holds the scope's names, with a `/` at its end.
+    pub fn folder(&self) -> String {
+        match self {
+            Self::Job(job) => format!("job/{}/", Escaped(job)),
+            Self::Project { owner, name } => format!("project/{}/{}/", Escaped(owner), Escaped(name)),
+            Self::Organization(name) => format!("organization/{}/", Escaped(name)),
+        }
+    }
+}
+
+impl fmt::Display for SecretScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(job) => write!(f, "job {job}"),
+            Self::Project { owner, name } => write!(f, "project {owner}/{name}"),
+            Self::Organization(name) => write!(f, "organization {name}"),
+        }
+    }
 }
 
 /// Writes a name with `%XX` for every byte that is not a letter, a digit or one of `-._`.
@@ -278,6 +334,15 @@ mod tests {
 
     use super::*;
 
+    fn scope() -> impl Strategy<Value = SecretScope> {
+        let name = || "\\PC{1,12}|[a-z/%.]{1,6}|run|job|project";
+        prop_oneof![
+            name().prop_map(SecretScope::Job),
+            (name(), name()).prop_map(|(owner, name)| SecretScope::Project { owner, name }),
+            name().prop_map(SecretScope::Organization),
+        ]
+    }
+
     fn key() -> impl Strategy<Value = Key> {
         let name = || "\\PC{1,12}|[a-z/%.]{1,6}";
         let run =
@@ -309,7 +374,10 @@ mod tests {
             name().prop_map(Key::Controller),
             name().prop_map(Key::Group),
             name().prop_map(Key::Token),
-            name().prop_map(Key::Secret),
+            (scope(), name()).prop_map(|(scope, name)| Key::Secret(scope, name)),
+            (scope(), name()).prop_map(|(scope, name)| Key::SecretUse(scope, name)),
+            run().prop_map(Key::RunSecrets),
+            Just(Key::Seal),
             name().prop_map(Key::Schedule),
             (run(), name()).prop_map(|(run, target)| Key::Outbox { run, target }),
         ]
@@ -355,6 +423,10 @@ mod tests {
             Key::Task(TaskId { run, index: 12 }),
             Key::ExecutorEpoch(executor),
             Key::Group("/deploy".into()),
+            Key::Secret(SecretScope::Job("deploy".into()), "token".into()),
+            Key::Secret(SecretScope::Project { owner: "acme".into(), name: "api".into() }, "token".into()),
+            Key::SecretUse(SecretScope::Organization("acme".into()), "token".into()),
+            Key::RunSecrets(run),
         ];
         assert_eq!(
             keys.map(String::from),
@@ -366,6 +438,10 @@ mod tests {
                 "/ocelot/v1/tasks/018bcfe5-6800-7303-8303-030303030303/0000000012",
                 "/ocelot/v1/executors/01010101-0101-0101-0101-010101010101/epoch",
                 "/ocelot/v1/groups/%2Fdeploy",
+                "/ocelot/v1/secrets/job/deploy/token",
+                "/ocelot/v1/secrets/project/acme/api/token",
+                "/ocelot/v1/secret-uses/organization/acme/token",
+                "/ocelot/v1/secrets/run%2F018bcfe5-6800-7303-8303-030303030303",
             ]
         );
     }

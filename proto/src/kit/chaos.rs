@@ -7,6 +7,9 @@
 
 /// Where a test may end or hold a process, in the order in which a run passes them.
 pub const POINTS: &[&str] = &[
+    "event.before_commit",
+    "event.committed",
+    "event.decided",
     "execute.before_commit",
     "execute.committed",
     "offer.before_commit",

@@ -10,7 +10,7 @@ const CONTROLLER: &[&[&str]] = &[
     &["grpc", "http", "reconcile"],
     &["api_error"],
     &["service", "forge"],
-    &["auth", "waiters", "metrics"],
+    &["auth", "waiters", "metrics", "seal"],
     &["store", "history", "bytes", "config"],
 ];
 

@@ -104,7 +104,7 @@ fn settings_that_do_not_fit_together_say_what_would() {
     use crate::config::{Args, Command};
     let told = |args: &[&str]| {
         let args = ["ocelot-controller", "start"].into_iter().chain(args.iter().copied());
-        let Command::Start(start) = Args::try_parse_from(args).unwrap().command;
+        let Command::Start(start) = Args::try_parse_from(args).unwrap().command else { panic!("no start") };
         Settings::of(*start).map(|_| ()).map_err(|error| error.to_string()).unwrap_err()
     };
     let all = [
@@ -114,6 +114,8 @@ fn settings_that_do_not_fit_together_say_what_would() {
         told(&["--certificate", "x"]),
         told(&["--advertise", "ci.example.org"]),
         told(&["--name", "a b"]),
+        told(&["--seal-key-file", "x", "--seal-key-command", "y"]),
+        told(&["--seal-key-command", " "]),
         told(&["--store", "etcd://a", "--logs", "/l", "--store-cert", "x", "--store-key", "y"]),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
@@ -123,6 +125,8 @@ fn settings_that_do_not_fit_together_say_what_would() {
     --certificate and --key go together
     --advertise is a URL such as https://ci.example.org:7070, not "ci.example.org"
     a controller's name has 1 to 63 letters, digits, `-`, `_` or `.`, not "a b"
+    --seal-key-file and --seal-key-command exclude each other
+    --seal-key-command is a program and its arguments, not nothing
     --store-cert goes with --store-ca: etcd is spoken to in plain text without it
     "#);
 }

@@ -9,7 +9,7 @@ use ocelot_domain::task::timing::POLL;
 use ocelot_proto::wire;
 
 use crate::records::SourceRecord;
-use crate::service::{AttemptRef, Directive, HeartbeatAnswer, LogOffsets, OfferedTask, PollAnswer};
+use crate::service::{AttemptRef, Directive, HeartbeatAnswer, LogOffsets, OfferedTask, Opens, PollAnswer};
 
 pub(super) fn attempt(attempt: &AttemptRef) -> wire::AttemptId {
     let run = Bytes::copy_from_slice(attempt.task.run.as_bytes());
@@ -42,17 +42,33 @@ fn offer(offer: OfferedTask) -> wire::Offer {
         plan: offer.plan,
         plan_digest: Bytes::copy_from_slice(offer.plan_digest.as_bytes()),
         env: offer.env.into_iter().collect(),
-        source: offer.source.as_ref().map(source),
+        source: offer.source.as_ref().map(|one| source(one, offer.needs_credentials)),
     }
 }
 
-fn source(source: &SourceRecord) -> wire::Source {
+/// Returns what opens a repository, for the one message that carries it.
+pub(super) fn credentials(opens: &Opens) -> wire::GitCredentials {
+    use wire::git_credentials::{Credentials, Login, SshKey};
+
+    let credentials = match opens {
+        Opens::Login { user, password } => {
+            Credentials::Login(Login { user: user.clone(), password: password.to_string() })
+        }
+        Opens::SshKey { private_key, known_hosts } => Credentials::SshKey(SshKey {
+            private_key: private_key.to_string(),
+            known_hosts: known_hosts.clone().unwrap_or_default(),
+        }),
+    };
+    wire::GitCredentials { credentials: Some(credentials) }
+}
+
+fn source(source: &SourceRecord, needs_credentials: bool) -> wire::Source {
     wire::Source {
         url: source.url.clone(),
         commit: source.commit.clone(),
         reference: source.reference.clone(),
         branch: source.event.built_branch().unwrap_or_default().to_owned(),
-        needs_credentials: false,
+        needs_credentials,
     }
 }
 

@@ -194,8 +194,16 @@ impl ExecutorService for Executors {
         decode::count("names", &given.names, NAMES_MAX)?;
         let names = given.names.into_iter().map(|name| decode::word("names", name));
         let names: Vec<String> = names.collect::<Result<_, _>>()?;
-        let values = self.service.fetch_secrets(session, attempt, &names).await.map_err(status)?;
-        Ok(Response::new(wire::FetchSecretsResponse { values: values.into_iter().collect(), checkout: None }))
+        let released = self.service.fetch_secrets(session, attempt, &names).await.map_err(status)?;
+        let checkout = match given.checkout {
+            true => self.service.checkout_credentials(session, attempt).await.map_err(status)?,
+            false => None,
+        };
+        Ok(Response::new(wire::FetchSecretsResponse {
+            values: released.values.into_iter().collect(),
+            checkout: checkout.as_ref().map(encode::credentials),
+            withheld: released.withheld.unwrap_or_default().to_owned(),
+        }))
     }
 
     type PushLogStream = Pin<Box<dyn Stream<Item = Result<wire::PushLogResponse, Status>> + Send>>;

@@ -158,7 +158,9 @@ async fn commit_of(mirror: &Mirror, text: &str, reference: &Reference) -> Result
     match &fits[..] {
         [commit] => Ok(commit.clone()),
         [] => Err(Error::Conflict { why: format!("no commit of {reference} begins with {told}") }),
-        [_, _, ..] => Err(Error::Conflict { why: format!("{told} begins more than one commit; give more of it") }),
+        [_, _, ..] => {
+            Err(Error::Conflict { why: format!("{told} begins more than one commit; give more of it") })
+        }
     }
 }
 

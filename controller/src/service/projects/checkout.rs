@@ -52,10 +52,9 @@ impl Opens {
             Self::Login { user, password } => {
                 Credentials::Basic { user: user.clone(), secret: password.clone() }
             }
-            Self::SshKey { private_key, known_hosts } => Credentials::SshKey {
-                private_key: private_key.clone(),
-                known_hosts: known_hosts.clone(),
-            },
+            Self::SshKey { private_key, known_hosts } => {
+                Credentials::SshKey { private_key: private_key.clone(), known_hosts: known_hosts.clone() }
+            }
         }
     }
 }
@@ -88,11 +87,7 @@ impl Service {
     }
 
     /// Returns what opens the repository of an attempt's run, to the session that holds it now.
-    pub async fn checkout_credentials(
-        &self,
-        session: Session,
-        attempt: AttemptRef,
-    ) -> Result<Option<Opens>> {
+    pub async fn checkout_credentials(&self, session: Session, attempt: AttemptRef) -> Result<Option<Opens>> {
         self.live_now(session, attempt).await?;
         let run = attempt.task.run;
         let item = self.read(&Key::Run(run).to_string()).await?;
@@ -160,7 +155,8 @@ mod tests {
     #[test]
     fn a_key_may_bring_its_servers_lines() {
         let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----";
-        let Opens::SshKey { private_key, known_hosts } = Opens::read(&format!("{key}\nhost ssh-ed25519 AAAA\n"), None)
+        let Opens::SshKey { private_key, known_hosts } =
+            Opens::read(&format!("{key}\nhost ssh-ed25519 AAAA\n"), None)
         else {
             panic!("no key");
         };

@@ -62,7 +62,10 @@ enum Finding {
 /// What an event means for what is known of its branch or tag.
 enum Place {
     /// It is built, and this changes with it.
-    Build { beside: Txn, previous_success: Option<String> },
+    Build {
+        beside: Txn,
+        previous_success: Option<String>,
+    },
     Ignore(String),
 }
 
@@ -116,11 +119,10 @@ impl Service {
         };
         let mirror = self.mirror_of(project).await?;
         let commit = facts::obtain(&mirror, told, &reference).await?;
-        let (beside, previous_success) =
-            match self.place(pending, &mirror, (&reference, &commit)).await? {
-                Place::Build { beside, previous_success } => (beside, previous_success),
-                Place::Ignore(why) => return ignored(&why),
-            };
+        let (beside, previous_success) = match self.place(pending, &mirror, (&reference, &commit)).await? {
+            Place::Build { beside, previous_success } => (beside, previous_success),
+            Place::Ignore(why) => return ignored(&why),
+        };
         let changed = facts::changed(&mirror, &event.kind, &commit, &project.default_branch).await?;
         let facts = facts::facts(&mirror, commit, changed).await?;
         let source = SourceRecord {
@@ -236,7 +238,12 @@ impl Service {
         text: String,
         beside: Txn,
     ) -> Result<Tried> {
-        let nothing = Plan { tasks: Vec::new(), concurrency: None, notify: Vec::new(), group: pending.project.group.clone() };
+        let nothing = Plan {
+            tasks: Vec::new(),
+            concurrency: None,
+            notify: Vec::new(),
+            group: pending.project.group.clone(),
+        };
         let plan_for: PlanFor = Box::new(move |_| Ok((nothing.clone(), Values::new())));
         let decided = pending.decided(EventDecision::Rejected { why: cut(&text) });
         let draft = draft(pending, source, Some(text));

@@ -55,7 +55,9 @@ fn not_yet_here(plan: &Plan) -> Option<String> {
         };
         let used = [("engine", engine), ("approval", task.approval.is_some()), ("keep: on-failure", keep)];
         let used = used.into_iter().filter_map(|(key, is_used)| is_used.then_some(key));
-        told.extend(used.map(|key| format!("{FILE}: task `{}`: `{key}` is not yet here; remove it", task.base)));
+        told.extend(
+            used.map(|key| format!("{FILE}: task `{}`: `{key}` is not yet here; remove it", task.base)),
+        );
     }
     // Variants of a matrix say the same.
     told.dedup();

@@ -11,7 +11,9 @@ use ocelot_forge::event::{Event, EventKind};
 use ocelot_proto::kit::chaos;
 
 use super::decide::cut;
-use crate::records::{EventDecision, EventRecord, ForgeLink, ProjectName, ProjectRecord, Stored, TriggerKind};
+use crate::records::{
+    EventDecision, EventRecord, ForgeLink, ProjectName, ProjectRecord, Stored, TriggerKind,
+};
 use crate::service::Service;
 use crate::service::error::{Error, Result, What};
 use crate::service::jobs::{PAGE_MAX, settled};
@@ -193,7 +195,7 @@ impl Service {
         for (name, place) in self.leaving_events() {
             gone += usize::from(self.forget_event(&name, place).await?);
         }
-        for name in self.orphans() {
+        for name in self.removed_projects() {
             gone += self.forget_remains(&name).await?;
         }
         Ok(gone)
@@ -208,8 +210,7 @@ impl Service {
             for (_, entry) in items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder)) {
                 let Some(event) = entry.known().and_then(|stored| stored.event()) else { continue };
                 let is_old = now.saturating_sub(event.received_at.unix_ms) >= kept;
-                let one =
-                    (entry.create_revision, event.id, entry.mod_revision, is_old, event.is_pending());
+                let one = (entry.create_revision, event.id, entry.mod_revision, is_old, event.is_pending());
                 of.entry(event.project.clone()).or_default().push(one);
             }
         });
@@ -240,26 +241,23 @@ impl Service {
         let EventDecision::Pending { trouble, .. } = &record.decision else { return Ok(false) };
         let why = trouble.as_deref().unwrap_or("nobody could look at it");
         let why = cut(&format!("it could not be decided for 7 days: {why}"));
-        let record = EventRecord {
-            decision: EventDecision::Ignored { why },
-            received_at: self.timestamp(),
-            ..record
-        };
+        let record =
+            EventRecord { decision: EventDecision::Ignored { why }, received_at: self.timestamp(), ..record };
         self.commit_duty(txn.put(key, encode(&record, None))).await
     }
 
     /// Returns the projects of which there is something, and which are no more themselves.
-    fn orphans(&self) -> BTreeSet<ProjectName> {
+    fn removed_projects(&self) -> BTreeSet<ProjectName> {
         self.view.read(|items| {
             let of = |folder: Folder| {
                 let folder = folder.to_string();
                 let start = folder.clone();
                 items.range(start..).take_while(move |(key, _)| key.starts_with(&folder))
             };
-            let events = of(Folder::Events).filter_map(|(_, entry)| {
-                Some(entry.known()?.event()?.project.clone())
-            });
-            let heads = of(Folder::Heads).filter_map(|(_, entry)| Some(entry.known()?.head()?.project.clone()));
+            let events =
+                of(Folder::Events).filter_map(|(_, entry)| Some(entry.known()?.event()?.project.clone()));
+            let heads =
+                of(Folder::Heads).filter_map(|(_, entry)| Some(entry.known()?.head()?.project.clone()));
             let looks = of(Folder::Looks).filter_map(|(key, _)| {
                 let Ok(Key::Look { owner, name }) = key.parse() else { return None };
                 format!("{owner}/{name}").parse().ok()

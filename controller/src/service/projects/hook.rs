@@ -9,7 +9,8 @@ use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::state::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::records::{HookRecord, PreviousSecret, ProjectName, ProjectRecord, SealedText};
+use crate::records::{HookRecord, PreviousSecret, ProjectName, ProjectRecord};
+use crate::seal::Sealed;
 use crate::service::Service;
 use crate::service::error::{Error, Result, What};
 use crate::service::jobs::settled;
@@ -38,7 +39,8 @@ impl Service {
         let now = self.timestamp();
         let until = now.unix_ms.saturating_add(u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX));
         let mut put = None;
-        let updated = self.updater.update(&name.key().to_string(), |known: Option<ProjectRecord>| {
+        let key = name.key().to_string();
+        let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
             let mut project = known.ok_or_else(|| Error::not_found(What::Project, name))?;
             let before = project.hook.take();
             let previous = before.as_ref().filter(|_| !overlap.is_zero()).map(|before| PreviousSecret {
@@ -67,6 +69,20 @@ impl Service {
         hook.secrets(self.timestamp()).map(|sealed| self.open_hook(&project.name, sealed)).collect()
     }
 
+    /// Says how a webhook is tried; a forge is asked by whoever has its token.
+    pub async fn test_hook(&self, name: &ProjectName) -> Result<LeftToDo> {
+        let project = self.project(name).await?;
+        if project.hook.is_none() {
+            let why = format!("{name} has no webhook; make one with `ocelot project hook rotate {name}`");
+            return Err(Error::Conflict { why });
+        }
+        let where_to = match &project.forge {
+            Some(link) => format!("send a ping from the webhook's page of {name} at {}", link.kind.name()),
+            None => format!("push to {name}, or post a signed event to {}", self.hook_url(&project)),
+        };
+        Ok(vec![where_to, format!("then see its arrival with `ocelot project describe {name}`")])
+    }
+
     /// Notes that a delivery came with a right signature; written once a minute at most.
     pub async fn note_delivery(&self, name: &ProjectName) -> Result<()> {
         let now = self.timestamp();
@@ -78,7 +94,8 @@ impl Service {
         if self.sight_of_project(name).as_ref().is_some_and(is_recent) {
             return Ok(());
         }
-        let updated = self.updater.update(&name.key().to_string(), |known: Option<ProjectRecord>| {
+        let key = name.key().to_string();
+        let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
             let Some(mut project) = known.filter(|project| !is_recent(project)) else {
                 return Ok::<_, Error>(Edit::Keep);
             };
@@ -116,11 +133,12 @@ impl Service {
         Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    pub(super) fn seal_hook(&self, project: &ProjectName, secret: &str) -> Result<SealedText> {
-        self.seal_text(&project.key().to_string(), secret)
+    pub(super) fn seal_hook(&self, project: &ProjectName, secret: &str) -> Result<Sealed> {
+        self.seal(&project.key().to_string(), secret.as_bytes())
     }
 
-    fn open_hook(&self, project: &ProjectName, sealed: &SealedText) -> Result<Zeroizing<String>> {
-        self.open_text(&project.key().to_string(), sealed)
+    fn open_hook(&self, project: &ProjectName, sealed: &Sealed) -> Result<Zeroizing<String>> {
+        let bytes = self.open(&project.key().to_string(), sealed)?;
+        Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
     }
 }

@@ -92,12 +92,16 @@ impl Service {
         let mut tags = found.tags;
         for kind in found.events {
             let event = event_of(project, kind);
-            let told =
-                Told { project: name.clone(), source: TriggerKind::Poller, event: event.clone(), delivery: None };
+            let told = Told {
+                project: name.clone(),
+                source: TriggerKind::Poller,
+                event: event.clone(),
+                delivery: None,
+            };
             let taken = async {
                 let received = self.receive(told).await?;
                 if received.existed {
-                    self.catch_up(name, &received, &event).await?;
+                    self.follow_known(name, &received, &event).await?;
                 }
                 self.event(name, received.id).await
             };
@@ -119,7 +123,7 @@ impl Service {
 
     /// Notes what an event meant that was told, and decided, before: the branch has come back to where
     /// it was once, and would be told again for ever.
-    async fn catch_up(&self, name: &ProjectName, received: &Received, event: &Event) -> Result<()> {
+    async fn follow_known(&self, name: &ProjectName, received: &Received, event: &Event) -> Result<()> {
         if let EventDecision::Pending { .. } = received.decision {
             return Ok(());
         }
@@ -189,7 +193,8 @@ impl Service {
 
     async fn note_look(&self, name: &ProjectName, trouble: Option<String>, is_known: bool) -> Result<()> {
         let at = self.timestamp();
-        let updated = self.updater.update(&name.look_key().to_string(), |known: Option<LookRecord>| {
+        let key = name.look_key().to_string();
+        let updated = self.updater.update(&key, |known: Option<LookRecord>| {
             let is_known = is_known || known.is_some_and(|look| look.is_known);
             let look = LookRecord { at, trouble: trouble.clone(), is_known };
             Ok::<_, Error>(Edit::Put(look).beside(Txn::new().when(name.key(), Expected::Present)))

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ocelot_git::{Advertised, Allowed, Contents, Credentials, Git, GitError, Mirror, RepositoryUrl, Setup, UrlError};
+use ocelot_git::{
+    Advertised, Allowed, Contents, Credentials, Git, GitError, Mirror, RepositoryUrl, Setup, UrlError,
+};
 use tokio::sync::OnceCell;
 
 use crate::records::Digest;
@@ -96,7 +98,8 @@ impl Mirrors {
         let url = self.address(origin.lines().next()?).ok()?;
         let used = Mirror::last_used(directory).await.ok();
         let git = self.git().await.ok()?;
-        let mirror = Mirror::open(git, directory, &url, Credentials::None, Contents::WithoutFiles).await.ok()?;
+        let mirror =
+            Mirror::open(git, directory, &url, Credentials::None, Contents::WithoutFiles).await.ok()?;
         // To look at it is not to use it.
         if let Some(used) = used {
             let file = std::fs::File::options().write(true).open(directory.join("used")).ok()?;

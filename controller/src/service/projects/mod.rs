@@ -19,37 +19,35 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
-use async_trait::async_trait;
+use ocelot_domain::run::RunOutcome;
+use ocelot_git::GitError;
 use zeroize::Zeroizing;
 
 pub use build::BuildRequest;
 pub use checkout::Opens;
 pub(crate) use decide::Tried;
 pub use events::{EventPage, Received, Told};
+pub(crate) use events::{commit_of, summary};
 pub use hook::{HookPut, LeftToDo};
 pub use mirrors::{MIRRORS_BYTES, Mirrors};
 pub use settings::{ProjectChange, ProjectFilter, ProjectPage, PutProject, SeenProject};
 
 use super::Service;
 use super::error::{Error, Result, What};
-use crate::records::{ProjectName, ProjectRecord};
-use crate::store::codec::decode;
-
-/// Where the secrets of projects are kept.
-#[async_trait]
-pub trait ProjectSecrets: fmt::Debug + Send + Sync {
-    /// Returns the value of a secret in a project's scope; none if there is no such.
-    async fn secret(&self, project: &ProjectName, name: &str) -> Result<Option<Zeroizing<String>>>;
-}
+use crate::records::{
+    HeadRecord, ProjectName, ProjectRecord, RunRecord, SecretRecord, Subject, SuccessRecord, Trust,
+};
+use crate::store::codec::{decode, encode};
+use crate::store::keys::{Key, SecretScope};
+use crate::store::{Expected, Txn};
 
 /// What the use cases of projects are given.
 #[derive(Debug, Default)]
 pub(super) struct Given {
     mirrors: OnceLock<Mirrors>,
-    secrets: OnceLock<Arc<dyn ProjectSecrets>>,
 }
 
 impl Service {
@@ -58,13 +56,35 @@ impl Service {
         self.projects.mirrors.get_or_init(|| mirrors);
     }
 
-    /// Gives the home of projects' secrets. The first word counts.
-    pub fn set_project_secrets(&self, secrets: Arc<dyn ProjectSecrets>) {
-        self.projects.secrets.get_or_init(|| secrets);
-    }
-
     pub(crate) fn mirrors(&self) -> Result<&Mirrors> {
         self.projects.mirrors.get().ok_or(Error::NotNow { why: "this controller has no folder for mirrors" })
+    }
+
+    /// Keeps the mirrors within their budget.
+    pub(crate) async fn tidy_mirrors(&self, now: SystemTime) -> std::result::Result<usize, GitError> {
+        match self.projects.mirrors.get() {
+            Some(mirrors) => mirrors.tidy(now).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Returns the write that notes a run's success at its branch, if it is the newest one's.
+    pub(crate) async fn note_success(&self, run: &RunRecord, outcome: RunOutcome) -> Result<Txn> {
+        let nothing = Ok(Txn::new());
+        let (Subject::Project { name }, Some(source)) = (&run.subject, &run.source) else { return nothing };
+        let is_of_branch = source.event.pull_request().is_none() && source.event.branch().is_some();
+        if outcome != RunOutcome::Succeeded || !is_of_branch || source.trust != Trust::Own {
+            return nothing;
+        }
+        let Ok(name) = name.parse::<ProjectName>() else { return nothing };
+        let Some((head, revision)) = self.head(&name, &source.reference).await? else { return nothing };
+        if head.success.as_ref().is_some_and(|success| success.number >= run.number) {
+            return nothing;
+        }
+        let success = SuccessRecord { commit: source.commit.clone(), number: run.number };
+        let next = HeadRecord { success: Some(success), ..head };
+        let key = name.head_key(&source.reference).to_string();
+        Ok(Txn::new().when(key.as_str(), Expected::At(revision)).put(key, encode(&next, None)))
     }
 
     /// Returns a project, read for this call.
@@ -83,13 +103,25 @@ impl Service {
     }
 
     /// Returns the value of a secret that a project names.
-    pub(crate) async fn project_secret(&self, project: &ProjectName, name: &str) -> Result<Zeroizing<String>> {
-        let secrets = self.projects.secrets.get();
-        let secrets = secrets.ok_or(Error::NotNow { why: "this controller keeps no secrets of projects" })?;
-        secrets.secret(project, name).await?.ok_or_else(|| Error::Conflict {
+    pub(crate) async fn project_secret(
+        &self,
+        project: &ProjectName,
+        name: &str,
+    ) -> Result<Zeroizing<String>> {
+        let scope = SecretScope::Project { owner: project.owner().into(), name: project.name().into() };
+        let key = Key::Secret(scope, name.to_owned()).to_string();
+        let missing = || Error::Conflict {
             why: format!(
-                "there is no secret {name:?} in {project}; set it with `ocelot secret set {name} --project {project}`"
+                "there is no secret {name:?} in {project}; set it with `ocelot secret set {name} --project \
+                 {project}`"
             ),
-        })
+        };
+        let item = self.read(&key).await?.ok_or_else(missing)?;
+        let SecretRecord { sealed, .. } = decode(&item.value)?;
+        let value = self.open(&key, &sealed)?;
+        let text = std::str::from_utf8(&value).map_err(|_| Error::Conflict {
+            why: format!("the secret {name:?} of {project} is no text, so it opens nothing"),
+        })?;
+        Ok(Zeroizing::new(text.to_owned()))
     }
 }

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::facts;
 use super::hook::LeftToDo;
-use crate::records::{ForgeLink, HookRecord, LookRecord, ProjectName, ProjectRecord, RunRecord, SealedText, Stored};
+use crate::records::{ForgeLink, HookRecord, LookRecord, ProjectName, ProjectRecord, RunRecord, Stored};
+use crate::seal::Sealed;
 use crate::service::Service;
 use crate::service::error::{Error, Result, What};
 use crate::service::jobs::{PAGE_MAX, settled};
@@ -104,7 +105,8 @@ impl Service {
         let secret = wants_secret.then(|| self.hook_secret());
         let sealed = secret.as_ref().map(|secret| self.seal_hook(name, secret)).transpose()?;
         let (mut put, mut changed, mut took_secret) = (None, false, false);
-        let updated = self.updater.update(&name.key().to_string(), |known: Option<ProjectRecord>| {
+        let key = name.key().to_string();
+        let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
             if create && known.is_some() {
                 return Err(Error::AlreadyExists { what: What::Project, name: name.to_string() });
             }
@@ -128,7 +130,8 @@ impl Service {
     /// is no such project.
     pub async fn remove_project(&self, name: &ProjectName) -> Result<Option<LeftToDo>> {
         let mut removed = None;
-        let updated = self.updater.update(&name.key().to_string(), |known: Option<ProjectRecord>| {
+        let key = name.key().to_string();
+        let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
             removed = known;
             Ok::<_, Error>(if removed.is_some() { Edit::Delete } else { Edit::<ProjectRecord>::Keep })
         });
@@ -137,7 +140,9 @@ impl Service {
         // What is left over is swept later, if this does not get to its end.
         self.forget_remains(name).await?;
         let hook = project.hook.as_ref();
-        let left = hook.map(|_| format!("remove the webhook to {} from the repository's settings", self.hook_url(&project)));
+        let left = hook.map(|_| {
+            format!("remove the webhook to {} from the repository's settings", self.hook_url(&project))
+        });
         Ok(Some(left.into_iter().collect()))
     }
 
@@ -187,7 +192,9 @@ impl Service {
                 if run.subject.name() != name.as_str() {
                     continue;
                 }
-                let Some(branch) = run.source.as_ref().and_then(|source| source.event.branch()) else { continue };
+                let Some(branch) = run.source.as_ref().and_then(|source| source.event.branch()) else {
+                    continue;
+                };
                 let known = newest.get(branch);
                 if known.is_none_or(|known| known.number < run.number) {
                     newest.insert(branch.to_owned(), run.clone());
@@ -246,7 +253,8 @@ impl Service {
             let credentials = self.opens(&project).await?.map(|opens| opens.to_git()).unwrap_or_default();
             Ok::<_, facts::Trouble>(mirrors.ask(&url, &credentials).await?)
         };
-        let asked = tokio::time::timeout(ASK, asked).await.map_err(|_| "it did not answer in time".to_owned())?;
+        let asked =
+            tokio::time::timeout(ASK, asked).await.map_err(|_| "it did not answer in time".to_owned())?;
         let advertised = asked.map_err(|trouble| facts::told_of(name, &trouble))?;
         Ok(advertised.head.and_then(|head| match head.kind() {
             Kind::Branch(branch) => Some(branch.to_owned()),
@@ -322,7 +330,8 @@ fn apply(project: &mut ProjectRecord, change: &ProjectChange) -> Result<()> {
     }
     if let Some(ms) = change.poll_every_ms {
         if (1..POLL_LEAST_MS).contains(&ms) {
-            let why = format!("a repository is looked at every {POLL_LEAST_MS} ms at most, not every {ms} ms");
+            let why =
+                format!("a repository is looked at every {POLL_LEAST_MS} ms at most, not every {ms} ms");
             return Err(Error::Invalid { why });
         }
         project.poll_every_ms = (ms > 0).then_some(ms);
@@ -352,7 +361,7 @@ fn named(text: &str) -> Result<Option<String>> {
     Err(Error::Invalid { why })
 }
 
-fn with_hook(project: ProjectRecord, sealed: Option<&SealedText>) -> ProjectRecord {
+fn with_hook(project: ProjectRecord, sealed: Option<&Sealed>) -> ProjectRecord {
     let hook = project.hook.clone().or_else(|| {
         let current = sealed?.clone();
         Some(HookRecord { current, previous: None, registered: None, seen_at: None })

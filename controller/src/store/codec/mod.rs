@@ -84,6 +84,12 @@ pub fn mark_of(bytes: &[u8]) -> Option<Mark> {
     u64::from_str_radix(mark, 16).ok().map(Mark)
 }
 
+/// Returns the version of what is stored in these bytes, where a record has more than one.
+pub fn version_of(bytes: &[u8]) -> Option<u32> {
+    let (header, _) = split(bytes)?;
+    header.split(' ').next()?.split_once('/')?.1.parse().ok()
+}
+
 fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().take(HEADER_MAX).position(|byte| *byte == b'\n')?;
     Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))

@@ -60,6 +60,32 @@ pub struct TaskPlan {
     pub work: Work,
 }
 
+impl TaskPlan {
+    /// Returns every use of a secret: of the task, of its stages, of its services.
+    pub fn secret_uses(&self) -> impl Iterator<Item = &SecretUse> {
+        let stages = match &self.work {
+            Work::Stages { stages, .. } => stages.as_slice(),
+            Work::Command(_) => &[],
+        };
+        let services = self.environment.services.iter().flat_map(|service| &service.secrets);
+        self.environment
+            .secrets
+            .iter()
+            .chain(stages.iter().flat_map(|stage| &stage.secrets))
+            .chain(services)
+    }
+
+    /// Returns the names of the secrets with the logins that its images are pulled with.
+    pub fn pull_secrets(&self) -> impl Iterator<Item = &str> {
+        let own = match &self.environment.runtime {
+            Runtime::Container { pull_secret, .. } => pull_secret.as_deref(),
+            Runtime::Process => None,
+        };
+        let services = self.environment.services.iter();
+        own.into_iter().chain(services.filter_map(|service| service.pull_secret.as_deref()))
+    }
+}
+
 /// Another task of the same plan that must end first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {

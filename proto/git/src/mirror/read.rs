@@ -12,6 +12,8 @@ use super::{Contents, Mirror};
 const MESSAGE_MAX: usize = 64 * 1024;
 const COMMIT_MAX: usize = 256 * 1024;
 const PATH_MAX: usize = 4096;
+/// Objects of one beginning that are looked at.
+const FITS_MAX: usize = 64;
 const FORMAT: &str = "--format=%H%x00%P%x00%an%x00%ae%x00%ct%x00%B%x00%x01";
 
 /// What is said of a commit.
@@ -43,6 +45,28 @@ impl Mirror {
         let call = self.local_call("rev-parse").args(["--verify", "--quiet", "--end-of-options", name]);
         let output = call.ask().await?;
         if output.no { Ok(None) } else { id_of(&output).map(Some) }
+    }
+
+    /// Returns the commits here whose ids begin with these hexadecimal digits, a few at most.
+    pub async fn commits_beginning(&self, digits: &str) -> Result<Vec<CommitId>, GitError> {
+        let plain = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !plain || !(4..=64).contains(&digits.len()) {
+            return Ok(Vec::new());
+        }
+        let objects = {
+            let _life = self.reading().await?;
+            let call = self.local_call("rev-parse").arg(format!("--disambiguate={digits}"));
+            call.run().await?.text()
+        };
+        let mut commits = Vec::new();
+        for object in objects.lines().take(FITS_MAX) {
+            let Ok(id) = CommitId::parse(object) else { continue };
+            // A tag's object stands for another commit, and is none itself.
+            if self.verify(&format!("{id}^{{commit}}")).await?.as_ref() == Some(&id) {
+                commits.push(id);
+            }
+        }
+        Ok(commits)
     }
 
     /// Returns what is said of a commit.

@@ -166,7 +166,10 @@ pub(super) fn kind_of(key: &str) -> &'static str {
             | Key::Tags { .. }
             | Key::Controller(_)
             | Key::Token(_)
-            | Key::Secret(_)
+            | Key::Secret(..)
+            | Key::SecretUse(..)
+            | Key::RunSecrets(_)
+            | Key::Seal
             | Key::Schedule(_),
         ) => "other",
         Err(_) => "unknown",

@@ -128,8 +128,8 @@ async fn a_secret_argument_is_given_to_the_holder_alone_and_nothing_shows_it() {
     let mut executor = bench.executor("x1").await;
     let arguments = [("password".to_owned(), "hunter2-hunter2".to_owned())].into();
     let refused = bench.execute_job(JOB, "deploy", arguments).await.unwrap_err();
-    assert!(refused.to_string().contains("keeps no secrets"), "{refused}");
-    bench.service.set_seal(crate::service::SealKey::new([7; 32]));
+    assert!(refused.to_string().contains("has no key for secrets"), "{refused}");
+    bench.service.set_seal(crate::seal::SealKey::new([7; 32]));
     let arguments = [("password".to_owned(), "hunter2-hunter2".to_owned())].into();
     bench.execute_job(JOB, "deploy", arguments).await.unwrap();
     let offer = executor.offer().await;
@@ -151,4 +151,83 @@ async fn a_secret_argument_is_given_to_the_holder_alone_and_nothing_shows_it() {
     assert_eq!(values["password"][..], b"hunter2-hunter2"[..]);
     let request = wire::FetchSecretsRequest { attempt, names: vec!["other".into()], checkout: false };
     assert_eq!(executor.client.fetch_secrets(request).await.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_named_secret_is_given_from_the_nearest_scope_to_the_holder_alone_and_its_use_is_noted() {
+    const JOB: &str =
+        "name: deploy\nimage: alpine\norganization: acme\nsecrets: [near, far]\ncommand: [make]\n";
+    let bench = Bench::start().await;
+    bench.service.set_seal(crate::seal::SealKey::new([7; 32]));
+    let set = async |scope: crate::store::keys::SecretScope, name: &str, value: &'static str| {
+        let new =
+            crate::service::NewSecret { scope, name: name.into(), value: value.into(), allow_short: false };
+        bench.service.set_secret(new, &ocelot_domain::outcome::Actor("ana".into())).await.unwrap();
+    };
+    let job = || crate::store::keys::SecretScope::Job("deploy".into());
+    let acme = || crate::store::keys::SecretScope::Organization("acme".into());
+    set(job(), "near", "near-of-the-job").await;
+    set(acme(), "near", "near-of-the-organization").await;
+    let mut executor = bench.executor("x1").await;
+    let run = bench.execute_job(JOB, "deploy", Default::default()).await.unwrap().run;
+    let attempt = executor.offer().await.attempt.unwrap();
+    let request = |names: &[&str]| wire::FetchSecretsRequest {
+        attempt: Some(attempt.clone()),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        checkout: false,
+    };
+    let early = executor.client.fetch_secrets(request(&["near"])).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition, "before it is acknowledged");
+    executor.acknowledge(&attempt).await.unwrap();
+    let missing = executor.client.fetch_secrets(request(&["near", "far"])).await.unwrap_err();
+    insta::assert_snapshot!(
+        missing.message(),
+        @r#"there is no secret "far" in job deploy or organization acme; set it with `ocelot secret set far --job deploy`"#
+    );
+    set(acme(), "far", "far-of-the-organization").await;
+    let given = executor.client.fetch_secrets(request(&["near", "far"])).await.unwrap().into_inner();
+    assert_eq!((&given.values["near"][..], given.withheld.as_str()), (&b"near-of-the-job"[..], ""));
+    assert_eq!(given.values["far"][..], b"far-of-the-organization"[..]);
+    assert!(!format!("{given:?}").contains("of-the"), "{given:?}");
+    let unnamed = executor.client.fetch_secrets(request(&["other"])).await.unwrap_err();
+    assert_eq!(unnamed.message(), r#"the task names no secret "other""#);
+    bench.settle().await;
+    let uses = |page: crate::service::SecretPage| {
+        let uses = page.secrets.into_iter().map(|one| (one.scope, one.name, one.used.map(|used| used.by)));
+        uses.collect::<Vec<_>>()
+    };
+    let by = Some(format!("deploy#{}", run.number));
+    assert_eq!(
+        uses(bench.service.secrets(None, None, 10).unwrap()),
+        [(job(), "near".into(), by.clone()), (acme(), "far".into(), by), (acme(), "near".into(), None)]
+    );
+}
+
+#[tokio::test]
+async fn a_forks_task_is_given_nothing_and_told_why() {
+    let bench = Bench::start().await;
+    bench.service.set_seal(crate::seal::SealKey::new([7; 32]));
+    let scope = crate::store::keys::SecretScope::Project { owner: "acme".into(), name: "api".into() };
+    let new = crate::service::NewSecret {
+        scope,
+        name: "token".into(),
+        value: "a-token-of-acme".into(),
+        allow_short: false,
+    };
+    bench.service.set_secret(new, &ocelot_domain::outcome::Actor("ana".into())).await.unwrap();
+    for (number, trust) in [(1, crate::records::Trust::Fork), (2, crate::records::Trust::Own)] {
+        let mut executor = bench.executor(&format!("x{number}")).await;
+        bench.build("acme/api", number, trust).await;
+        let attempt = executor.offer().await.attempt.unwrap();
+        executor.acknowledge(&attempt).await.unwrap();
+        let request = wire::FetchSecretsRequest {
+            attempt: Some(attempt),
+            names: vec!["token".into()],
+            checkout: false,
+        };
+        let given = executor.client.fetch_secrets(request).await.unwrap().into_inner();
+        let is_fork = trust == crate::records::Trust::Fork;
+        assert_eq!(given.values.is_empty(), is_fork);
+        assert_eq!(given.withheld, if is_fork { "runs of forks are given no secrets" } else { "" });
+    }
 }

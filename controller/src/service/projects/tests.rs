@@ -1,0 +1,1 @@
+//! What projects promise, on a real store and real repositories.
