@@ -4,15 +4,18 @@
 //! is not said anywhere has a default that works on one machine.
 
 mod file;
+mod notify;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 pub use file::{File, InvalidFile};
+pub use notify::{NoText, NotifyKind, NotifyTarget};
 
 /// Keeps jobs, runs and executors of an Ocelot fleet, and hands work to executors
 #[derive(Debug, Parser)]
@@ -132,6 +135,23 @@ pub struct Start {
     #[arg(long, value_name = "SCHEME", value_delimiter = ',', env = "OCELOT_CONTROLLER_GIT_ALLOW")]
     pub git_allow: Option<Vec<GitScheme>>,
 
+    /// Besides public addresses, call this network, address or host for forges and notifications: what is
+    /// named is called in plain text too, if its address says so
+    #[arg(long, value_name = "CIDR|HOST", value_delimiter = ',', env = "OCELOT_CONTROLLER_ALLOW_EGRESS")]
+    pub allow_egress: Option<Vec<String>>,
+
+    /// Trust these authorities besides the system's when forges and notification targets are called, as PEM
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_EGRESS_CA")]
+    pub egress_ca: Option<PathBuf>,
+
+    /// Where the API of a forge is that is not where its kind has it, by the host of its repositories
+    #[arg(long, value_name = "HOST=URL", value_delimiter = ',', env = "OCELOT_CONTROLLER_FORGE_API")]
+    pub forge_api: Option<Vec<String>>,
+
+    /// Targets of notifications; in the file alone
+    #[arg(skip)]
+    pub notify: BTreeMap<String, NotifyTarget>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -179,6 +199,10 @@ impl Start {
             seal_key_file: self.seal_key_file.or(file.seal_key_file),
             seal_key_command: self.seal_key_command.or(file.seal_key_command),
             git_allow: self.git_allow.or(file.git_allow),
+            allow_egress: self.allow_egress.or(file.allow_egress),
+            egress_ca: self.egress_ca.or(file.egress_ca),
+            forge_api: self.forge_api.or(file.forge_api),
+            notify: if self.notify.is_empty() { file.notify } else { self.notify },
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

@@ -38,6 +38,8 @@ fn every_setting_has_a_flag_a_variable_and_a_key() {
         let value = match flag {
             "listen" => "127.0.0.1:1",
             "log-format" => "json",
+            "git-allow" => "[http]",
+            "allow-egress" | "forge-api" => "[x]",
             _ => "x",
         };
         assert_ne!(File::parse(&format!("{flag}: {value}")).unwrap(), File::default(), "{flag}");

@@ -19,7 +19,7 @@ pub use executor::{
     Condition, ExecutorEpoch, ExecutorRecord, Machine, NameOf, Notice, RuntimeSupport, SessionRecord,
 };
 pub use job::{JobNumber, JobRecord, JobVersion};
-pub use outbox::OutboxEntry;
+pub use outbox::{OutboxEntry, OutboxStep, OutboxTarget, Wanted};
 pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use project::{
     EventDecision, EventRecord, ForgeLink, HeadRecord, HookRecord, LookRecord, NoProjectName, PreviousSecret,

@@ -59,7 +59,14 @@ impl Service {
         });
         settled(updated.await)?;
         let project = put.ok_or(Error::NotNow { why: "the project was not written" })?;
-        let left_to_do = self.hook_left_to_do(&project, true);
+        let is_registered = project.hook.as_ref().is_some_and(|hook| hook.registered.is_some());
+        let (is_there, mut left_to_do) = match is_registered {
+            true => self.register_hook(&project).await,
+            false => (false, LeftToDo::new()),
+        };
+        if !is_there {
+            left_to_do.extend(self.hook_left_to_do(&project, true));
+        }
         Ok(HookPut { project, secret, left_to_do })
     }
 
@@ -69,18 +76,22 @@ impl Service {
         hook.secrets(self.timestamp()).map(|sealed| self.open_hook(&project.name, sealed)).collect()
     }
 
-    /// Says how a webhook is tried; a forge is asked by whoever has its token.
+    /// Lets the forge try a webhook, or says how it is tried by hand.
     pub async fn test_hook(&self, name: &ProjectName) -> Result<LeftToDo> {
         let project = self.project(name).await?;
         if project.hook.is_none() {
             let why = format!("{name} has no webhook; make one with `ocelot project hook rotate {name}`");
             return Err(Error::Conflict { why });
         }
+        let arrival = format!("see its arrival with `ocelot project describe {name}`");
+        if self.ping_hook(&project).await? {
+            return Ok(vec![arrival]);
+        }
         let where_to = match &project.forge {
             Some(link) => format!("send a ping from the webhook's page of {name} at {}", link.kind.name()),
             None => format!("push to {name}, or post a signed event to {}", self.hook_url(&project)),
         };
-        Ok(vec![where_to, format!("then see its arrival with `ocelot project describe {name}`")])
+        Ok(vec![where_to, format!("then {arrival}")])
     }
 
     /// Notes that a delivery came with a right signature; written once a minute at most.
