@@ -150,20 +150,26 @@ impl Queue {
                     self.pending.entry(project).or_default().insert(place);
                 }
                 None => {
-                    let Ok(Key::Event { id, .. }) = key.parse() else { continue };
-                    self.forget(id);
+                    let Ok(Key::Event { owner, name, id }) = key.parse() else { continue };
+                    let Ok(project) = format!("{owner}/{name}").parse() else { continue };
+                    self.forget(&project, id);
                 }
             }
         }
     }
 
-    fn forget(&mut self, id: RunId) {
-        self.seen.remove(&id);
+    fn forget(&mut self, project: &ProjectName, id: RunId) {
+        // One that was never pending costs nothing here, and there are many of them.
+        if self.seen.remove(&id).is_none() {
+            return;
+        }
         self.rests.remove(&id);
-        self.pending.retain(|_, events| {
+        if let Some(events) = self.pending.get_mut(project) {
             events.retain(|(_, one)| *one != id);
-            !events.is_empty()
-        });
+            if events.is_empty() {
+                self.pending.remove(project);
+            }
+        }
     }
 
     /// Returns the projects whose turn it is, with the events to try.
@@ -201,7 +207,7 @@ impl Queue {
         let was_in_trouble = self.project_rests.contains_key(&project);
         self.busy_in_trouble -= usize::from(was_in_trouble && self.busy_in_trouble > 0);
         for id in done {
-            self.forget(id);
+            self.forget(&project, id);
         }
         for (id, tries) in stuck {
             self.rests.insert(id, now + wait(service, tries));

@@ -24,6 +24,8 @@ use crate::store::keys::{Folder, Key};
 use crate::store::view::Changed;
 use crate::store::{Expected, Revision, Txn};
 
+/// How often a run's end is tried in one look.
+const FINISHES: usize = 3;
 /// Runs that are looked at side by side.
 const LOOKS: usize = 64;
 
@@ -240,8 +242,18 @@ async fn end(
     }
 }
 
-/// Ends the run, gives its group's slot free, and notes whom to tell.
+/// Ends the run. What it changes beside itself others change too, and is read anew.
 async fn finish(service: &Service, run: &Sighted, plan: &Plan, outcome: RunOutcome) -> Result<bool> {
+    for _ in 0..FINISHES {
+        if finish_once(service, run, plan, outcome).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Ends the run, gives its group's slot free, notes the branch's success, and whom to tell.
+async fn finish_once(service: &Service, run: &Sighted, plan: &Plan, outcome: RunOutcome) -> Result<bool> {
     let id = run.record.id;
     let at = service.timestamp();
     let ended = RunRecord { stage: Stage::Finished { outcome, at }, ..run.record.clone() };

@@ -65,7 +65,7 @@ fn nothing_prints_a_key_or_a_value() {
     let sealed = keys.seal(CONTEXT, b"value", &fresh(1)).unwrap();
     insta::assert_snapshot!(
         format!("{keys:?} {sealed:?}"),
-        @"[SealKey(6ed5e1d2d2ff4a3e), SealKey(7e1d6c9bbdf1e7fc)] Sealed(with 6ed5e1d2d2ff4a3e)"
+        @"[SealKey(97ccfeb82735bde7), SealKey(80c07872b2b74fa0)] Sealed(with 97ccfeb82735bde7)"
     );
 }
 

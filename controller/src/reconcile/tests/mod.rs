@@ -3,5 +3,6 @@
 mod faults;
 mod graphs;
 mod life;
+mod projects;
 mod sessions;
 mod world;

@@ -67,7 +67,8 @@ impl Service {
         }
         let mirror = self.mirror_of(&project).await.map_err(refused)?;
         let meant = meant(&mirror, &project, &request).await?;
-        let mut facts = facts::facts(&mirror, meant.commit, None).await.map_err(refused)?;
+        let said = mirror.commit(&meant.commit).await.map_err(|error| refused(error.into()))?;
+        let mut facts = facts::facts(&mirror, said, async { Ok(None) }).await.map_err(refused)?;
         if let Some(definition) = &request.definition {
             facts.file = File::Text(definition.clone().into_bytes());
         }
@@ -152,7 +153,7 @@ async fn meant(mirror: &Mirror, project: &ProjectRecord, request: &BuildRequest)
 async fn commit_of(mirror: &Mirror, text: &str, reference: &Reference) -> Result<CommitId> {
     let told = Told::new(text).map_err(Error::invalid)?;
     if told.is_whole() {
-        return facts::obtain(mirror, &told, reference).await.map_err(refused);
+        return facts::obtain(mirror, &told, reference).await.map(|said| said.id).map_err(refused);
     }
     let fits = mirror.commits_beginning(told.as_str()).await.map_err(|error| refused(error.into()))?;
     match &fits[..] {

@@ -118,13 +118,14 @@ impl Service {
             return ignored("it is about no commit");
         };
         let mirror = self.mirror_of(project).await?;
-        let commit = facts::obtain(&mirror, told, &reference).await?;
+        let said = facts::obtain(&mirror, told, &reference).await?;
+        let commit = said.id.clone();
         let (beside, previous_success) = match self.place(pending, &mirror, (&reference, &commit)).await? {
             Place::Build { beside, previous_success } => (beside, previous_success),
             Place::Ignore(why) => return ignored(&why),
         };
-        let changed = facts::changed(&mirror, &event.kind, &commit, &project.default_branch).await?;
-        let facts = facts::facts(&mirror, commit, changed).await?;
+        let changed = facts::changed(&mirror, &event.kind, &commit, &project.default_branch);
+        let facts = facts::facts(&mirror, said, changed).await?;
         let source = SourceRecord {
             url: project.url.clone(),
             commit: facts.commit.to_string(),

@@ -99,14 +99,14 @@ mod tests {
 
     #[test]
     fn a_project_gives_its_group_to_a_file_that_names_none() {
-        assert_eq!(told("image: alpine\nscript: make\n"), r#"run of 1 in Some("web")"#);
-        assert_eq!(told("image: alpine\nscript: make\ngroup: apps\n"), r#"run of 1 in Some("apps")"#);
+        assert_eq!(told("image: alpine\ncommand: [make]\n"), r#"run of 1 in Some("web")"#);
+        assert_eq!(told("image: alpine\ncommand: [make]\ngroup: apps\n"), r#"run of 1 in Some("apps")"#);
     }
 
     #[test]
     fn keys_that_are_not_yet_here_are_named() {
-        let text = "tasks:\n  a: {image: alpine, script: make, keep: on-failure}\n  \
-                    b: {image: alpine, script: make, engine: true}\n";
+        let text = "tasks:\n  a: {image: alpine, command: [make], keep: on-failure}\n  \
+                    b: {image: alpine, command: [make], engine: true}\n";
         insta::assert_snapshot!(told(text), @r"
         ocelot.yml: task `a`: `keep: on-failure` is not yet here; remove it
         ocelot.yml: task `b`: `engine` is not yet here; remove it
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn another_branch_starts_no_run() {
         assert_eq!(
-            told("image: alpine\nscript: make\nbranches: [release]\n"),
+            told("image: alpine\ncommand: [make]\nbranches: [release]\n"),
             "no run: branch main does not match release"
         );
     }

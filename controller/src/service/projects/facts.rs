@@ -4,7 +4,7 @@
 //! whole repository, one branch, or this event for good.
 
 use ocelot_forge::event::{CommitId as Told, Event, EventKind};
-use ocelot_git::{Cause, CommitId, GitError, Mirror, Reference, Want};
+use ocelot_git::{Cause, Commit, CommitId, GitError, Mirror, Reference, Want};
 use ocelot_spec::{Event as SpecEvent, FILE_BYTES_MAX};
 
 use super::definition::{FILE, MISNAMED};
@@ -120,8 +120,8 @@ impl Service {
     }
 }
 
-/// Brings the commit of an event into the mirror.
-pub(super) async fn obtain(mirror: &Mirror, told: &Told, reference: &Reference) -> Result<CommitId, Trouble> {
+/// Brings the commit of an event into the mirror; returns what is said of it.
+pub(super) async fn obtain(mirror: &Mirror, told: &Told, reference: &Reference) -> Result<Commit, Trouble> {
     let commit = if told.is_whole() {
         let commit = CommitId::parse(told.as_str()).map_err(|error| Trouble::Gone(error.to_string()))?;
         mirror.obtain(&commit, Some(reference)).await?;
@@ -133,20 +133,19 @@ pub(super) async fn obtain(mirror: &Mirror, told: &Told, reference: &Reference) 
         tip.ok_or_else(|| Trouble::Gone(format!("{reference} has moved on from {told}")))?
     };
     // What was told may be an annotated tag: the commit is what it stands for.
-    Ok(mirror.commit(&commit).await?.id)
+    Ok(mirror.commit(&commit).await?)
 }
 
 /// Reads what a run of this commit needs.
 pub(super) async fn facts(
     mirror: &Mirror,
-    commit: CommitId,
-    changed: Option<Vec<String>>,
+    said: Commit,
+    changed: impl Future<Output = Result<Option<Vec<String>>, Trouble>>,
 ) -> Result<Facts, Trouble> {
-    let said = mirror.commit(&commit).await?;
-    let file = read_definition(mirror, &commit).await?;
+    let (file, changed) = tokio::try_join!(read_definition(mirror, &said.id), changed)?;
     let message = said.message[..said.message.floor_char_boundary(MESSAGE_MAX)].to_owned();
     let author = said.author_name[..said.author_name.floor_char_boundary(AUTHOR_MAX)].to_owned();
-    Ok(Facts { commit, message, author, file, changed })
+    Ok(Facts { commit: said.id, message, author, file, changed })
 }
 
 async fn read_definition(mirror: &Mirror, commit: &CommitId) -> Result<File, Trouble> {

@@ -68,11 +68,7 @@ impl TaskPlan {
             Work::Command(_) => &[],
         };
         let services = self.environment.services.iter().flat_map(|service| &service.secrets);
-        self.environment
-            .secrets
-            .iter()
-            .chain(stages.iter().flat_map(|stage| &stage.secrets))
-            .chain(services)
+        self.environment.secrets.iter().chain(stages.iter().flat_map(|stage| &stage.secrets)).chain(services)
     }
 
     /// Returns the names of the secrets with the logins that its images are pulled with.

@@ -25,7 +25,7 @@ use tonic::{Request, Status, Streaming};
 
 use crate::auth::{ApiTokens, Gate};
 use crate::grpc::executor::Executors;
-use crate::records::{Trigger, TriggerKind};
+use crate::records::{Digest, SourceRecord, Subject, Trigger, TriggerKind, Trust};
 use crate::server::{Health, Limits, Listener, NotReady, RequestIds, Routes, Transport};
 use crate::service::logs::{Logs, MachineDisk, Retention, Settings as LogSettings, SyncPolicy};
 use crate::service::testing::{ManualClock, MemoryPlans, Sequence};
@@ -182,6 +182,38 @@ impl Bench {
         let trigger = Trigger { kind: TriggerKind::CommandLine, by: ana };
         let request = ExecuteRequest { id, job: job.into(), arguments, env: BTreeMap::new(), trigger };
         Ok(self.service.execute(request).await?.run.id)
+    }
+
+    /// Accepts a run of a project whose one task names the secret `token`.
+    pub(super) async fn build(&self, project: &str, number: u8, trust: Trust) {
+        const FILE: &str = "name: build\nimage: alpine\nsecrets: [token]\ncommand: [make]\n";
+        let job = ocelot_spec::Job::parse("build", FILE.as_bytes()).unwrap();
+        let execution = ocelot_spec::Execution {
+            event: ocelot_spec::JobEvent::Manual,
+            run_number: 1,
+            env: BTreeMap::new(),
+        };
+        let plan = job.resolve(&BTreeMap::new(), &execution).unwrap().plan;
+        let source = SourceRecord {
+            url: "https://forge.example/acme/api".into(),
+            commit: "0".repeat(40),
+            reference: "refs/heads/main".into(),
+            event: ocelot_spec::Event::Push { branch: "main".into() },
+            message: "a change".into(),
+            author: "ana".into(),
+            previous_success: None,
+            trust,
+        };
+        let draft = crate::service::Draft {
+            id: RunId::from_parts(1_800_000_000_000, [number; 10]),
+            payload: Digest::of(&[number]),
+            subject: Subject::Project { name: project.into() },
+            trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
+            retry: None,
+            source: Some(source),
+            rejected: None,
+        };
+        self.service.accept(draft, plan).await.unwrap();
     }
 
     pub(super) async fn revision(&self) -> crate::store::Revision {
