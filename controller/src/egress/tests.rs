@@ -48,24 +48,76 @@ fn names(addresses: &[&[&str]]) -> Arc<Names> {
 
 /// Every way to write an address of this machine, of its neighbours or of a cloud's metadata.
 const FORBIDDEN: &[&str] = &[
-    "http://127.0.0.1:PORT/", "https://127.0.0.1:PORT/", "http://127.1:PORT/", "http://127.0.1:PORT/",
-    "http://2130706433:PORT/", "http://0x7f000001:PORT/", "http://0x7f.0.0.1:PORT/", "http://0177.0.0.1:PORT/",
-    "http://017700000001:PORT/", "http://127.0.0.1.:PORT/", "http://0.0.0.0:PORT/", "http://0:PORT/",
-    "http://localhost:PORT/", "http://LOCALHOST:PORT/", "http://localhost.:PORT/", "https://localhost:PORT/x?y",
-    "http://[::1]:PORT/", "http://[0:0:0:0:0:0:0:1]:PORT/", "http://[::]:PORT/", "http://[::ffff:127.0.0.1]:PORT/",
-    "http://[::ffff:7f00:1]:PORT/", "http://[::127.0.0.1]:PORT/", "http://[64:ff9b::7f00:1]:PORT/",
-    "http://[64:ff9b::127.0.0.1]:PORT/", "http://[2002:7f00:1::]:PORT/", "http://[2001:0:7f00:1::]:PORT/",
-    "http://[fe80::1]:PORT/", "http://[fc00::1]:PORT/", "http://[fd12:3456::1]:PORT/", "http://[ff02::1]:PORT/",
-    "http://[2001:db8::1]:PORT/", "https://[::ffff:10.0.0.1]:PORT/", "http://127.255.255.254:PORT/",
-    "http://user@127.0.0.1:PORT/", "http://user:word@127.0.0.1:PORT/", "http://github.com@127.0.0.1:PORT/",
-    "http://127.0.0.1:PORT@github.com:PORT/", "http://127。0。0。1:PORT/", "http://①②⑦.0.0.1:PORT/",
-    "http://127%2e0%2e0%2e1:PORT/", "http:127.0.0.1:PORT/", "http:\\\\127.0.0.1:PORT\\", "http:///127.0.0.1:PORT/",
-    "ftp://127.0.0.1:PORT/", "file:///etc/passwd", "gopher://127.0.0.1:PORT/_x", "unix:///var/run/docker.sock",
-    "javascript:alert(1)", "data:text/plain,x", "//127.0.0.1:PORT/", "127.0.0.1:PORT", "",
-    "http://169.254.169.254/latest/meta-data/", "https://169.254.169.254/", "http://[fd00:ec2::254]/",
-    "http://100.100.100.200/", "http://168.63.129.16/", "http://10.0.0.1/", "http://172.16.0.1/", "http://172.31.255.255/",
-    "http://192.168.0.1/", "http://192.0.0.192/", "http://100.64.0.1/", "http://198.18.0.1/", "http://224.0.0.1/",
-    "http://255.255.255.255/", "http://240.0.0.1/", "https://8.8.8.8:2379/", "https://8.8.8.8:2375/", "http://8.8.8.8/",
+    "http://127.0.0.1:PORT/",
+    "https://127.0.0.1:PORT/",
+    "http://127.1:PORT/",
+    "http://127.0.1:PORT/",
+    "http://2130706433:PORT/",
+    "http://0x7f000001:PORT/",
+    "http://0x7f.0.0.1:PORT/",
+    "http://0177.0.0.1:PORT/",
+    "http://017700000001:PORT/",
+    "http://127.0.0.1.:PORT/",
+    "http://0.0.0.0:PORT/",
+    "http://0:PORT/",
+    "http://localhost:PORT/",
+    "http://LOCALHOST:PORT/",
+    "http://localhost.:PORT/",
+    "https://localhost:PORT/x?y",
+    "http://[::1]:PORT/",
+    "http://[0:0:0:0:0:0:0:1]:PORT/",
+    "http://[::]:PORT/",
+    "http://[::ffff:127.0.0.1]:PORT/",
+    "http://[::ffff:7f00:1]:PORT/",
+    "http://[::127.0.0.1]:PORT/",
+    "http://[64:ff9b::7f00:1]:PORT/",
+    "http://[64:ff9b::127.0.0.1]:PORT/",
+    "http://[2002:7f00:1::]:PORT/",
+    "http://[2001:0:7f00:1::]:PORT/",
+    "http://[fe80::1]:PORT/",
+    "http://[fc00::1]:PORT/",
+    "http://[fd12:3456::1]:PORT/",
+    "http://[ff02::1]:PORT/",
+    "http://[2001:db8::1]:PORT/",
+    "https://[::ffff:10.0.0.1]:PORT/",
+    "http://127.255.255.254:PORT/",
+    "http://user@127.0.0.1:PORT/",
+    "http://user:word@127.0.0.1:PORT/",
+    "http://github.com@127.0.0.1:PORT/",
+    "http://127.0.0.1:PORT@github.com:PORT/",
+    "http://127。0。0。1:PORT/",
+    "http://①②⑦.0.0.1:PORT/",
+    "http://127%2e0%2e0%2e1:PORT/",
+    "http:127.0.0.1:PORT/",
+    "http:\\\\127.0.0.1:PORT\\",
+    "http:///127.0.0.1:PORT/",
+    "ftp://127.0.0.1:PORT/",
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:PORT/_x",
+    "unix:///var/run/docker.sock",
+    "javascript:alert(1)",
+    "data:text/plain,x",
+    "//127.0.0.1:PORT/",
+    "127.0.0.1:PORT",
+    "",
+    "http://169.254.169.254/latest/meta-data/",
+    "https://169.254.169.254/",
+    "http://[fd00:ec2::254]/",
+    "http://100.100.100.200/",
+    "http://168.63.129.16/",
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://172.31.255.255/",
+    "http://192.168.0.1/",
+    "http://192.0.0.192/",
+    "http://100.64.0.1/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://240.0.0.1/",
+    "https://8.8.8.8:2379/",
+    "https://8.8.8.8:2375/",
+    "http://8.8.8.8/",
 ];
 
 #[tokio::test]
@@ -90,7 +142,8 @@ async fn a_name_is_resolved_once_and_all_that_comes_back_is_checked() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mixed = names(&[&["8.8.8.8", "127.0.0.1"]]);
-    let error = egress(&[]).resolving(mixed).call(call(&format!("https://a.example:{port}/"))).await.unwrap_err();
+    let error =
+        egress(&[]).resolving(mixed).call(call(&format!("https://a.example:{port}/"))).await.unwrap_err();
     assert!(error.to_string().contains("127.0.0.1"), "{error}");
 
     // First what is allowed, then what is not: what was checked is what is connected to.
@@ -112,7 +165,10 @@ async fn server() -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = axum::Router::new()
-        .route("/moved", get(async || (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response()))
+        .route(
+            "/moved",
+            get(async || (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response()),
+        )
         .route("/large", get(async || Body::from(vec![b'x'; 3 * 1024 * 1024])))
         .route("/never", get(async || -> StatusCode { std::future::pending().await }))
         .route("/echo", axum::routing::post(async |body: String| body));
@@ -157,7 +213,8 @@ fn an_operator_allows_networks_addresses_and_names() {
 
 #[test]
 fn a_call_shows_neither_its_address_nor_its_headers() {
-    let call = Call::new("POST", "https://hooks.example/secret", &[("authorization", "t0ken".into())], "x".into());
+    let call =
+        Call::new("POST", "https://hooks.example/secret", &[("authorization", "t0ken".into())], "x".into());
     let shown = format!("{:?}", call.unwrap());
     assert_eq!(shown, "Call(POST)");
 }

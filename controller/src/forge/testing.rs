@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use ocelot_forge::Forge;
 use ocelot_proto::kit::clock::Clock;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::{Apis, ForgeLine};
@@ -26,9 +27,13 @@ pub(crate) const TOKEN: &str = "t0ken-of-the-forge";
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     Status(u16),
-    Limited { seconds: u64 },
+    Limited {
+        seconds: u64,
+    },
     /// It does what it was asked, and the answer is lost.
     Mute,
+    /// It does what it was asked when the gate is opened.
+    Hold,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +45,7 @@ pub(crate) struct Seen {
     pub(crate) hooks: Vec<(u64, String, Value)>,
     pub(crate) pings: usize,
     pub(crate) calls: usize,
+    pub(crate) gate: Arc<Notify>,
     pub(crate) pull: Value,
     /// What was wrong with a request.
     pub(crate) wrong: Vec<String>,
@@ -59,7 +65,9 @@ pub(crate) struct Double {
 /// The repository that the payloads on file are of: its address, its name and its id.
 pub(crate) fn repository(kind: Forge) -> (&'static str, &'static str, Value) {
     match kind {
-        Forge::GitHub => ("https://github.com/Codertocat/Hello-World", "Codertocat/Hello-World", json!(186_853_002)),
+        Forge::GitHub => {
+            ("https://github.com/Codertocat/Hello-World", "Codertocat/Hello-World", json!(186_853_002))
+        }
         Forge::GitLab => (
             "https://gitlab.com/gitlab-org/tools/hello-world.git",
             "gitlab-org/tools/hello-world",
@@ -116,18 +124,23 @@ async fn answer(State((kind, seen)): State<Shared>, request: Request<Body>) -> R
     let body = body.collect().await.unwrap().to_bytes();
     let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
     let path = parts.uri.path().to_owned();
-    let mute = {
+    let (mute, hold) = {
         let mut seen = seen.lock().unwrap();
         seen.calls += 1;
         match seen.faults.pop_front() {
             Some(Fault::Status(status)) => return StatusCode::from_u16(status).unwrap().into_response(),
             Some(Fault::Limited { seconds }) => {
-                return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response();
+                return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())])
+                    .into_response();
             }
-            Some(Fault::Mute) => true,
-            None => false,
+            Some(Fault::Mute) => (true, None),
+            Some(Fault::Hold) => (false, Some(Arc::clone(&seen.gate))),
+            None => (false, None),
         }
     };
+    if let Some(gate) = hold {
+        gate.notified().await;
+    }
     let response = {
         let mut seen = seen.lock().unwrap();
         if path == "/notify" {
@@ -138,7 +151,8 @@ async fn answer(State((kind, seen)): State<Shared>, request: Request<Body>) -> R
             seen.wrong.push(format!("{} {path}: {wrong}", parts.method));
             return StatusCode::BAD_REQUEST.into_response();
         }
-        let answered = within(kind, &path).and_then(|rest| route(kind, &mut seen, &parts.method, rest, &body));
+        let answered =
+            within(kind, &path).and_then(|rest| route(kind, &mut seen, &parts.method, rest, &body));
         match answered {
             Some((status, body)) => (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response(),
             None => {
@@ -197,10 +211,15 @@ fn route(kind: Forge, seen: &mut Seen, method: &Method, rest: &str, body: &Value
             let context = body[if kind == Forge::GitLab { "name" } else { "context" }].as_str()?;
             said(seen, commit, context, body, "target_url")
         }
-        ("POST", ["commit", commit, "statuses", "build"]) => said(seen, commit, body["key"].as_str()?, body, "url"),
-        ("GET", ["commits", commit, "statuses"] | ["repository", "commits", commit, "statuses"] | ["statuses", commit]) => {
-            Some((200, statuses(seen, commit).into()))
+        ("POST", ["commit", commit, "statuses", "build"]) => {
+            said(seen, commit, body["key"].as_str()?, body, "url")
         }
+        (
+            "GET",
+            ["commits", commit, "statuses"]
+            | ["repository", "commits", commit, "statuses"]
+            | ["statuses", commit],
+        ) => Some((200, statuses(seen, commit).into())),
         ("GET", ["commit", commit, "statuses", "build", _]) => {
             statuses(seen, commit).into_iter().next().map(|one| (200, one))
         }
@@ -228,7 +247,12 @@ fn statuses(seen: &Seen, commit: &str) -> Vec<Value> {
     of.map(shown).collect()
 }
 
-fn hooks(kind: Forge, seen: &mut Seen, (method, rest): (&str, &[&str]), body: &Value) -> Option<(u16, Value)> {
+fn hooks(
+    kind: Forge,
+    seen: &mut Seen,
+    (method, rest): (&str, &[&str]),
+    body: &Value,
+) -> Option<(u16, Value)> {
     let url = match kind {
         Forge::GitHub | Forge::Gitea => body["config"]["url"].as_str(),
         Forge::GitLab | Forge::Bitbucket => body["url"].as_str(),
@@ -236,9 +260,7 @@ fn hooks(kind: Forge, seen: &mut Seen, (method, rest): (&str, &[&str]), body: &V
     let id_of = |text: &str| text.trim_start_matches("%7B").trim_end_matches("%7D").parse::<u64>().ok();
     match (method, rest) {
         ("GET", []) => {
-            let shown = |(id, url, _): &(u64, String, Value)| {
-                json!({ "id": id, "uuid": format!("{{{id}}}"), "url": url, "config": { "url": url } })
-            };
+            let shown = |(id, url, _): &(u64, String, Value)| json!({ "id": id, "uuid": format!("{{{id}}}"), "url": url, "config": { "url": url } });
             let list: Vec<Value> = seen.hooks.iter().map(shown).collect();
             Some((200, if kind == Forge::Bitbucket { json!({ "values": list }) } else { list.into() }))
         }

@@ -52,7 +52,10 @@ async fn each_forge_gets_hook_and_status_as_its_documentation_says() {
         line.remove(&home, &token, &first.id).await.unwrap();
         assert_eq!(double.seen().hooks, []);
         let wrong = double.seen().wrong.clone();
-        assert!(wrong.iter().all(|wrong| kind == Forge::Bitbucket && wrong.ends_with("is not there")), "{wrong:?}");
+        assert!(
+            wrong.iter().all(|wrong| kind == Forge::Bitbucket && wrong.ends_with("is not there")),
+            "{wrong:?}"
+        );
     }
 }
 

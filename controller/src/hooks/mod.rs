@@ -10,7 +10,7 @@ mod body;
 mod plain;
 mod receive;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

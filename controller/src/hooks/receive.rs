@@ -188,7 +188,7 @@ impl Hooks {
         if id != event.repository.id {
             return Err(elsewhere(project));
         }
-        self.inner.service.learn_repository(&project.name, id.as_str()).await?;
+        self.inner.service.learn_repository(&project.name, link.kind, id.as_str()).await?;
         Ok(id)
     }
 

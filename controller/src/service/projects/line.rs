@@ -3,11 +3,12 @@
 //! Everything here needs the project's token for the forge; without one, or when the forge refuses,
 //! a person is told what is left to do. The record says what is at the forge only after it is there.
 
+use ocelot_forge::Forge;
 use ocelot_forge::secret::{ForgeToken, Secret};
 
 use super::hook::LeftToDo;
 use crate::forge::{ForgeLine, Home, LineError, token_of};
-use crate::records::{ForgeLink, HookRecord, ProjectName, ProjectRecord};
+use crate::records::{HookRecord, ProjectName, ProjectRecord};
 use crate::service::Service;
 use crate::service::error::{Error, Result, What};
 use crate::service::jobs::settled;
@@ -40,20 +41,19 @@ impl Service {
         Ok(Some(Reach { line: line.clone(), home, token: token_of(link.kind, &secret) }))
     }
 
-    /// Writes the repository's id at its forge, if none was known; another than the known is refused.
-    pub(crate) async fn learn_repository(&self, name: &ProjectName, id: &str) -> Result<()> {
+    /// Notes which repository a project is at its forge, once that is known; the first word counts.
+    pub async fn learn_repository(&self, name: &ProjectName, kind: Forge, id: &str) -> Result<()> {
         let key = name.key().to_string();
         let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
             let mut project = known.ok_or_else(|| Error::not_found(What::Project, name))?;
-            let Some(link) = &mut project.forge else { return Ok(Edit::Keep) };
-            match &link.repository {
-                Some(known) if known == id => Ok(Edit::Keep),
-                Some(_) => Err(Error::Conflict { why: format!("{name} is another repository") }),
-                None => {
-                    *link = ForgeLink { repository: Some(id.to_owned()), ..link.clone() };
-                    Ok(Edit::Put(project))
-                }
+            let Some(link) = project.forge.as_mut().filter(|link| link.kind == kind) else {
+                return Ok(Edit::Keep);
+            };
+            if link.repository.is_some() {
+                return Ok(Edit::Keep);
             }
+            link.repository = Some(id.to_owned());
+            Ok(Edit::Put(project))
         });
         settled(updated.await).map(drop)
     }
@@ -73,7 +73,7 @@ impl Service {
     async fn try_register(&self, project: &ProjectRecord) -> Result<bool> {
         let Some(Reach { line, home, token }) = self.reach(project).await? else { return Ok(false) };
         let identity = line.repository(&home, &token).await.map_err(refused)?;
-        self.learn_repository(&project.name, identity.id.as_str()).await?;
+        self.learn_repository(&project.name, home.kind, identity.id.as_str()).await?;
         let secrets = self.hook_secrets(project).await?;
         let Some(secret) = secrets.first() else { return Ok(false) };
         let secret = Secret::new(secret.as_str()).map_err(Error::invalid)?;
