@@ -129,7 +129,9 @@ async fn no_way_to_write_a_forbidden_address_makes_a_connection() {
     for form in FORBIDDEN {
         let url = form.replace("PORT", &port.to_string());
         let error = egress.call(call(&url)).await.unwrap_err();
-        assert!(matches!(error, EgressError::Denied(_)), "{url}: {error}");
+        // Some systems do not know `localhost.` at all.
+        let is_refused = matches!(error, EgressError::Denied(_) | EgressError::Unresolved { .. });
+        assert!(is_refused, "{url}: {error}");
     }
     // The connections of a listener come in their order: the first is our own.
     let ours = TcpStream::connect(("127.0.0.1", port)).await.unwrap();

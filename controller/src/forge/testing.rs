@@ -56,7 +56,6 @@ pub(crate) struct Seen {
 
 #[derive(Debug)]
 pub(crate) struct Double {
-    pub(crate) kind: Forge,
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
     _serving: JoinSet<()>,
@@ -95,7 +94,7 @@ impl Double {
         let app = Router::new().fallback(answer).with_state((kind, Arc::clone(&seen)));
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { kind, address, seen, _serving: serving }
+        Self { address, seen, _serving: serving }
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
