@@ -87,8 +87,11 @@ impl Service {
 
     /// Tells whether the run before this one, of the same branch, did not succeed.
     fn had_failed_before(&self, run: &RunRecord) -> bool {
-        let branch =
-            |run: &RunRecord| run.source.as_ref().map(|source| source.event.branch().map(str::to_owned));
+        // A pull request has the branch that it goes to, and is not on it.
+        let branch = |run: &RunRecord| {
+            let event = run.source.as_ref().map(|source| &source.event)?;
+            Some((event.branch().map(str::to_owned), event.pull_request()))
+        };
         let ours = branch(run);
         self.view.read(|items| {
             let folder = Folder::Runs.to_string();
