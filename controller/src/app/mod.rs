@@ -9,6 +9,7 @@ mod chance;
 mod disk;
 mod health;
 mod late;
+mod outside;
 mod presence;
 mod rest;
 mod seal;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ocelot_domain::placement::Limits as PlacementLimits;
+use ocelot_forge::secret::Secret as HookSecret;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::wire::admin_service_server::AdminServiceServer;
@@ -37,6 +39,7 @@ use crate::grpc::executor::{Executors, ObjectCalls};
 use crate::grpc::{
     Admin, Artifacts, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Secrets,
 };
+use crate::hooks::Hooks;
 use crate::http::{METRICS, Rest, scraped};
 use crate::metrics::{Exposition, Metered, StoreMetrics};
 use crate::reconcile::{self, Keep};
@@ -52,6 +55,7 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::update::Chance;
 
+pub use outside::OutsideError;
 pub use settings::{EtcdSettings, InvalidSettings, Settings, StoreSettings};
 
 use chance::SystemChance;
@@ -126,6 +130,8 @@ pub enum StartError {
     FirstToken(#[from] crate::auth::Error),
     #[error("the controller could not be announced to the others")]
     Announce(#[from] crate::service::Error),
+    #[error("nothing can be called")]
+    Outside(#[source] OutsideError),
     #[error("it was asked to stop before it had started")]
     Stopped,
 }
@@ -167,6 +173,8 @@ async fn start_on(
     joined.service.set_objects(Objects::new(Arc::clone(&home.plans), settings.objects));
     let mirrors = Mirrors::new(settings.data.join("git"), settings.repositories, MIRRORS_BYTES);
     joined.service.set_mirrors(mirrors);
+    let (outside, line) = outside::open(&settings, &clock)?;
+    joined.service.set_forge_line(line);
     let source = seal::source(&settings, &home.path);
     let keys = source.keys(random_secret).await?;
     let directory = Directory { url: url.clone(), fingerprint: fingerprint.map(|one| one.0) };
@@ -185,6 +193,7 @@ async fn start_on(
     joined.service.set_seal(keys);
     seal::follow(&joined.service, source, &clock, tasks);
     run(&joined, &settings, &home, &clock, tasks).await;
+    outside::follow(&joined.service, outside, tasks);
     opened.upkeep(&own.name, &clock, tasks);
     let new = NewApiToken { name: "first".into(), person: "admin".into(), expires_in: None };
     let first = joined.tokens.create_first(new, random_secret()).await?;
@@ -287,6 +296,9 @@ fn routes(
     let jobs = Jobs::new(Arc::clone(service));
     let secrets = Secrets::new(Arc::clone(service));
     let projects = Projects::new(Arc::clone(service));
+    let decoy = random_secret().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let decoy = HookSecret::new(decoy).expect("64 digits are long enough for a secret");
+    let hooks = Hooks::new(Arc::clone(service), Arc::clone(clock), decoy);
     let gate = Gate::new(Arc::clone(tokens), Arc::clone(service) as _);
     let gate = gate.with_controllers(Arc::clone(peers) as _);
     let executors = Executors::new(Arc::clone(service), Arc::clone(logs), gate.clone(), tasks.clone());
@@ -304,6 +316,7 @@ fn routes(
     .add_service(ArtifactServiceServer::new(artifacts).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .into_axum_router()
     .reset_fallback()
+    .merge(hooks.router())
     .merge(rest.into_router())
     .merge(scraped(Arc::clone(exposition), metrics_open));
     let open: &[&str] = if metrics_open { &[METRICS] } else { &[] };

@@ -1,11 +1,15 @@
 //! What a controller is started with.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use ocelot_git::Allowed;
 
-use crate::config::{GitScheme, Start};
+use super::outside::egress_settings;
+use crate::config::{GitScheme, NotifyTarget, Start};
+use crate::egress::{self, NoAllow};
+use crate::forge::Apis;
 use crate::seal::SealSource;
 use crate::server::Names;
 use crate::service::objects::ObjectLimits;
@@ -26,6 +30,12 @@ pub struct Settings {
     pub name: Option<String>,
     /// Where the keys are that seal secrets; none is a file of its own in the home of bytes.
     pub seal: Option<SealSource>,
+    /// What may be called besides public addresses, and who is trusted there.
+    pub egress: egress::Settings,
+    /// Where the APIs of forges are that are not where their kind has them, by host.
+    pub forge_apis: Apis,
+    /// Who is notified, by name.
+    pub notify: BTreeMap<String, NotifyTarget>,
     /// How repositories are reached besides https and ssh.
     pub repositories: Allowed,
     /// How much is kept of artifacts and caches.
@@ -67,6 +77,10 @@ pub enum InvalidSettings {
     TwoSeals,
     #[error("--seal-key-command is a program and its arguments, not nothing")]
     NoCommand,
+    #[error("--allow-egress: {0}")]
+    Allow(#[from] NoAllow),
+    #[error("--forge-api is HOST=URL, not {0:?}")]
+    ForgeApi(String),
     #[error("{0} goes with --store-ca: etcd is spoken to in plain text without it")]
     WithoutCa(&'static str),
     #[error("several controllers on etcd need one home for logs: say --logs with a directory they all share")]
@@ -94,6 +108,9 @@ impl Settings {
             repositories: Allowed::default(),
             objects: ObjectLimits::default(),
             metrics_open: false,
+            egress: egress::Settings::default(),
+            forge_apis: Apis::new(),
+            notify: BTreeMap::new(),
         }
     }
 
@@ -111,6 +128,9 @@ impl Settings {
             certificate,
             name: start.name,
             seal,
+            egress: egress_settings(start.allow_egress.as_deref().unwrap_or_default(), start.egress_ca)?,
+            forge_apis: forge_apis(start.forge_api.as_deref().unwrap_or_default())?,
+            notify: start.notify,
             repositories: allowed(start.git_allow.as_deref().unwrap_or_default()),
             objects: objects(start.cache_gib, start.project_cache_gib)?,
             metrics_open: start.metrics_open.unwrap_or(false),
@@ -214,6 +234,14 @@ fn pair<A, B>(
         (None, None) => Ok(None),
         (Some(_), None) | (None, Some(_)) => Err(InvalidSettings::Pair { one, other }),
     }
+}
+
+fn forge_apis(texts: &[String]) -> Result<Apis, InvalidSettings> {
+    let parse = |text: &String| {
+        let (host, url) = text.split_once('=').ok_or_else(|| InvalidSettings::ForgeApi(text.clone()))?;
+        Ok((host.to_owned(), url.to_owned()))
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn allowed(schemes: &[GitScheme]) -> Allowed {

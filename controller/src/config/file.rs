@@ -1,12 +1,13 @@
 //! The file of settings.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{GitScheme, LogFormat};
+use super::{GitScheme, LogFormat, NotifyTarget};
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -35,6 +36,10 @@ pub struct File {
     pub cache_gib: Option<u64>,
     pub project_cache_gib: Option<u64>,
     pub metrics_open: Option<bool>,
+    pub allow_egress: Option<Vec<String>>,
+    pub egress_ca: Option<PathBuf>,
+    pub forge_api: Option<Vec<String>>,
+    pub notify: BTreeMap<String, NotifyTarget>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,
 }

@@ -4,15 +4,18 @@
 //! is not said anywhere has a default that works on one machine.
 
 mod file;
+mod notify;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 pub use file::{File, InvalidFile};
+pub use notify::{NoText, NotifyKind, NotifyTarget};
 
 /// Keeps jobs, runs and executors of an Ocelot fleet, and hands work to executors
 #[derive(Debug, Parser)]
@@ -147,6 +150,23 @@ pub struct Start {
     )]
     pub metrics_open: Option<bool>,
 
+    /// Besides public addresses, call this network, address or host for forges and notifications: what is
+    /// named is called in plain text too, if its address says so
+    #[arg(long, value_name = "CIDR|HOST", value_delimiter = ',', env = "OCELOT_CONTROLLER_ALLOW_EGRESS")]
+    pub allow_egress: Option<Vec<String>>,
+
+    /// Trust these authorities besides the system's when forges and notification targets are called, as PEM
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_EGRESS_CA")]
+    pub egress_ca: Option<PathBuf>,
+
+    /// Where the API of a forge is that is not where its kind has it, by the host of its repositories
+    #[arg(long, value_name = "HOST=URL", value_delimiter = ',', env = "OCELOT_CONTROLLER_FORGE_API")]
+    pub forge_api: Option<Vec<String>>,
+
+    /// Targets of notifications; in the file alone
+    #[arg(skip)]
+    pub notify: BTreeMap<String, NotifyTarget>,
+
     /// How events are written to standard error [default: text]
     #[arg(long, value_enum, env = "OCELOT_CONTROLLER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -197,6 +217,10 @@ impl Start {
             cache_gib: self.cache_gib.or(file.cache_gib),
             project_cache_gib: self.project_cache_gib.or(file.project_cache_gib),
             metrics_open: self.metrics_open.or(file.metrics_open),
+            allow_egress: self.allow_egress.or(file.allow_egress),
+            egress_ca: self.egress_ca.or(file.egress_ca),
+            forge_api: self.forge_api.or(file.forge_api),
+            notify: if self.notify.is_empty() { file.notify } else { self.notify },
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

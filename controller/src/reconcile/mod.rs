@@ -7,7 +7,7 @@
 mod groups;
 pub mod objects;
 pub mod offers;
-mod outbox;
+pub mod outbox;
 mod projects;
 pub mod retention;
 pub mod runs;
@@ -16,7 +16,6 @@ mod sessions;
 mod tests;
 pub mod timeouts;
 
-pub use outbox::{Outbox, Post};
 pub use retention::Keep;
 pub use sessions::Sessions;
 

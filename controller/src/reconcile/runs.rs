@@ -16,7 +16,7 @@ use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Approval, Needs, TaskState};
 
 use super::{SWEEP, TICK, groups, note};
-use crate::records::{OutboxEntry, RunRecord, Stage};
+use crate::records::{RunRecord, Stage};
 use ocelot_proto::kit::chaos;
 
 use crate::service::{Error, Result, Service, run_word, task_word};
@@ -270,13 +270,7 @@ async fn finish_once(service: &Service, run: &Sighted, plan: &Plan, outcome: Run
     let key = Key::Run(id).to_string();
     let slots = slots.and(service.note_success(&run.record, outcome).await?);
     let txn = slots.when(key.as_str(), Expected::At(run.revision)).put(key, encode(&ended, None));
-    let txn = plan.notify.iter().map(|notify| &notify.to).collect::<BTreeSet<_>>().into_iter().fold(
-        txn,
-        |txn, target| {
-            let entry = OutboxEntry { run: id, target: target.clone(), wanted: outcome, number: 1 };
-            txn.put(Key::Outbox { run: id, target: target.clone() }, encode(&entry, None))
-        },
-    );
+    let txn = txn.and(service.owed_at_end(&ended, plan, outcome));
     let done = service.commit_duty(txn).await?;
     if done {
         chaos::point("run.ended");

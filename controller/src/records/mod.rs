@@ -21,7 +21,7 @@ pub use executor::{
 };
 pub use job::{JobNumber, JobRecord, JobVersion};
 pub use object::{ArtifactRecord, CacheRecord, Kept};
-pub use outbox::OutboxEntry;
+pub use outbox::{OutboxEntry, OutboxStep, OutboxTarget, Wanted};
 pub use progress::{ProgressRecord, StageExit, StageRecord, Told, Used};
 pub use project::{
     EventDecision, EventRecord, ForgeLink, HeadRecord, HookRecord, LookRecord, NoProjectName, PreviousSecret,

@@ -5,7 +5,7 @@ use ocelot_domain::task::Task;
 
 use super::{
     ArtifactRecord, CacheRecord, ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord,
-    JobRecord, LookRecord, ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord,
+    JobRecord, LookRecord, OutboxEntry, ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord,
     SecretUseRecord, SessionRecord,
 };
 use crate::store::codec::decode;
@@ -28,6 +28,7 @@ pub enum Stored {
     Session(SessionRecord),
     Group(GroupRecord),
     Controller(ControllerRecord),
+    Outbox(OutboxEntry),
     /// All but the value.
     Secret(SecretAbout),
     SecretUse(SecretUseRecord),
@@ -63,6 +64,7 @@ impl Stored {
             Key::Session(_) => Self::Session(decode(&item.value)?),
             Key::Group(_) => Self::Group(decode(&item.value)?),
             Key::Controller(_) => Self::Controller(decode(&item.value)?),
+            Key::Outbox { .. } => Self::Outbox(decode(&item.value)?),
             Key::Secret(..) => Self::Secret(decode::<SecretRecord>(&item.value)?.about),
             Key::SecretUse(..) => Self::SecretUse(decode(&item.value)?),
             Key::Artifact(..) => Self::Artifact(decode(&item.value)?),
@@ -75,8 +77,7 @@ impl Stored {
             | Key::Token(_)
             | Key::RunSecrets(_)
             | Key::Seal
-            | Key::Schedule(_)
-            | Key::Outbox { .. } => Self::Other,
+            | Key::Schedule(_) => Self::Other,
         })
     }
 
@@ -93,6 +94,7 @@ impl Stored {
     accessor!(session, Session, SessionRecord);
     accessor!(group, Group, GroupRecord);
     accessor!(controller, Controller, ControllerRecord);
+    accessor!(outbox, Outbox, OutboxEntry);
     accessor!(secret, Secret, SecretAbout);
     accessor!(secret_use, SecretUse, SecretUseRecord);
     accessor!(artifact, Artifact, ArtifactRecord);

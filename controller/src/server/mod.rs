@@ -1,7 +1,7 @@
 //! The one listener: one port for gRPC and HTTP, encrypted unless it is on loopback.
 //!
 //! Nothing that a stranger sends may make it grow, hang or stop: every wait and every size here has
-//! a limit. Every route needs a credential but those of [`PUBLIC`].
+//! a limit. Every route needs a credential but those of [`PUBLIC`] and [`PUBLIC_FOLDERS`].
 
 mod accept;
 mod admit;
@@ -22,7 +22,7 @@ use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use tokio::net::TcpListener;
 
-pub use admit::{PUBLIC, Peer};
+pub use admit::{PUBLIC, PUBLIC_FOLDERS, Peer};
 pub use body::Problem;
 pub use health::{Health, NotReady};
 pub use request_id::{RequestId, RequestIds};

@@ -287,12 +287,13 @@ impl Service {
             source: draft.source.clone(),
             rejected: draft.rejected.clone(),
         };
+        let beside = secrets.and(self.owed_at_acceptance(&run));
         let whole = match stage {
             Stage::Active => 0..TASKS_PER_BATCH.min(u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX)),
             Stage::Expanding | Stage::Finished { .. } => 0..0,
         };
         let tasks = whole.filter_map(|index| run.task(&plan, index, epoch, now));
-        let beside = tasks.fold(secrets, |beside, task| {
+        let beside = tasks.fold(beside, |beside, task| {
             let key = Key::Task(TaskId { run: run.id, index: task.id.index });
             beside.put(key, encode(&task, None))
         });

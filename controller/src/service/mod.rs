@@ -28,6 +28,7 @@ mod log_ends;
 pub mod logs;
 mod memory;
 pub mod objects;
+mod owed;
 mod parts;
 mod plans;
 mod poll;
@@ -70,13 +71,14 @@ pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
 pub use jobs::{JobPage, Seen};
 pub use local::LocalRun;
 pub use log_ends::AskService;
+pub(crate) use owed::{Owed, context};
 pub use parts::{ClaimedEnd, LogEnds, LogOffsets, LogStanding, Parts, Plans, Unguessable, Verify};
 pub use poll::{Directive, OfferedTask, PollAnswer, PollRequest};
-pub(crate) use projects::Tried;
 pub use projects::{
     BuildRequest, EventPage, HookPut, LeftToDo, MIRRORS_BYTES, Mirrors, Opens, ProjectChange, ProjectFilter,
     ProjectPage, PutProject, Received, SeenProject, Told,
 };
+pub(crate) use projects::{Reach, Tried, event_of};
 pub(crate) use projects::{commit_of, summary};
 pub(crate) use query::group_of;
 pub use query::{RunFilter, RunPage, RunWithTasks};

@@ -45,6 +45,8 @@ pub const POINTS: &[&str] = &[
     "lost.before_commit",
     "lost.committed",
     "run.ended",
+    "outbox.claimed",
+    "outbox.posted",
     "session.before_commit",
     "session.committed",
     "session.attached",

@@ -7,11 +7,11 @@ use crate::tree::files;
 const CONTROLLER: &[&[&str]] = &[
     &["main"],
     &["app"],
-    &["grpc", "http", "reconcile"],
+    &["grpc", "http", "hooks", "reconcile"],
     &["api_error"],
-    &["service", "forge"],
-    &["auth", "waiters", "metrics", "seal"],
-    &["store", "history", "bytes", "config"],
+    &["service"],
+    &["auth", "forge", "waiters", "metrics", "seal"],
+    &["store", "history", "bytes", "config", "egress"],
 ];
 
 /// A vendor's crate, and the only places that may name it.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::state::Timestamp;
-use ocelot_forge::Forge;
 use zeroize::Zeroizing;
 
 use crate::records::{HookRecord, PreviousSecret, ProjectName, ProjectRecord};
@@ -60,7 +59,14 @@ impl Service {
         });
         settled(updated.await)?;
         let project = put.ok_or(Error::NotNow { why: "the project was not written" })?;
-        let left_to_do = self.hook_left_to_do(&project, true);
+        let is_registered = project.hook.as_ref().is_some_and(|hook| hook.registered.is_some());
+        let (is_there, mut left_to_do) = match is_registered {
+            true => self.register_hook(&project).await,
+            false => (false, LeftToDo::new()),
+        };
+        if !is_there {
+            left_to_do.extend(self.hook_left_to_do(&project, true));
+        }
         Ok(HookPut { project, secret, left_to_do })
     }
 
@@ -70,35 +76,22 @@ impl Service {
         hook.secrets(self.timestamp()).map(|sealed| self.open_hook(&project.name, sealed)).collect()
     }
 
-    /// Notes which repository a project is at its forge, once that is known; the first word counts.
-    pub async fn learn_repository(&self, name: &ProjectName, kind: Forge, id: &str) -> Result<()> {
-        let key = name.key().to_string();
-        let updated = self.updater.update(&key, |known: Option<ProjectRecord>| {
-            let mut project = known.ok_or_else(|| Error::not_found(What::Project, name))?;
-            let Some(link) = project.forge.as_mut().filter(|link| link.kind == kind) else {
-                return Ok(Edit::Keep);
-            };
-            if link.repository.is_some() {
-                return Ok(Edit::Keep);
-            }
-            link.repository = Some(id.to_owned());
-            Ok(Edit::Put(project))
-        });
-        settled(updated.await).map(drop)
-    }
-
-    /// Says how a webhook is tried; a forge is asked by whoever has its token.
+    /// Lets the forge try a webhook, or says how it is tried by hand.
     pub async fn test_hook(&self, name: &ProjectName) -> Result<LeftToDo> {
         let project = self.project(name).await?;
         if project.hook.is_none() {
             let why = format!("{name} has no webhook; make one with `ocelot project hook rotate {name}`");
             return Err(Error::Conflict { why });
         }
+        let arrival = format!("see its arrival with `ocelot project describe {name}`");
+        if self.ping_hook(&project).await? {
+            return Ok(vec![arrival]);
+        }
         let where_to = match &project.forge {
             Some(link) => format!("send a ping from the webhook's page of {name} at {}", link.kind.name()),
             None => format!("push to {name}, or post a signed event to {}", self.hook_url(&project)),
         };
-        Ok(vec![where_to, format!("then see its arrival with `ocelot project describe {name}`")])
+        Ok(vec![where_to, format!("then {arrival}")])
     }
 
     /// Notes that a delivery came with a right signature; written once a minute at most.

@@ -204,7 +204,7 @@ impl Service {
 }
 
 /// Returns the event as the project's forge would tell it.
-fn event_of(project: &ProjectRecord, kind: EventKind) -> Event {
+pub(crate) fn event_of(project: &ProjectRecord, kind: EventKind) -> Event {
     let link = project.forge.as_ref();
     let forge: Option<Forge> = link.map(|link| link.kind);
     let id = link.and_then(|link| link.repository.clone()).unwrap_or_default();

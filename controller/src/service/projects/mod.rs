@@ -13,6 +13,7 @@ mod events;
 mod facts;
 mod heads;
 mod hook;
+mod line;
 mod look;
 mod mirrors;
 mod settings;
@@ -32,11 +33,14 @@ pub(crate) use decide::Tried;
 pub use events::{EventPage, Received, Told};
 pub(crate) use events::{commit_of, summary};
 pub use hook::{HookPut, LeftToDo};
+pub(crate) use line::Reach;
+pub(crate) use look::event_of;
 pub use mirrors::{MIRRORS_BYTES, Mirrors};
 pub use settings::{ProjectChange, ProjectFilter, ProjectPage, PutProject, SeenProject};
 
 use super::Service;
 use super::error::{Error, Result, What};
+use crate::forge::ForgeLine;
 use crate::records::{ProjectName, ProjectRecord, SecretRecord};
 use crate::store::codec::decode;
 use crate::store::keys::{Key, SecretScope};
@@ -44,6 +48,7 @@ use crate::store::keys::{Key, SecretScope};
 /// What the use cases of projects are given.
 #[derive(Debug, Default)]
 pub(super) struct Given {
+    line: OnceLock<ForgeLine>,
     mirrors: OnceLock<Mirrors>,
 }
 

@@ -118,9 +118,16 @@ impl Service {
             Ok(if changed { Edit::Put(next) } else { Edit::Keep })
         });
         settled(updated.await)?;
-        let project = put.ok_or(Error::NotNow { why: "the project was not written" })?;
+        let mut project = put.ok_or(Error::NotNow { why: "the project was not written" })?;
         if hook && project.hook.as_ref().is_some_and(|hook| hook.registered.is_none()) {
-            left_to_do.extend(self.hook_left_to_do(&project, took_secret));
+            let (is_there, why) = self.register_hook(&project).await;
+            left_to_do.extend(why);
+            if is_there {
+                // The forge has the secret, and nobody else needs it.
+                (took_secret, project) = (false, self.project(name).await?);
+            } else {
+                left_to_do.extend(self.hook_left_to_do(&project, took_secret));
+            }
         }
         let hook_secret = secret.filter(|_| took_secret);
         Ok(PutProject { project, changed, hook_secret, left_to_do })
@@ -139,7 +146,8 @@ impl Service {
         let Some(project) = removed else { return Ok(None) };
         // What is left over is swept later, if this does not get to its end.
         self.forget_remains(name).await?;
-        let hook = project.hook.as_ref();
+        let is_gone = self.unregister_hook(&project).await;
+        let hook = project.hook.as_ref().filter(|_| !is_gone);
         let left = hook.map(|_| {
             format!("remove the webhook to {} from the repository's settings", self.hook_url(&project))
         });
@@ -178,7 +186,11 @@ impl Service {
             let items = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
             items.filter_map(|(_, entry)| trouble_of(entry)).next()
         });
-        let trouble = look.as_ref().and_then(|look| look.trouble.clone()).or(waits);
+        let trouble = look
+            .as_ref()
+            .and_then(|look| look.trouble.clone())
+            .or(waits)
+            .or_else(|| self.word_back_trouble(name));
         let branches = if with_branches { self.newest_of_branches(name) } else { Vec::new() };
         SeenProject { look, trouble, branches }
     }
