@@ -32,6 +32,8 @@ const TURN: Duration = Duration::from_secs(5);
 const LOOK_TURN: Duration = Duration::from_secs(30);
 /// Within this time after its start a controller looks at all that has a webhook.
 const CATCH_UP: Duration = Duration::from_secs(60);
+/// The tries that an event counts as having had which no try can decide.
+const UNREADABLE: u32 = 9;
 /// Mirrors are tidied so often.
 const TIDY: Duration = Duration::from_secs(3600);
 
@@ -64,8 +66,8 @@ struct Queue {
     /// What is not tried before its time.
     rests: BTreeMap<RunId, Duration>,
     project_rests: BTreeMap<ProjectName, (u32, Duration)>,
-    busy: BTreeSet<ProjectName>,
-    busy_in_trouble: usize,
+    /// What is worked at, and whether it was in trouble when that began.
+    busy: BTreeMap<ProjectName, bool>,
 }
 
 /// How one pass over a project's events went.
@@ -119,6 +121,11 @@ async fn work(service: &Service, project: ProjectName, events: Vec<RunId>) -> Wo
             Ok(Tried::Stuck { tries, all: true }) => {
                 worked.all_stuck = Some(tries);
                 return worked;
+            }
+            // A record that nobody can deal with holds up no other.
+            Err(error) if !error.is_retryable() => {
+                note("events", Err(error));
+                worked.stuck.push((id, UNREADABLE));
             }
             Err(error) => {
                 worked.failed = Some(error);
@@ -180,9 +187,9 @@ impl Queue {
         for (project, events) in &self.pending {
             let in_trouble = self.project_rests.contains_key(project);
             let rests = self.project_rests.get(project).is_some_and(|(_, until)| now < *until);
-            let full =
-                working + due.len() >= SIDE_BY_SIDE || (in_trouble && self.busy_in_trouble >= IN_TROUBLE);
-            if self.busy.contains(project) || rests || full {
+            let troubled = self.busy.values().filter(|in_trouble| **in_trouble).count();
+            let full = working + due.len() >= SIDE_BY_SIDE || (in_trouble && troubled >= IN_TROUBLE);
+            if self.busy.contains_key(project) || rests || full {
                 continue;
             }
             let turn = TURN.saturating_mul(rank(service, project));
@@ -194,8 +201,7 @@ impl Queue {
             if events.is_empty() {
                 continue;
             }
-            self.busy.insert(project.clone());
-            self.busy_in_trouble += usize::from(in_trouble);
+            self.busy.insert(project.clone(), in_trouble);
             due.push((project.clone(), events));
         }
         due
@@ -205,8 +211,6 @@ impl Queue {
         let Worked { project, done, stuck, all_stuck, failed } = worked;
         let now = service.now();
         self.busy.remove(&project);
-        let was_in_trouble = self.project_rests.contains_key(&project);
-        self.busy_in_trouble -= usize::from(was_in_trouble && self.busy_in_trouble > 0);
         for id in done {
             self.forget(&project, id);
         }

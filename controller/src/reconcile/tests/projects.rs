@@ -357,6 +357,29 @@ async fn an_event_is_decided_as_soon_as_it_is_there_and_again_once_its_server_is
 }
 
 #[tokio::test]
+async fn a_repository_is_looked_at_when_its_time_has_come() {
+    let change = ProjectChange { poll_every_ms: Some(60_000), ..ProjectChange::default() };
+    let site = Site::of(Origin::with(FILE), change).await;
+    let service = std::sync::Arc::clone(&site.controller.service);
+    let mut loops = JoinSet::new();
+    loops.spawn(async move { projects::follow(&service).await });
+    let reach = async |count: usize| {
+        let reached = async {
+            while site.runs().await.len() < count {
+                site.controller.advance(Duration::from_secs(1)).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reached).await.expect("it is looked at");
+    };
+    let first = site.origin.head();
+    reach(1).await;
+    let second = site.origin.commit("second", &[]);
+    reach(2).await;
+    assert_eq!(site.commits().await, [first, second]);
+}
+
+#[tokio::test]
 async fn of_ten_projects_one_whose_server_is_down_holds_up_nobody() {
     let site = Site::new(FILE).await;
     let (head, url) = (site.origin.head(), site.origin.url());

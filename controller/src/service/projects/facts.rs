@@ -142,7 +142,9 @@ pub(super) async fn facts(
     said: Commit,
     changed: impl Future<Output = Result<Option<Vec<String>>, Trouble>>,
 ) -> Result<Facts, Trouble> {
-    let (file, changed) = tokio::try_join!(read_definition(mirror, &said.id), changed)?;
+    // One after the other: both may fetch into the mirror.
+    let changed = changed.await?;
+    let file = read_definition(mirror, &said.id).await?;
     let message = said.message[..said.message.floor_char_boundary(MESSAGE_MAX)].to_owned();
     let author = said.author_name[..said.author_name.floor_char_boundary(AUTHOR_MAX)].to_owned();
     Ok(Facts { commit: said.id, message, author, file, changed })

@@ -331,12 +331,13 @@ impl Mirror {
 
     /// Joins small packs when there are many; a failure costs speed only.
     async fn tidy(&self) {
+        // A reader may be fetching a file at this moment: what it writes is no leftover.
+        let Ok(Some(_life)) = lock::attempt(&self.directory.join("life.lock"), Hold::Alone) else { return };
         let packs = self.repository().join("objects/pack");
         let Ok(count) = clean_packs(&packs) else { return };
         if count <= PACKS_MAX {
             return;
         }
-        let Ok(Some(_life)) = lock::attempt(&self.directory.join("life.lock"), Hold::Alone) else { return };
         let call = self.local_call("repack").args(["-d", "-q"]);
         let call = match self.contents {
             Contents::Everything => call.arg("--geometric=2"),

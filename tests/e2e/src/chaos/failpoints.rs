@@ -65,8 +65,15 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Points that need a store of their own or a lost executor have their trials elsewhere.
-const ELSEWHERE: &[&str] = &["log.shipped", "lost.before_commit", "lost.committed"];
+/// Points that need a store of their own, a lost executor or a repository are no part of these.
+const ELSEWHERE: &[&str] = &[
+    "event.before_commit",
+    "event.committed",
+    "event.decided",
+    "log.shipped",
+    "lost.before_commit",
+    "lost.committed",
+];
 
 async fn every_point_has_its_trial() -> Result<()> {
     for point in ocelot_proto::kit::chaos::POINTS {
