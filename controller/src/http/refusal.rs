@@ -10,28 +10,34 @@ use crate::service;
 #[derive(Debug)]
 pub(super) struct Refusal {
     error: Error,
-    /// Where the kind's own status says less.
+    finer: Option<Box<Finer>>,
+}
+
+/// What the error's kind does not say.
+#[derive(Debug, Default)]
+struct Finer {
     status: Option<StatusCode>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     pub(super) fn with(status: StatusCode, error: Error) -> Self {
-        Self { status: Some(status), ..error.into() }
+        Self { error, finer: Some(Box::new(Finer { status: Some(status), header: None })) }
     }
 
     pub(super) fn invalid(why: impl Into<String>) -> Self {
         Error::new(Kind::Invalid, why).into()
     }
 
-    pub(super) fn and(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub(super) fn and(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.finer.get_or_insert_default().header = Some((name, value));
+        self
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { error, status: None, header: None }
+        Self { error, finer: None }
     }
 }
 
@@ -44,10 +50,11 @@ impl From<service::Error> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.error.into_response();
-        if let Some(status) = self.status {
+        let Finer { status, header } = self.finer.map(|finer| *finer).unwrap_or_default();
+        if let Some(status) = status {
             *response.status_mut() = status;
         }
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(header);
         response
     }
 }

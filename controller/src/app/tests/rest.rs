@@ -365,7 +365,7 @@ async fn a_log_is_text_or_entries_or_raw_and_comes_by_range() {
 
     let total = whole.len();
     for (range, part, said) in [
-        ("bytes=0-4", &whole[..5], format!("bytes 0-4/*")),
+        ("bytes=0-4", &whole[..5], "bytes 0-4/*".to_owned()),
         ("bytes=5-", &whole[5..], format!("bytes 5-{}/{total}", total - 1)),
         ("bytes=-3", &whole[total - 3..], format!("bytes {}-{}/{total}", total - 3, total - 1)),
     ] {

@@ -107,25 +107,25 @@ async fn a_lie() -> Result<()> {
     honest.acknowledge(attempt.clone(), 2).await?;
     let liar = session(&fleet, "liar").await?;
     let completion = liar.completion(attempt.clone(), 1);
-    let lies =
-        [
-            liar.acknowledge(attempt.clone(), 2).await.map(drop),
-            liar.client().complete(liar.with_token(completion)).await.map(drop),
-            liar.client()
-                .report(liar.with_token(wire::ReportRequest {
-                    attempt: Some(attempt.clone()),
-                    progress: Some(wire::Progress { sequence: 1, ..wire::Progress::default() }),
-                }))
-                .await
-                .map(drop),
-            liar.client()
-                .fetch_secrets(liar.with_token(wire::FetchSecretsRequest {
-                    attempt: Some(attempt.clone()),
-                    names: Vec::new(),
-                }))
-                .await
-                .map(drop),
-        ];
+    let lies = [
+        liar.acknowledge(attempt.clone(), 2).await.map(drop),
+        liar.client().complete(liar.with_token(completion)).await.map(drop),
+        liar.client()
+            .report(liar.with_token(wire::ReportRequest {
+                attempt: Some(attempt.clone()),
+                progress: Some(wire::Progress { sequence: 1, ..wire::Progress::default() }),
+            }))
+            .await
+            .map(drop),
+        liar.client()
+            .fetch_secrets(liar.with_token(wire::FetchSecretsRequest {
+                attempt: Some(attempt.clone()),
+                names: Vec::new(),
+                checkout: true,
+            }))
+            .await
+            .map(drop),
+    ];
     for lie in lies {
         let status = lie.err().context("a lie was believed")?;
         ensure!(status.code() == tonic::Code::Aborted, "a lie was answered {status:?}");

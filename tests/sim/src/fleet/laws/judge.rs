@@ -45,6 +45,13 @@ impl Seen {
                 | Stored::Group(_)
                 | Stored::Progress(_)
                 | Stored::Controller(_)
+                | Stored::Project(_)
+                | Stored::Event(_)
+                | Stored::Head(_)
+                | Stored::Look(_)
+                | Stored::Outbox(_)
+                | Stored::Secret(_)
+                | Stored::SecretUse(_)
                 | Stored::Artifact(_)
                 | Stored::Cache(_)
                 | Stored::Other,
