@@ -166,9 +166,11 @@ fn help_fits_one_screen() {
       cancel      End a run [alias: kill]
       retry       Run the same again, as a new run
       why         Tell why a run is where it is, executor by executor
+      artifacts   List and fetch what a run kept
       project     Look after the repositories that pushes are built of
       executor    Look after the machines that run jobs
       token       Look after the tokens that people and scripts call with
+      secret      Keep the values that tasks are given by name
       config      Say which controllers this command talks to
       validate    Check ocelot.yml or job files, and show every mistake with what would be right
       explain     Tell which tasks and stages of an ocelot.yml an event would run, and why

@@ -93,7 +93,12 @@ fn a_graph_runs_here_and_its_fate_is_the_exit_code() {
     let ended = repository.run(&["local", "--env", "WITH=love", "--runtime", "process"]);
     // How long a stage took is another each time.
     let lines: Vec<&str> = ended.stdout.lines().map(|line| line.split(" after ").next().unwrap()).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    one   | ▸ say
+    one   | one on main for push with love
+    two   | ▸ fail
+    two   | ▸ fail exited with 7
+    ");
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     for told in [
         "running local/shop as a push of main: ",
@@ -222,8 +227,10 @@ fn ctrl_c_cancels_the_run_and_leaves_no_process() {
     let mut command = repository.command(&["local", "--runtime", "process"]);
     let piped = std::process::Stdio::piped;
     let mut child = command.stdout(piped()).stderr(piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let shell = lines.map(Result::unwrap).find_map(|line| line.strip_prefix("shell ").map(str::to_owned));
+    // It stays open: who writes to nobody ends early.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut words = lines.by_ref().map(Result::unwrap);
+    let shell = words.find_map(|line| line.strip_prefix("shell ").map(str::to_owned));
     if shell.is_some() {
         kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
     }

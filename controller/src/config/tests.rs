@@ -40,6 +40,7 @@ fn every_setting_has_a_flag_a_variable_and_a_key() {
             "log-format" => "json",
             "git-allow" => "[http]",
             "metrics-open" => "true",
+            "cache-gib" | "project-cache-gib" => "1",
             "allow-egress" | "forge-api" => "[x]",
             _ => "x",
         };

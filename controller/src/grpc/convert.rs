@@ -264,7 +264,7 @@ fn state(found: &RunWithTasks, task: &Task, planned: &TaskPlan, plan: &Plan) -> 
         TaskState::Waiting { needs, approval } => State::Waiting(Waiting {
             needs: match needs {
                 Needs::Met => Vec::new(),
-                Needs::Unmet => open_needs(found, planned, plan),
+                Needs::Unmet => found.open_needs(planned, plan),
             },
             approval: *approval == Approval::Pending,
         }),
@@ -288,15 +288,6 @@ fn state(found: &RunWithTasks, task: &Task, planned: &TaskPlan, plan: &Plan) -> 
         TaskState::Finished { outcome: ended } => State::Finished(outcome(ended)),
     };
     wire::TaskState { state: Some(state) }
-}
-
-fn open_needs(found: &RunWithTasks, planned: &TaskPlan, plan: &Plan) -> Vec<String> {
-    let is_open = |index: u32| {
-        let task = found.tasks.iter().find(|task| task.id.index == index);
-        task.is_none_or(|task| task.outcome().is_none())
-    };
-    let open = planned.needs.iter().filter(|need| is_open(need.task));
-    open.filter_map(|need| Some(plan.tasks.get(need.task as usize)?.name.clone())).collect()
 }
 
 fn attempts(task: &Task, beside: &dyn Beside) -> Vec<wire::Attempt> {

@@ -310,9 +310,9 @@ async fn errors_look_alike_and_carry_the_request_id() {
         shown.push(format!("{} {id} {}", status.as_u16(), text(answer).await));
     }
     insta::assert_snapshot!(shown.join("\n"), @r#"
-    404 mine-1 {"error":{"code":"not_found","message":"there is nothing at this address","request_id":"mine-1"}}
-    500 mine-2 {"error":{"code":"internal","message":"a fault of the controller; its log knows more under this request's id","request_id":"mine-2"}}
-    404 0000000000000007-1 {"error":{"code":"not_found","message":"there is nothing at this address","request_id":"0000000000000007-1"}}
+    404 mine-1 {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this address","code":"not_found","request_id":"mine-1"}
+    500 mine-2 {"type":"about:blank","title":"Internal Server Error","status":500,"detail":"a fault of the controller; its log knows more under this request's id","code":"internal","request_id":"mine-2"}
+    404 0000000000000007-1 {"type":"about:blank","title":"Not Found","status":404,"detail":"there is nothing at this address","code":"not_found","request_id":"0000000000000007-1"}
     "#);
 }
 

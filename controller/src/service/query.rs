@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use ocelot_core::id::RunId;
+use ocelot_core::plan::{Plan, TaskPlan};
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::Task;
@@ -47,6 +48,18 @@ pub struct RunWithTasks {
     pub run: RunRecord,
     /// In the order of the plan; while the run is expanding some may not be there yet.
     pub tasks: Vec<Task>,
+}
+
+impl RunWithTasks {
+    /// Returns the names of the tasks that this one needs and that have not ended.
+    pub(crate) fn open_needs(&self, planned: &TaskPlan, plan: &Plan) -> Vec<String> {
+        let is_open = |index: u32| {
+            let task = self.tasks.iter().find(|task| task.id.index == index);
+            task.is_none_or(|task| task.outcome().is_none())
+        };
+        let open = planned.needs.iter().filter(|need| is_open(need.task));
+        open.filter_map(|need| Some(plan.tasks.get(need.task as usize)?.name.clone())).collect()
+    }
 }
 
 /// Pages are bounded by the runs that are looked at, too: so many a filter may pass over.

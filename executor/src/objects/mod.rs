@@ -17,7 +17,7 @@ use ocelot_core::plan::TaskPlan;
 pub(crate) use chosen::Chosen;
 pub(crate) use client::{Failed, Wanted, fetch, needed, push};
 pub(crate) use pack::{Packing, cache_key, pack};
-pub(crate) use said::{bytes, files, seconds};
+pub(crate) use said::{bytes, files, seconds, shown};
 pub(crate) use unpack::{clean, unpack};
 
 /// Returns whether a task finds anything in its workspace beside its commit.

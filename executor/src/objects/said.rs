@@ -27,3 +27,13 @@ pub(crate) fn seconds(time: Duration) -> String {
 pub(crate) fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
+
+/// Returns a key for people: of its digest only the beginning.
+pub(crate) fn shown(key: &str) -> &str {
+    const DIGITS: usize = 12;
+    let digest = key.len().checked_sub(64).and_then(|at| key.get(at..));
+    match digest.filter(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        Some(_) => &key[..key.len() - 64 + DIGITS],
+        None => key,
+    }
+}

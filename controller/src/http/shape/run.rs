@@ -5,14 +5,14 @@ use ocelot_core::plan::{Plan, TaskPlan};
 use ocelot_domain::outcome::{Failure, Outcome as End, Timeout};
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::Task as Record;
-use ocelot_domain::task::state::{Ended, TaskState};
+use ocelot_domain::task::state::{Ended, Needs, TaskState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt::{Attempt, Stage, attempts, stages};
 use super::words::{because, says};
 use super::{precise, stamped, text};
-use crate::records::{ProgressRecord, RunRecord, Stage as RunStage, Subject};
+use crate::records::{ProgressRecord, RunRecord, SourceRecord, Stage as RunStage, Subject, Trust};
 use crate::service::{AttemptRef, RunWithTasks, group_of};
 
 /// What is known of a task beside its record.
@@ -69,9 +69,45 @@ pub(in crate::http) struct Run {
     finished: Option<String>,
     tasks_finished: u32,
     tasks_total: u32,
+    /// What of a repository it works on.
+    commit: Option<Commit>,
+    /// Why it was rejected before it had tasks.
+    rejected: Option<String>,
     /// Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     tasks: Option<Vec<Task>>,
+}
+
+/// The commit that a run works on, and what happened to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(in crate::http) struct Commit {
+    id: String,
+    branch: Option<String>,
+    tag: Option<String>,
+    pull_request: Option<u64>,
+    /// The branch that a pull request wants to change.
+    target_branch: Option<String>,
+    /// First line of its message.
+    subject: String,
+    author: Option<String>,
+    /// It comes from a fork: it is given no secrets.
+    fork: bool,
+}
+
+impl From<&SourceRecord> for Commit {
+    fn from(source: &SourceRecord) -> Self {
+        let event = &source.event;
+        Self {
+            id: source.commit.clone(),
+            branch: event.built_branch().map(str::to_owned),
+            tag: event.tag().map(str::to_owned),
+            pull_request: event.pull_request(),
+            target_branch: event.source().and_then(|_| event.branch()).map(str::to_owned),
+            subject: source.title().to_owned(),
+            author: text(&source.author),
+            fork: source.trust == Trust::Fork,
+        }
+    }
 }
 
 /// One page of runs, the newest first.
@@ -112,6 +148,8 @@ pub(in crate::http) struct Task {
     outcome: Option<Outcome>,
     tries: u32,
     note: Option<String>,
+    /// Names of tasks that must end before it begins.
+    waits_for: Vec<String>,
     queued: Option<String>,
     log_bytes: u64,
     stages: Vec<Stage>,
@@ -154,6 +192,8 @@ impl Run {
             finished: ended,
             tasks_finished: u32::try_from(finished).unwrap_or(u32::MAX),
             tasks_total: u32::try_from(run.plan.tasks()).unwrap_or(u32::MAX),
+            commit: run.source.as_ref().map(Commit::from),
+            rejected: run.rejected.clone(),
             tasks: None,
         }
     }
@@ -250,12 +290,17 @@ impl Task {
     pub(in crate::http) fn all(found: &RunWithTasks, plan: &Plan, beside: &dyn Beside) -> Vec<Self> {
         let one = |task: &Record| {
             let planned = plan.tasks.get(task.id.index as usize)?;
-            Some(Self::of(found, task, planned, beside))
+            Some(Self::of(found, task, (planned, plan), beside))
         };
         found.tasks.iter().filter_map(one).collect()
     }
 
-    fn of(found: &RunWithTasks, task: &Record, planned: &TaskPlan, beside: &dyn Beside) -> Self {
+    fn of(
+        found: &RunWithTasks,
+        task: &Record,
+        (planned, plan): (&TaskPlan, &Plan),
+        beside: &dyn Beside,
+    ) -> Self {
         let attempts = attempts(task, beside);
         let newest = attempts.last();
         let progress = newest.and_then(|newest| {
@@ -276,6 +321,15 @@ impl Task {
             outcome: task.outcome().map(Outcome::from),
             tries: task.tries,
             note: note(found, task),
+            waits_for: match &task.state {
+                TaskState::Waiting { needs: Needs::Unmet, .. } => found.open_needs(planned, plan),
+                TaskState::Waiting { needs: Needs::Met, .. }
+                | TaskState::Queued { .. }
+                | TaskState::Offered { .. }
+                | TaskState::Running { .. }
+                | TaskState::Cancelling { .. }
+                | TaskState::Finished { .. } => Vec::new(),
+            },
             // The record keeps no earlier moment; a task that needs nothing is queued with its run.
             queued: planned.needs.is_empty().then(|| stamped(found.run.accepted_at)).flatten(),
             log_bytes: newest.map_or(0, |newest| newest.log_bytes),

@@ -23,7 +23,7 @@ use crate::attempt::state::{Cause, Event};
 use crate::attempt::{ArtifactDigest, AttemptId, Failure};
 use crate::objects::{
     ARTIFACTS_MAX, Chosen, Failed, Packing, Wanted, bytes, cache_key, clean, fetch, files, fills, needed,
-    pack, push, seconds, unpack,
+    pack, push, seconds, shown, unpack,
 };
 use crate::runtime::Tell;
 
@@ -388,14 +388,4 @@ fn odd(note: &Note) -> String {
         Oddity::Changed => "was written to meanwhile",
     };
     format!("{} {what}", note.path.display())
-}
-
-/// Returns a key for people: of its digest only the beginning.
-fn shown(key: &str) -> &str {
-    const DIGITS: usize = 12;
-    let digest = key.len().checked_sub(64).and_then(|at| key.get(at..));
-    match digest.filter(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        Some(_) => &key[..key.len() - 64 + DIGITS],
-        None => key,
-    }
 }

@@ -421,7 +421,7 @@ fn an_artifact_that_the_controllers_miss_is_pushed_again_and_the_result_repeated
     ];
     let (state, effects) = after(closing(false), ended);
     let [.., Effect::Complete { ended, repeat: 0 }] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!(ended.artifacts, [kept.clone()]);
+    assert_eq!(ended.artifacts, std::slice::from_ref(&kept));
     let ended = ended.clone();
     let missing = Event::Completed(CompleteAnswer::ArtifactMissing { index: 0 });
     let (state, effects) = after(state, [missing]);
