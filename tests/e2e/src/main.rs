@@ -5,6 +5,7 @@
 mod chaos;
 mod images;
 mod long;
+mod pipelines;
 mod runtime;
 mod store;
 
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn run_trials() -> ExitCode {
-    let trials = [images::trials(), runtime::trials(), store::trials(), chaos::trials()];
+    let trials = [images::trials(), runtime::trials(), store::trials(), pipelines::trials(), chaos::trials()];
     let trials = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use ocelot_e2e::fleet::{Build, Direction, Fleet, Light, LightSession, Network, Settings};
+use ocelot_e2e::fleet::{Build, Direction, Fleet, Light, LightSession, Network, Newcomer, Settings};
 use ocelot_e2e::proxy::{Proxy, Way};
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::{wait_until, within};
@@ -29,7 +29,9 @@ async fn one_way(direction: Direction) -> Result<()> {
     let caller = fleet.caller(0)?;
     caller.put_job(&fleet.witness.job("normal", 60, "")).await?;
     let url = format!("https://{}:{}", network.host(), fleet.port(0));
-    fleet.add_executor_in(Some(&network), ("one", 1), &[url], &[]).await?;
+    let one =
+        Newcomer { name: "one", slots: 1, urls: vec![url], network: Some(&network), ..Newcomer::default() };
+    fleet.add(one).await?;
     caller.online(1).await.with_context(|| fleet.last_words())?;
     let run = caller.execute("normal", &[]).await?;
     let mut accepted = Accepted::default();
@@ -56,7 +58,8 @@ async fn answers_cut(step: usize) -> Result<()> {
     let caller = fleet.caller(0)?;
     caller.put_job(&fleet.witness.job("normal", 0, "")).await?;
     let proxy = Proxy::start(fleet.port(0)).await?;
-    fleet.add_executor_by("one", 1, &[proxy.endpoint()], &[]).await?;
+    let urls = vec![proxy.endpoint()];
+    fleet.add(Newcomer { name: "one", slots: 1, urls, ..Newcomer::default() }).await?;
     caller.online(1).await?;
     let mut accepted = Accepted::default();
     for bytes in (1..1500).step_by(step) {

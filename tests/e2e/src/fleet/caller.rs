@@ -7,8 +7,11 @@ use ocelot_controller::auth::random_secret;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::wire;
 use ocelot_proto::wire::admin_service_client::AdminServiceClient;
+use ocelot_proto::wire::artifact_service_client::ArtifactServiceClient;
 use ocelot_proto::wire::job_service_client::JobServiceClient;
+use ocelot_proto::wire::project_service_client::ProjectServiceClient;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
+use ocelot_proto::wire::secret_service_client::SecretServiceClient;
 use ocelot_proto::wire::{outcome, run_state, task_state};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -75,6 +78,18 @@ impl Caller {
 
     pub fn admin(&self) -> AdminServiceClient<Tokened> {
         AdminServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    pub fn projects(&self) -> ProjectServiceClient<Tokened> {
+        ProjectServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    pub fn secrets(&self) -> SecretServiceClient<Tokened> {
+        SecretServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    pub fn artifacts(&self) -> ArtifactServiceClient<Tokened> {
+        ArtifactServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
     pub async fn put_job(&self, definition: &str) -> Result<()> {

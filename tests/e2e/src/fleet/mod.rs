@@ -1,6 +1,7 @@
 //! A fleet of real processes: controllers on a store, executors, and a witness beside them.
 
 mod caller;
+mod ground;
 mod light;
 mod network;
 mod program;
@@ -17,6 +18,7 @@ use ocelot_proto::wire;
 use tempfile::TempDir;
 
 pub use caller::{Caller, RunId, finished, new_run_id, reference};
+pub use ground::{Ground, Repository};
 pub use light::{Light, LightSession};
 pub use network::{Direction, Network};
 pub use program::{Build, Program, Start};
@@ -35,16 +37,33 @@ pub struct Settings {
     pub etcd: usize,
     /// Listens beyond loopback, and so speaks TLS only.
     pub beyond: bool,
+    /// More flags of each controller.
+    pub more: Vec<String>,
 }
 
 impl Settings {
     pub fn embedded(build: Build) -> Self {
-        Self { build, controllers: 1, etcd: 0, beyond: false }
+        Self { build, controllers: 1, etcd: 0, beyond: false, more: Vec::new() }
     }
 
     pub fn etcd(build: Build, controllers: usize, members: usize) -> Self {
-        Self { build, controllers, etcd: members, beyond: false }
+        Self { build, controllers, etcd: members, beyond: false, more: Vec::new() }
     }
+}
+
+/// How to add an executor.
+#[derive(Debug, Default)]
+pub struct Newcomer<'a> {
+    pub name: &'a str,
+    pub slots: u32,
+    /// Granted to it, and taken by it.
+    pub labels: &'a [&'a str],
+    /// Where it looks for controllers, such as at a proxy; none: every controller by its own address.
+    pub urls: Vec<String>,
+    /// A network of its own to live in.
+    pub network: Option<&'a Network>,
+    /// More flags of its start.
+    pub more: &'a [&'a str],
 }
 
 /// A fleet; all its processes end with it.
@@ -52,6 +71,7 @@ impl Settings {
 pub struct Fleet {
     build: Build,
     beyond: bool,
+    more: Vec<String>,
     pub executors: Vec<Program>,
     pub controllers: Vec<Program>,
     ports: Vec<u16>,
@@ -106,6 +126,7 @@ impl Fleet {
         let mut fleet = Self {
             build: settings.build,
             beyond: settings.beyond,
+            more: settings.more,
             executors: Vec::new(),
             controllers: Vec::new(),
             ports,
@@ -133,6 +154,7 @@ impl Fleet {
         let host = if self.beyond { "0.0.0.0" } else { "127.0.0.1" };
         arguments.push(format!("--listen={host}:{}", self.ports[index]));
         arguments.push(format!("--name=c{index}"));
+        arguments.extend(self.more.iter().cloned());
         if let Some(etcd) = &self.etcd {
             let members: Vec<_> =
                 (0..etcd.len()).map(|member| format!("127.0.0.1:{}", etcd.port(member))).collect();
@@ -214,63 +236,57 @@ impl Fleet {
 
     /// Registers an executor that knows every controller, and starts it.
     pub async fn add_executor(&mut self, name: &str, slots: u32, more: &[&str]) -> Result<usize> {
-        let urls: Vec<_> = (0..self.ports.len()).map(|index| self.url(index)).collect();
-        self.add_executor_by(name, slots, &urls, more).await
+        self.add(Newcomer { name, slots, more, ..Newcomer::default() }).await
     }
 
     /// The same with the container engine.
     pub async fn add_docker_executor(&mut self, name: &str, slots: u32) -> Result<usize> {
-        let index = self.add_executor(name, slots, &["--runtime", "docker"]).await?;
-        let all = self.caller(0)?.executors().await?;
-        let own = all.iter().find(|executor| executor.name == name).context("it registered")?;
-        let id = ExecutorId::from_bytes(own.id.as_ref().try_into()?);
-        self.traces.follow(id.to_string());
-        Ok(index)
+        self.add(Newcomer { name, slots, more: &["--runtime", "docker"], ..Newcomer::default() }).await
     }
 
-    /// The same, by addresses of its own, such as a proxy's.
-    pub async fn add_executor_by(
-        &mut self,
-        name: &str,
-        slots: u32,
-        urls: &[String],
-        more: &[&str],
-    ) -> Result<usize> {
-        self.add_executor_in(None, (name, slots), urls, more).await
-    }
-
-    /// The same, living in a network of its own.
-    pub async fn add_executor_in(
-        &mut self,
-        network: Option<&Network>,
-        (name, slots): (&str, u32),
-        urls: &[String],
-        more: &[&str],
-    ) -> Result<usize> {
+    /// Registers an executor and starts it: with processes as its runtime, unless its flags say otherwise.
+    pub async fn add(&mut self, newcomer: Newcomer<'_>) -> Result<usize> {
+        let Newcomer { name, more, .. } = newcomer;
         let data = self.path(name).display().to_string();
-        let invitation: Invitation = self.registration(&[]).await?.parse()?;
-        let token = Invitation { addresses: urls.to_vec(), ..invitation }.to_string();
-        let slots = slots.to_string();
-        let register = ["register", "--data", &data, "--token", &token, "--name", name, "--slots", &slots];
-        let output = self.run("ocelot-executor", &register)?;
-        ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
-        self.memory.follow(&String::from_utf8(output.stdout)?)?;
+        let id = self.register(&newcomer, &data).await?;
         let mut arguments: Vec<String> = ["start", "--data", &data].map(str::to_owned).to_vec();
         if !more.contains(&"--runtime") {
             arguments.extend(["--runtime", "process"].map(str::to_owned));
         }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
+        if more.contains(&"docker") {
+            self.traces.follow(id);
+        }
         let start = Start {
             build: self.build,
             program: "ocelot-executor",
             arguments,
             environment: vec![("HOME".to_owned(), self.folder.path().display().to_string())],
-            namespace: network.map(|network| network.name().to_owned()),
+            namespace: newcomer.network.map(|network| network.name().to_owned()),
         };
         let mut executor = Program::new(start, self.path(&format!("{name}.log")));
         executor.start()?;
         self.executors.push(executor);
         Ok(self.executors.len() - 1)
+    }
+
+    /// Registers an executor, and returns its id.
+    async fn register(&mut self, newcomer: &Newcomer<'_>, data: &str) -> Result<String> {
+        let Newcomer { name, labels, urls, .. } = newcomer;
+        let own = (0..self.ports.len()).map(|index| self.url(index));
+        let addresses = if urls.is_empty() { own.collect() } else { urls.clone() };
+        let invitation: Invitation = self.registration(labels).await?.parse()?;
+        let token = Invitation { addresses, ..invitation }.to_string();
+        let slots = newcomer.slots.to_string();
+        let mut words =
+            vec!["register", "--data", data, "--token", &token, "--name", name, "--slots", &slots];
+        words.extend(labels.iter().flat_map(|&label| ["--label", label]));
+        let output = self.run("ocelot-executor", &words)?;
+        ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
+        self.memory.follow(&String::from_utf8(output.stdout)?)?;
+        let all = self.caller(0)?.executors().await?;
+        let own = all.iter().find(|executor| executor.name == *name).context("it registered")?;
+        Ok(ExecutorId::from_bytes(own.id.as_ref().try_into()?).to_string())
     }
 
     /// Runs one of our programs to its end.

@@ -1,0 +1,9 @@
+//! From a commit to the end of its tasks: real repositories, real fleets.
+
+mod semantics;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [semantics::trials()].into_iter().flatten().collect()
+}
