@@ -171,9 +171,9 @@ async fn start_on(
     let joined = join(&settings, &own, (&late, &home), (&clock, tasks))?;
     joined.service.set_url(&url);
     joined.service.set_objects(Objects::new(Arc::clone(&home.plans), settings.objects));
-    let mirrors = Mirrors::new(settings.data.join("git"), settings.repositories, MIRRORS_BYTES);
-    joined.service.set_mirrors(mirrors);
     let (outside, line) = outside::open(&settings, &clock)?;
+    let mirrors = Mirrors::new(settings.data.join("git"), settings.repositories, MIRRORS_BYTES);
+    joined.service.set_mirrors(mirrors.guarded(outside::guard(&outside)));
     joined.service.set_forge_line(line);
     let source = seal::source(&settings, &home.path);
     let keys = source.keys(random_secret).await?;

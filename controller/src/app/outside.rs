@@ -1,15 +1,18 @@
 //! The way out, put together: what may be called, which forges are where, who is notified.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ocelot_forge::secret::Secret;
+use ocelot_git::{Guard, Refusal};
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 
 use super::settings::Settings;
 use crate::config::{NoText, NotifyKind, NotifyTarget};
-use crate::egress::{Egress, InvalidCa};
+use crate::egress::{Egress, EgressError, InvalidCa};
 use crate::forge::ForgeLine;
 use crate::reconcile::outbox::{self, Channel, Outside, Targets};
 use crate::service::Service;
@@ -58,6 +61,22 @@ impl From<OutsideError> for super::StartError {
     fn from(error: OutsideError) -> Self {
         Self::Outside(error)
     }
+}
+
+/// Holds git to the same rules as every other call.
+#[derive(Debug)]
+struct GitGuard(Arc<Egress>);
+
+#[async_trait]
+impl Guard for GitGuard {
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, Refusal> {
+        let refusal = |error: EgressError| Refusal { may_pass: error.is_passing(), why: error.to_string() };
+        self.0.may_reach(host, port).await.map_err(refusal)
+    }
+}
+
+pub(super) fn guard(outside: &Outside) -> Arc<dyn Guard> {
+    Arc::new(GitGuard(Arc::clone(&outside.egress)))
 }
 
 /// Tells what is owed for as long as the program runs.

@@ -219,6 +219,16 @@ impl Egress {
         tokio::time::timeout(self.deadline, asked).await.map_err(timed_out)?
     }
 
+    /// Resolves a server for somebody who speaks to it by another way, and checks everything that comes
+    /// back. Whether that way is encrypted is theirs to decide.
+    pub async fn may_reach(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, EgressError> {
+        let target = Rules::server(host, port)?;
+        let timed_out = |_| EgressError::TimedOut { host: host.to_owned() };
+        let found =
+            tokio::time::timeout(self.deadline, self.addresses(&target)).await.map_err(timed_out)??;
+        Ok(found.into_iter().map(|address| address.ip()).collect())
+    }
+
     /// Resolves the host once and checks everything that comes back.
     async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, EgressError> {
         let mut addresses = match &target.host {

@@ -116,6 +116,16 @@ impl Rules {
         Ok(Target { is_encrypted, host, port, authority, path })
     }
 
+    /// Reads the host and port of a server that is no web server's address.
+    pub(super) fn server(host: &str, port: u16) -> Result<Target, Denied> {
+        let host = Host::parse(host).map_err(|_| Denied::NotAnAddress)?;
+        if PORTS_DENIED.contains(&port) || port == 0 {
+            return Err(Denied::Port(port));
+        }
+        let authority = format!("{host}:{port}");
+        Ok(Target { is_encrypted: true, host, port, authority, path: String::new() })
+    }
+
     /// Decides about every address that a target's host leads to.
     pub(super) fn check(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Denied> {
         let is_named = self.names(&target.host);

@@ -180,6 +180,17 @@ async fn server() -> (SocketAddr, JoinSet<()>) {
 }
 
 #[tokio::test]
+async fn a_server_that_others_speak_to_is_held_to_the_same_rules() {
+    let out = egress(&["127.0.0.0/8"]).resolving(names(&[&["8.8.8.8"], &["8.8.8.8", "10.0.0.1"]]));
+    assert_eq!(out.may_reach("127.0.0.1", 22).await.unwrap(), [IpAddr::from([127, 0, 0, 1])]);
+    assert_eq!(out.may_reach("a.example", 443).await.unwrap(), [IpAddr::from([8, 8, 8, 8])]);
+    for (host, port) in [("a.example", 443), ("10.0.0.1", 22), ("127.0.0.1", 2379), ("a b", 22)] {
+        let error = out.may_reach(host, port).await.unwrap_err();
+        assert!(matches!(error, EgressError::Denied(_)), "{host}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn redirects_end_here_answers_are_cut_and_silence_has_an_end() {
     let (address, _serving) = server().await;
     let out = egress(&["127.0.0.0/8"]);

@@ -14,9 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::cause;
-use crate::credentials::{Credentials, Lease, Place};
+use crate::credentials::{Credentials, Lease, Place, SSH_COMMAND};
 use crate::error::GitError;
 use crate::fixed::{FIXED_SETTINGS, FIXED_VARIABLES, Protocols};
+use crate::guard;
 use crate::setup::{Account, Setup};
 use crate::url::RepositoryUrl;
 use crate::version::{Floor, Version};
@@ -66,6 +67,7 @@ impl Git {
             arguments: Vec::new(),
             protocols: Protocols::None,
             lease: Lease::default(),
+            server: None,
             input: Vec::new(),
             most: OUTPUT_MAX,
             limit: self.setup.local_limit,
@@ -97,6 +99,8 @@ pub(crate) struct Call<'a> {
     arguments: Vec<OsString>,
     protocols: Protocols,
     lease: Lease,
+    /// The URL whose server is spoken to.
+    server: Option<RepositoryUrl>,
     input: Vec<u8>,
     most: usize,
     limit: Duration,
@@ -193,6 +197,7 @@ impl Call<'_> {
         let place = Place { secrets: &setup.secrets, known, account: setup.account };
         self.lease = credentials.lease(url, &place)?;
         self.protocols = Protocols::Remote;
+        self.server = Some(url.clone());
         self.limit = setup.remote_limit;
         Ok(self)
     }
@@ -207,7 +212,8 @@ impl Call<'_> {
         self.finish(Reading::Question).await
     }
 
-    async fn finish(self, reading: Reading) -> Result<Output, GitError> {
+    async fn finish(mut self, reading: Reading) -> Result<Output, GitError> {
+        self.pin().await?;
         let program = self.git.setup.program.clone();
         let mut child = self.command().spawn().map_err(|source| GitError::Start { program, source })?;
         let group = Group::of(&child);
@@ -235,6 +241,19 @@ impl Call<'_> {
                 Err(GitError::Failed { verb, cause: cause::of(&message), message })
             }
         }
+    }
+
+    /// Has the server checked, and git held to the addresses that were found.
+    async fn pin(&mut self) -> Result<(), GitError> {
+        let (Some(guard), Some(url)) = (&self.git.setup.guard, &self.server) else { return Ok(()) };
+        let pins = guard::pins(guard.as_ref(), url).await?;
+        self.settings.extend(pins.setting);
+        for (name, value) in &mut self.lease.variables {
+            if *name == SSH_COMMAND {
+                value.push_str(&pins.ssh);
+            }
+        }
+        Ok(())
     }
 
     fn command(&self) -> Command {

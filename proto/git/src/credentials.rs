@@ -20,6 +20,9 @@ use crate::url::{RepositoryUrl, Scheme};
 
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
+/// The variable that holds how git calls ssh.
+pub(crate) const SSH_COMMAND: &str = "GIT_SSH_COMMAND";
+
 /// The helper reads what git asks, and answers a question only.
 const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \
                       \"$OCELOT_GIT_USER\" \"$OCELOT_GIT_SECRET\"; }; f";
@@ -180,7 +183,7 @@ impl Lease {
         ];
         let options: Vec<String> = options.iter().map(|option| format!(" -o '{option}'")).collect();
         let command = format!("ssh -F none{}", options.concat());
-        self.variables.push(("GIT_SSH_COMMAND", Zeroizing::new(command)));
+        self.variables.push((SSH_COMMAND, Zeroizing::new(command)));
         self.variables.push(("GIT_SSH_VARIANT", Zeroizing::new("ssh".to_owned())));
         Ok(())
     }

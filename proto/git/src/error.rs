@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::credentials::CredentialsError;
+use crate::guard::Refusal;
 use crate::reference::CommitId;
 use crate::url::{RepositoryUrl, UrlError};
 use crate::version::Version;
@@ -33,6 +34,8 @@ pub enum GitError {
     NoCommit { commit: CommitId, url: RepositoryUrl, message: String },
     #[error("{}:// is not allowed here ({url})", .url.scheme().name())]
     Scheme { url: RepositoryUrl },
+    #[error("{url} is not fetched: {}", .refusal.why)]
+    Refused { url: RepositoryUrl, refusal: Refusal },
     #[error("{path} is {kind}, not a file")]
     NotAFile { path: String, kind: &'static str },
     #[error("{path} has more than {limit} bytes")]
@@ -79,7 +82,10 @@ impl GitError {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Deadline { .. } | Self::Locked { .. } | Self::Failed { cause: Cause::Unreachable, .. }
+            Self::Deadline { .. }
+                | Self::Locked { .. }
+                | Self::Failed { cause: Cause::Unreachable, .. }
+                | Self::Refused { refusal: Refusal { may_pass: true, .. }, .. }
         )
     }
 

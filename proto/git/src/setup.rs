@@ -4,8 +4,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::guard::Guard;
 use crate::url::Allowed;
 
 /// The account that git runs as.
@@ -35,6 +37,8 @@ pub struct Setup {
     pub redirects: bool,
     /// The operator knows that this old version has been mended.
     pub submodules_below_floor: bool,
+    /// Decides which servers may be spoken to; without one all may.
+    pub guard: Option<Arc<dyn Guard>>,
     /// How long a call may take that speaks to a server.
     pub remote_limit: Duration,
     /// How long a call may take that stays on this machine.
@@ -52,6 +56,7 @@ impl Setup {
             allowed: Allowed::default(),
             account: None,
             redirects: false,
+            guard: None,
             submodules_below_floor: false,
             remote_limit: Duration::from_mins(10),
             local_limit: Duration::from_mins(5),

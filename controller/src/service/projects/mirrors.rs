@@ -3,10 +3,11 @@
 //! What is here can be fetched again. Nothing is in it that another controller needs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ocelot_git::{
-    Advertised, Allowed, Contents, Credentials, Git, GitError, Mirror, RepositoryUrl, Setup, UrlError,
+    Advertised, Allowed, Contents, Credentials, Git, GitError, Guard, Mirror, RepositoryUrl, Setup, UrlError,
 };
 use tokio::sync::OnceCell;
 
@@ -40,6 +41,13 @@ impl Mirrors {
         setup.remote_limit = REMOTE_LIMIT;
         setup.local_limit = LOCAL_LIMIT;
         Self { directory, setup, git: OnceCell::new(), bytes_max }
+    }
+
+    /// Lets a guard decide which servers are spoken to.
+    #[must_use]
+    pub fn guarded(mut self, guard: Arc<dyn Guard>) -> Self {
+        self.setup.guard = Some(guard);
+        self
     }
 
     /// Reads the address of a repository.

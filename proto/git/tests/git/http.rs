@@ -1,6 +1,9 @@
 //! Over http, with and without a password.
 
-use ocelot_git::{Cause, Contents, Credentials, GitError, Want};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ocelot_git::{Allowed, Cause, Contents, Credentials, GitError, Guard, Refusal, RepositoryUrl, Want};
 
 use crate::world::{World, main, plan};
 use ocelot_git::testing::Server;
@@ -95,4 +98,33 @@ impl ServerText for ocelot_git::RepositoryUrl {
     fn server_text(&self) -> String {
         self.as_str().strip_suffix(self.path()).unwrap().to_owned()
     }
+}
+
+/// Sends one name here, and every other nowhere.
+#[derive(Debug)]
+struct OneName;
+
+#[async_trait::async_trait]
+impl Guard for OneName {
+    async fn addresses(&self, host: &str, _port: u16) -> Result<Vec<IpAddr>, Refusal> {
+        match host {
+            "code.example" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+            other => Err(Refusal { why: format!("{other} is private"), may_pass: false }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_guard_says_where_a_name_leads_and_what_it_refuses_is_never_called() {
+    let world = World::with(|setup, _| setup.guard = Some(Arc::new(OneName))).await;
+    world.origin("origin");
+    let server = Server::start(world.folder.path(), None, None).unwrap();
+    let plain = server.url("origin/.git");
+    let named = plain.as_str().replace("127.0.0.1", "code.example");
+    let named = RepositoryUrl::parse_with(&named, Allowed { http: true, file: false }).unwrap();
+    assert_eq!(world.git.ls_remote(&named, &Credentials::None).await.unwrap().head, Some(main()));
+    let heads = server.seen().len();
+    let error = world.git.ls_remote(&plain, &Credentials::None).await.unwrap_err();
+    assert!(matches!(error, GitError::Refused { .. }), "{error}");
+    assert_eq!(server.seen().len(), heads);
 }
