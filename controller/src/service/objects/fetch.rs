@@ -223,8 +223,11 @@ impl Service {
     /// Returns the default branch of a run's project, whose caches all its runs read.
     pub(super) fn default_branch(&self, run: &RunRecord) -> Option<String> {
         match &run.subject {
-            // No record says it yet: until then a new branch begins without caches.
-            Subject::Job { .. } | Subject::Project { .. } => None,
+            Subject::Job { .. } => None,
+            Subject::Project { name } => {
+                let project = self.sight_of_project(&name.parse().ok()?)?;
+                Some(project.default_branch)
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What takes longer than a full run of the tests may: each row prints what it did and found.
 
+mod itself;
 mod kills;
 mod logs;
 mod requeue;
@@ -16,6 +17,7 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
     }
     let (count, seed) = (count.parse()?, seed.parse()?);
     match row {
+        "itself" => block_on(itself::row(count)),
         "kills" => block_on(kills::row(count, seed)),
         "requeue" => block_on(requeue::row(count)),
         "readopt" => block_on(logs::readopt(count)),
