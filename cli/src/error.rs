@@ -28,6 +28,8 @@ pub(crate) enum Error {
     Refused { what: String, hint: Option<String>, whose: Whose },
     /// No controller did it in time.
     Unavailable { what: String, hint: String },
+    /// A controller was asked and did not answer: it may have been done.
+    Unanswered { what: String, hint: String },
     /// The run is over and did not succeed; that was told already.
     RunNotSucceeded,
     /// A person stopped following; that was told already.
@@ -72,6 +74,18 @@ impl Error {
         }
     }
 
+    /// Says what may have come of it although no answer came, and where to look.
+    #[must_use]
+    pub(crate) fn maybe(self, done: &str, look: impl fmt::Display) -> Self {
+        match self {
+            Self::Unanswered { what, hint } => Self::Unanswered {
+                what: format!("{what}; it may have been {done} all the same"),
+                hint: format!("{look}; {hint}"),
+            },
+            other => other,
+        }
+    }
+
     /// 1 the command could not be done, 2 usage or configuration, 3 the run did not succeed,
     /// 4 no controller, 70 a bug.
     pub(crate) fn exit_code(&self) -> u8 {
@@ -90,7 +104,7 @@ impl Error {
             | Self::Usage { .. }
             | Self::Configuration { .. } => 2,
             Self::RunNotSucceeded => 3,
-            Self::Unavailable { .. } => 4,
+            Self::Unavailable { .. } | Self::Unanswered { .. } => 4,
         }
     }
 
@@ -107,6 +121,7 @@ impl Error {
             | Self::Configuration { .. }
             | Self::Refused { .. }
             | Self::Unavailable { .. }
+            | Self::Unanswered { .. }
             | Self::Output(_) => Some(self.to_string()),
         }
     }
@@ -120,7 +135,9 @@ impl Error {
             }
             Self::NotAPipeline { file } => Some(format!("check it: ocelot validate {}", file.display())),
             Self::Usage { hint, .. } => hint.clone(),
-            Self::Configuration { hint, .. } | Self::Unavailable { hint, .. } => Some(hint.clone()),
+            Self::Configuration { hint, .. }
+            | Self::Unavailable { hint, .. }
+            | Self::Unanswered { hint, .. } => Some(hint.clone()),
             Self::Refused { hint, whose: Whose::Ours, .. } => {
                 Some(hint.clone().unwrap_or_else(|| REPORT.to_owned()))
             }
@@ -155,7 +172,8 @@ impl fmt::Display for Error {
             Self::Usage { what, .. }
             | Self::Configuration { what, .. }
             | Self::Refused { what, .. }
-            | Self::Unavailable { what, .. } => f.write_str(what),
+            | Self::Unavailable { what, .. }
+            | Self::Unanswered { what, .. } => f.write_str(what),
             Self::RunNotSucceeded => f.write_str("the run did not succeed"),
             Self::Stopped => f.write_str("stopped following"),
             Self::Output(source) => write!(f, "cannot write the result: {source}"),

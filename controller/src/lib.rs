@@ -18,5 +18,6 @@ pub mod records;
 pub mod seal;
 pub mod server;
 pub mod service;
+mod shown;
 pub mod store;
 pub mod waiters;

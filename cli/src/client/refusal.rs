@@ -20,7 +20,7 @@ pub(crate) fn refused(doing: &str, status: &Status, target: &Target) -> Error {
     let state = |hint: Option<String>| Error::Refused { what: what.clone(), hint, whose: Whose::State };
     if is_lost(status) {
         let lost = if std::error::Error::source(status).is_some() { "the connection broke" } else { &said };
-        return Error::Unavailable {
+        return Error::Unanswered {
             what: format!("cannot {doing}: the controller at {} gave no answer ({lost})", addresses(target)),
             hint: again(target),
         };

@@ -170,19 +170,14 @@ async fn send(client: &Client, id: RunId, request: wire::BuildRequest) -> Result
     let call = async |api: Api, request| api.projects().build(request).await;
     match client.call(&doing, Repeat::Safe, request, call).await {
         Ok(answer) => Ok(answer.run.unwrap_or_default()),
-        // Its answer may be all that was lost.
-        Err(Error::Unavailable { what, hint }) if what.contains("gave no answer") => {
-            Err(Error::Unavailable {
-                what: format!("{what}; it may have been accepted all the same"),
-                hint: format!("look before you do it again: ocelot status {id}; {hint}"),
-            })
-        }
         Err(Error::Refused { what, hint: None, whose: Whose::Missing }) => Err(Error::Refused {
             what,
             hint: Some(format!("is it pushed? see the project: ocelot project describe {project}")),
             whose: Whose::Missing,
         }),
-        Err(error) => Err(error),
+        Err(error) => {
+            Err(error.maybe("accepted", format_args!("look before you do it again: ocelot status {id}")))
+        }
     }
 }
 

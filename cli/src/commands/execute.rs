@@ -104,18 +104,13 @@ async fn send(client: &Client, id: RunId, request: wire::ExecuteRequest) -> Resu
     let call = async |api: Api, request| api.runs().execute(request).await;
     match client.call(&doing, Repeat::Safe, request, call).await {
         Ok(answer) => Ok(answer.run.unwrap_or_default()),
-        // Its answer may be all that was lost.
-        Err(Error::Unavailable { what, hint }) if what.contains("gave no answer") => {
-            Err(Error::Unavailable {
-                what: format!("{what}; it may have been accepted all the same"),
-                hint: format!("look before you do it again: ocelot status {id}; {hint}"),
-            })
-        }
         Err(Error::Refused { what, hint: None, whose: Whose::Request }) => {
             let hint = Some(format!("see what it takes: ocelot describe {job}"));
             Err(Error::Refused { what, hint, whose: Whose::Request })
         }
-        Err(error) => Err(error.with_hint("see what there is: ocelot list")),
+        Err(error) => Err(error
+            .maybe("accepted", format_args!("look before you do it again: ocelot status {id}"))
+            .with_hint("see what there is: ocelot list")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ocelot_core::id::{ExecutorId, RunId, TaskId};
 use ocelot_core::plan::{Plan, TaskPlan, Work};
-use ocelot_domain::outcome::{Failure, Outcome, Timeout};
+use ocelot_domain::outcome::Outcome;
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::state::{Approval, Ended, LogEnd, Needs, Task, TaskState, Timestamp};
 use ocelot_proto::wire;
@@ -11,6 +11,7 @@ use tonic::Status;
 use super::phases::{self, phases};
 use crate::records::{ProgressRecord, RunRecord, SourceRecord, Stage, Subject, TriggerKind, Trust};
 use crate::service::{AttemptRef, RunWithTasks, group_of};
+use crate::shown;
 
 use super::invalid;
 
@@ -59,7 +60,7 @@ pub(super) fn summary(run: &RunRecord, tasks: Option<&[Task]>) -> wire::RunSumma
     };
     let tasks = tasks.unwrap_or_default();
     let finished = tasks.iter().filter(|task| task.outcome().is_some()).count();
-    let started = tasks.iter().filter_map(started_at).min();
+    let started = tasks.iter().filter_map(shown::started_at).map(micros).min();
     let total = run.plan.tasks();
     wire::RunSummary {
         id: run.id.as_bytes().to_vec().into(),
@@ -93,21 +94,6 @@ fn commit(source: &SourceRecord) -> wire::Commit {
         subject: source.title().to_owned(),
         author: source.author.clone(),
         fork: source.trust == Trust::Fork,
-    }
-}
-
-fn started_at(task: &Task) -> Option<i64> {
-    match (&task.state, task.ended.first()) {
-        // The record does not keep when an earlier attempt began; its end is the nearest that is known.
-        (_, Some(first)) => Some(micros(first.at)),
-        (TaskState::Running { .. } | TaskState::Cancelling { .. }, None) => Some(micros(task.changed_at)),
-        (
-            TaskState::Waiting { .. }
-            | TaskState::Queued { .. }
-            | TaskState::Offered { .. }
-            | TaskState::Finished { .. },
-            None,
-        ) => None,
     }
 }
 
@@ -149,7 +135,7 @@ fn run_outcome(run: &RunRecord, word: RunOutcome, tasks: &[Task]) -> wire::Outco
         )
     };
     if let Some(found) = tasks.iter().filter_map(Task::outcome).find(is_it) {
-        return outcome(found);
+        return shown::outcome(found);
     }
     let shown = match word {
         RunOutcome::Rejected => Shown::Rejected(Rejected::default()),
@@ -164,52 +150,6 @@ fn run_outcome(run: &RunRecord, word: RunOutcome, tasks: &[Task]) -> wire::Outco
         RunOutcome::Skipped => Shown::Skipped(Skipped::default()),
     };
     wire::Outcome { outcome: Some(shown) }
-}
-
-pub(super) fn outcome(outcome: &Outcome) -> wire::Outcome {
-    use wire::outcome::Outcome as Shown;
-    use wire::outcome::{Cancelled, Failed, Lost, Rejected, Skipped, Succeeded, TimedOut};
-    let shown = match outcome {
-        Outcome::Succeeded => Shown::Succeeded(Succeeded {}),
-        Outcome::Failed { stage, failure } => {
-            let stage = stage.clone().unwrap_or_default();
-            Shown::Failed(Failed { stage, failure: Some(failed(failure)) })
-        }
-        Outcome::TimedOut(timeout) => Shown::TimedOut(TimedOut { limit: Some(limit(timeout)) }),
-        Outcome::Cancelled { by, result } => {
-            let result = result.as_ref().map(|result| Box::new(self::outcome(result)));
-            Shown::Cancelled(Box::new(Cancelled { by: by.0.clone(), result }))
-        }
-        Outcome::Skipped { why } => Shown::Skipped(Skipped { why: why.clone() }),
-        Outcome::Rejected { why } => Shown::Rejected(Rejected { why: why.clone() }),
-        Outcome::Lost { why } => Shown::Lost(Lost { why: why.clone() }),
-    };
-    wire::Outcome { outcome: Some(shown) }
-}
-
-fn failed(failure: &Failure) -> wire::outcome::failed::Failure {
-    use wire::outcome::failed::Failure as Shown;
-    match failure {
-        Failure::Exit(code) => Shown::Exit(*code),
-        Failure::Signal(signal) => Shown::Signal(*signal),
-        Failure::OutOfMemory { limit_bytes } => {
-            Shown::OutOfMemory(wire::OutOfMemory { limit_bytes: limit_bytes.unwrap_or_default() })
-        }
-        Failure::Image { why } => Shown::Image(why.clone()),
-        Failure::Disk { why } => Shown::Disk(why.clone()),
-        Failure::Policy { why } => Shown::Policy(why.clone()),
-        Failure::Setup { why } => Shown::Setup(why.clone()),
-    }
-}
-
-fn limit(timeout: &Timeout) -> wire::outcome::timed_out::Limit {
-    use wire::outcome::timed_out::Limit;
-    match timeout {
-        Timeout::Queue => Limit::Queue(true),
-        Timeout::Run => Limit::Run(true),
-        Timeout::Stage { stage } => Limit::Stage(stage.clone()),
-        Timeout::Quiet => Limit::Quiet(true),
-    }
 }
 
 /// Returns every task of a run.
@@ -235,27 +175,13 @@ fn task(
         name: planned.name.clone(),
         state: Some(state(found, task, planned, plan)),
         tries: task.tries,
-        note: note(found, task),
+        note: shown::note(found, task).unwrap_or_default(),
         stages: stages(planned, progress.as_ref()),
         log_bytes: newest.map_or(0, |newest| newest.log_bytes),
         // The record keeps no earlier moment; a task that needs nothing is queued with its run.
         queued_unix_us: if planned.needs.is_empty() { micros(found.run.accepted_at) } else { 0 },
         attempts,
     }
-}
-
-fn note(found: &RunWithTasks, task: &Task) -> String {
-    if let Some(cancel) = &found.run.cancel {
-        let by = &cancel.by.0;
-        return match (&cancel.reason, cancel.force) {
-            (Some(reason), false) => format!("cancelled by {by}: {reason}"),
-            (Some(reason), true) => format!("cancelled by {by} without the executor's consent: {reason}"),
-            (None, false) => format!("cancelled by {by}"),
-            (None, true) => format!("cancelled by {by} without the executor's consent"),
-        };
-    }
-    let Some(Ended { outcome: Outcome::Lost { why }, .. }) = task.ended.last() else { return String::new() };
-    format!("the last attempt was lost: {why}")
 }
 
 fn state(found: &RunWithTasks, task: &Task, planned: &TaskPlan, plan: &Plan) -> wire::TaskState {
@@ -285,7 +211,7 @@ fn state(found: &RunWithTasks, task: &Task, planned: &TaskPlan, plan: &Plan) -> 
             executor: live.session.executor.as_bytes().to_vec().into(),
             by: by.0.clone(),
         }),
-        TaskState::Finished { outcome: ended } => State::Finished(outcome(ended)),
+        TaskState::Finished { outcome: ended } => State::Finished(shown::outcome(ended)),
     };
     wire::TaskState { state: Some(state) }
 }
@@ -324,7 +250,7 @@ fn ended_attempt(task: &Task, ended: &Ended, beside: &dyn Beside) -> wire::Attem
         executor: ended.executor.as_bytes().to_vec().into(),
         executor_name: beside.executor(ended.executor),
         ended_unix_us: micros(ended.at),
-        outcome: Some(outcome(&ended.outcome)),
+        outcome: Some(shown::outcome(&ended.outcome)),
         log_bytes,
         loss,
         preparing: String::new(),

@@ -1,4 +1,4 @@
-//! What every program of ours needs once: time, backoff, shutdown, telemetry.
+//! What every program of ours needs once: time, backoff, shutdown, telemetry, words for ends.
 
 pub mod backoff;
 pub mod chaos;
@@ -7,3 +7,4 @@ pub mod invitation;
 pub mod shutdown;
 pub mod telemetry;
 pub mod version;
+pub mod words;

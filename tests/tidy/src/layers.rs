@@ -8,7 +8,7 @@ const CONTROLLER: &[&[&str]] = &[
     &["main"],
     &["app"],
     &["grpc", "http", "hooks", "reconcile"],
-    &["api_error"],
+    &["api_error", "shown"],
     &["service"],
     &["auth", "forge", "waiters", "metrics", "seal"],
     &["store", "history", "bytes", "config", "egress"],

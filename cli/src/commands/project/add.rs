@@ -42,7 +42,7 @@ pub(super) async fn run(add: &ProjectAdd, session: &Session) -> Result<()> {
     let doing = format!("add the project {}", plain(&name));
     let answer = match put(&client, &doing, Repeat::Never, request.clone()).await {
         Err(Error::Refused { whose: Whose::Taken, .. }) => again(&client, &doing, request).await?,
-        Err(error @ Error::Unavailable { .. }) => return Err(may_be_there(error, &name)),
+        Err(error @ Error::Unanswered { .. }) => return Err(may_be_there(error, &name)),
         answer => answer?,
     };
     let output = &session.output;
@@ -96,16 +96,11 @@ async fn again(
 
 /// The secret of its webhook was in the answer that never came.
 fn may_be_there(error: Error, name: &str) -> Error {
-    match error {
-        Error::Unavailable { what, hint } if what.contains("gave no answer") => Error::Unavailable {
-            what: format!("{what}; it may have been added all the same"),
-            hint: format!(
-                "look: ocelot project describe {0}; a secret for its webhook: ocelot project hook rotate {0}; {hint}",
-                plain(name)
-            ),
-        },
-        other => other,
-    }
+    let name = plain(name);
+    let look = format!(
+        "look: ocelot project describe {name}; a secret for its webhook: ocelot project hook rotate {name}"
+    );
+    error.maybe("added", look)
 }
 
 pub(super) async fn put(

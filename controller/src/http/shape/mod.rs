@@ -6,7 +6,6 @@ mod attempt;
 mod job;
 mod log;
 mod run;
-mod words;
 
 use jiff::Timestamp as Moment;
 use ocelot_domain::task::state::Timestamp;

@@ -5,15 +5,16 @@ use ocelot_core::plan::{Plan, TaskPlan};
 use ocelot_domain::outcome::{Failure, Outcome as End, Timeout};
 use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::Task as Record;
-use ocelot_domain::task::state::{Ended, Needs, TaskState};
+use ocelot_domain::task::state::{Needs, TaskState};
+use ocelot_proto::kit::words;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt::{Attempt, Stage, attempts, stages};
-use super::words::{because, says};
-use super::{precise, stamped, text};
+use super::{stamped, text};
 use crate::records::{ProgressRecord, RunRecord, SourceRecord, Stage as RunStage, Subject, Trust};
 use crate::service::{AttemptRef, RunWithTasks, group_of};
+use crate::shown;
 
 /// What is known of a task beside its record.
 pub(in crate::http) trait Beside {
@@ -165,7 +166,7 @@ impl Run {
             Subject::Project { name } => (None, Some(name.clone())),
         };
         let finished = tasks.iter().filter(|task| task.outcome().is_some()).count();
-        let started = tasks.iter().filter_map(started_at).min();
+        let started = tasks.iter().filter_map(shown::started_at).min_by_key(|at| at.unix_ms);
         let (outcome, ended) = match run.stage {
             RunStage::Finished { outcome, at } => (Some(run_outcome(run, outcome, tasks)), stamped(at)),
             RunStage::Expanding | RunStage::Active => (None, None),
@@ -188,7 +189,7 @@ impl Run {
             by: text(&run.trigger.by.0),
             group: group_of(run),
             accepted: stamped(run.accepted_at),
-            started: started.and_then(|ms| precise(ms.saturating_mul(1000))),
+            started: started.and_then(stamped),
             finished: ended,
             tasks_finished: u32::try_from(finished).unwrap_or(u32::MAX),
             tasks_total: u32::try_from(run.plan.tasks()).unwrap_or(u32::MAX),
@@ -200,21 +201,6 @@ impl Run {
 
     pub(in crate::http) fn whole(found: &RunWithTasks, plan: &Plan, beside: &dyn Beside) -> Self {
         Self { tasks: Some(Task::all(found, plan, beside)), ..Self::of(&found.run, Some(&found.tasks)) }
-    }
-}
-
-fn started_at(task: &Record) -> Option<u64> {
-    match (&task.state, task.ended.first()) {
-        // The record does not keep when an earlier attempt began; its end is the nearest that is known.
-        (_, Some(first)) => Some(first.at.unix_ms),
-        (TaskState::Running { .. } | TaskState::Cancelling { .. }, None) => Some(task.changed_at.unix_ms),
-        (
-            TaskState::Waiting { .. }
-            | TaskState::Queued { .. }
-            | TaskState::Offered { .. }
-            | TaskState::Finished { .. },
-            None,
-        ) => None,
     }
 }
 
@@ -237,7 +223,7 @@ fn run_outcome(run: &RunRecord, word: RunOutcome, tasks: &[Record]) -> Outcome {
     let says = match (&by, word) {
         (Some(by), _) => format!("cancelled by {by}"),
         (None, RunOutcome::TimedOut) => "timed out".to_owned(),
-        (None, word) => because(&word.to_string(), run.rejected.as_deref().unwrap_or_default()),
+        (None, word) => words::because(&word.to_string(), run.rejected.as_deref().unwrap_or_default()),
     };
     Outcome { result: wanted, says, stage: None, exit: None, signal: None, cause: None, by }
 }
@@ -246,7 +232,7 @@ impl From<&End> for Outcome {
     fn from(end: &End) -> Self {
         let outcome = |result| Self {
             result,
-            says: says(end),
+            says: words::outcome(&shown::outcome(end)),
             stage: None,
             exit: None,
             signal: None,
@@ -320,7 +306,7 @@ impl Task {
             },
             outcome: task.outcome().map(Outcome::from),
             tries: task.tries,
-            note: note(found, task),
+            note: shown::note(found, task),
             waits_for: match &task.state {
                 TaskState::Waiting { needs: Needs::Unmet, .. } => found.open_needs(planned, plan),
                 TaskState::Waiting { needs: Needs::Met, .. }
@@ -337,16 +323,4 @@ impl Task {
             attempts,
         }
     }
-}
-
-fn note(found: &RunWithTasks, task: &Record) -> Option<String> {
-    if let Some(cancel) = &found.run.cancel {
-        let consent = if cancel.force { " without the executor's consent" } else { "" };
-        return Some(because(
-            &format!("cancelled by {}{consent}", cancel.by.0),
-            cancel.reason.as_deref().unwrap_or_default(),
-        ));
-    }
-    let Some(Ended { outcome: End::Lost { why }, .. }) = task.ended.last() else { return None };
-    Some(format!("the last attempt was lost: {why}"))
 }

@@ -97,7 +97,10 @@ async fn hold(runtime: &str) -> Result<()> {
 
 async fn judge(ground: &Ground, case: &Case, runtime: &str) -> Result<()> {
     let caller = ground.fleet.caller(0)?;
-    let run = ground.build(PROJECT, &case.definition(runtime)).await?;
+    let run = match ground.build(PROJECT, &case.definition(runtime)).await {
+        Ok(run) => run,
+        Err(error) => return agree("the build", &case.run, &format!("refused, {error:#}")),
+    };
     let outcome = caller.outcome(run).await?;
     let seen = caller.run(run).await?;
     let summary = seen.run.clone().unwrap_or_default();
