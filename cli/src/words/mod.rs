@@ -5,9 +5,9 @@ pub(crate) mod commit;
 pub(crate) use ocelot_proto::kit::words::{bytes, outcome};
 
 use ocelot_proto::wire;
+use ocelot_proto::wire::outcome::Outcome as End;
 use ocelot_proto::wire::outcome::failed::Failure;
 use ocelot_proto::wire::outcome::timed_out::Limit;
-use ocelot_proto::wire::outcome::Outcome as End;
 use ocelot_proto::wire::task_state::State;
 use ocelot_proto::wire::trigger::Kind;
 use serde::Serialize;

@@ -264,7 +264,9 @@ impl Driver {
         if event == Event::Kept && self.container.is_some() {
             self.fetch_secrets_again();
         }
+        tracing::trace!(attempt = %self.id, ?event, "happened");
         let (state, effects) = state.step(event, self.shared.boot.now());
+        tracing::trace!(attempt = %self.id, ?state, ?effects, "so");
         self.state = Some(state);
         for effect in effects {
             self.carry_out(effect);

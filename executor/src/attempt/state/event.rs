@@ -86,6 +86,18 @@ pub struct Found {
     pub cancelled: Option<u16>,
 }
 
+impl Found {
+    /// Takes the end of a stage that was not over when the container was found.
+    pub(super) fn stage_ended(&mut self, index: u16, end: StageEnd) {
+        if self.ended.iter().all(|(known, _)| *known != index) {
+            self.ended.push((index, end));
+        }
+        if self.running == Some(index) {
+            self.running = None;
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Journalled(Written),

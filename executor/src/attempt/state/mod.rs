@@ -169,6 +169,8 @@ enum Life {
     Recovering {
         held: Box<Held>,
         found: Option<Found>,
+        /// The container ended while the session was opened.
+        gone: Option<Gone>,
     },
 }
 
@@ -213,7 +215,7 @@ impl AttemptState {
     /// Goes on with what the journal holds and the engine has. The session's answer comes as
     /// [`Event::Kept`] or [`Event::Fenced`].
     pub fn recovering(spec: Spec, held: Held, found: Option<Found>) -> Self {
-        let life = Life::Recovering { held: Box::new(held), found };
+        let life = Life::Recovering { held: Box::new(held), found, gone: None };
         Self { spec, deadline: None, durable: Offset(0), life }
     }
 
@@ -259,7 +261,7 @@ impl AttemptState {
                 _ => self.enter(Life::Leaving, vec![]),
             },
             Life::Done => self.enter(Life::Done, vec![]),
-            Life::Recovering { held, found } => self.on_recovering(held, found, &event, now),
+            Life::Recovering { held, found, gone } => self.on_recovering((held, found, gone), event, now),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use super::stages::{Next, Progress};
 use super::{
-    Answer, AttemptState, BootTime, Cause, Effect, Event, Fencing, Found, Life, Step, Written, guard_over,
+    Answer, AttemptState, BootTime, Cause, Effect, Event, Fencing, Found, Gone, Life, Step, Written,
+    guard_over,
 };
 use crate::attempt::{Failure, Outcome};
 use crate::journal::{Entry, Held, Phase};
@@ -171,24 +172,35 @@ impl AttemptState {
         self.enter(Life::Running(progress), effects)
     }
 
-    /// The new session decided what becomes of what another process left.
+    /// The new session decided what becomes of what another process left. It may take long to open, and
+    /// what was found goes on meanwhile.
     pub(super) fn on_recovering(
         self,
-        held: Box<Held>,
-        found: Option<Found>,
-        event: &Event,
+        (held, mut found, mut gone): (Box<Held>, Option<Found>, Option<Gone>),
+        event: Event,
         now: BootTime,
     ) -> Step {
-        if *event != Event::Kept {
-            return self.enter(Life::Recovering { held, found }, vec![]);
+        match event {
+            Event::Kept => {}
+            Event::StageEnded { index, end } => {
+                if let Some(found) = &mut found {
+                    found.stage_ended(index, end);
+                }
+                return self.enter(Life::Recovering { held, found, gone }, vec![]);
+            }
+            Event::ContainerGone(how) => {
+                gone.get_or_insert(how);
+                return self.enter(Life::Recovering { held, found, gone }, vec![]);
+            }
+            _ => return self.enter(Life::Recovering { held, found, gone }, vec![]),
         }
         match (held.phase, found) {
             (Phase::Accepted, _) => self.acknowledge(now, false),
             (Phase::Starting, Some(found)) => {
                 let started = vec![Effect::Journal(Entry::Started(found.container.clone()))];
-                self.adopt(&found, started)
+                self.adopt(&found, gone, started)
             }
-            (Phase::Started(_), Some(found)) => self.adopt(&found, vec![]),
+            (Phase::Started(_), Some(found)) => self.adopt(&found, gone, vec![]),
             (Phase::Starting | Phase::Started(_), None) => {
                 let why = "the executor stopped, and the container is gone".to_owned();
                 self.close(Outcome::Lost { why }, vec![])
@@ -198,14 +210,19 @@ impl AttemptState {
         }
     }
 
-    /// Goes on with a container that runs.
-    fn adopt(self, found: &Found, mut effects: Vec<Effect>) -> Step {
+    /// Goes on with a container that ran when it was found.
+    fn adopt(self, found: &Found, gone: Option<Gone>, mut effects: Vec<Effect>) -> Step {
         let untouched = found.ended.is_empty() && found.running.is_none();
-        if self.spec.setup && untouched {
+        if self.spec.setup && untouched && gone.is_none() {
             effects.push(Effect::SetUp);
             return self.enter(Life::SettingUp, effects);
         }
-        let progress = Progress::replayed(&self.spec, found);
+        let mut progress = Progress::replayed(&self.spec, found);
+        if let Some(gone) = gone
+            && !progress.is_over(&self.spec)
+        {
+            progress.gone(&self.spec, gone);
+        }
         match progress.running {
             Some(_) => self.enter(Life::Running(progress), effects),
             None => self.advance(progress, effects),

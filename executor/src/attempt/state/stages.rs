@@ -65,6 +65,11 @@ impl Progress {
         Next { skipped, run: self.running }
     }
 
+    /// Whether nothing runs, and nothing is left to run.
+    pub(super) fn is_over(&self, spec: &Spec) -> bool {
+        self.running.is_none() && self.clone().advance(spec).run.is_none()
+    }
+
     /// Takes the end of the running stage. Returns whether it was that stage.
     pub(super) fn ended(&mut self, spec: &Spec, index: u16, end: StageEnd) -> bool {
         let stage = spec.stages.get(usize::from(index));

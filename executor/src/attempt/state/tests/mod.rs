@@ -313,6 +313,26 @@ fn recovery_goes_on_where_the_journal_and_the_engine_say() {
 }
 
 #[test]
+fn what_ends_while_the_session_is_opened_is_not_forgotten() {
+    let good = StageEnd::Exit(Exit::Code(0));
+    let ended = |index| Event::StageEnded { index, end: good };
+    let gone = || Event::ContainerGone(Gone::Died { why: "gone".into() });
+    let running = |stages| {
+        AttemptState::recovering(spec(stages), held(Phase::Started(container())), found(vec![], Some(0)))
+    };
+    let two = || running(vec![stage("a"), stage("b")]);
+    assert_eq!(after(two(), [ended(0), Event::Kept]).1, [Effect::RunStage { index: 1 }]);
+    let one = || running(vec![stage("a")]);
+    assert_eq!(after(one(), [ended(0), Event::Kept]).1, [Effect::Collect { success: true }]);
+    assert_eq!(after(one(), [ended(0), gone(), Event::Kept]).1, [Effect::Collect { success: true }]);
+    for events in [vec![gone(), Event::Kept], vec![ended(0), gone(), Event::Kept]] {
+        let (state, effects) = after(two(), events);
+        assert_eq!(effects, [Effect::Collect { success: false }]);
+        assert_eq!(outcome(state), Outcome::Lost { why: "gone".into() });
+    }
+}
+
+#[test]
 fn a_cancel_that_the_supervisor_knows_survives_a_restart() {
     let (signal, good) = (StageEnd::Exit(Exit::Signal(15)), StageEnd::Exit(Exit::Code(0)));
     for (ended, running, asked) in [

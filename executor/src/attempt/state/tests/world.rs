@@ -257,6 +257,13 @@ impl World {
             return;
         };
         self.state = AttemptState::recovering(World::spec(), held.clone(), self.container.clone());
+        // What was found goes on while the session is opened.
+        if luck % 5 < 2 {
+            self.end_stage(StageEnd::Exit(Exit::Code(i32::from(luck % 3))));
+        }
+        if luck % 11 == 10 && self.container.take().is_some() {
+            self.event(Event::ContainerGone(Gone::Died { why: "gone".into() }));
+        }
         self.event(if self.ours { Event::Kept } else { Event::Fenced });
     }
 
