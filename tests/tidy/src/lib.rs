@@ -6,6 +6,8 @@ mod layers;
 #[cfg(test)]
 mod manifests;
 #[cfg(test)]
+mod predecessors;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod texts;
