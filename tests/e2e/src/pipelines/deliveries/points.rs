@@ -7,7 +7,7 @@ use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 
 use super::pushes::{self, Project};
-use super::sending::{accepted, deliver};
+use super::sending::{accepted, answered, deliver};
 use super::{Found, decided, looked};
 
 const POINTS: [&str; 3] = ["event.before_commit", "event.committed", "event.decided"];
@@ -44,7 +44,7 @@ async fn killed_at(point: &'static str) -> Result<()> {
     controller.start_with(Build::Chaos, "")?;
     let mut answers = super::Answers::default();
     for _ in 0..2 {
-        let again = wait_until("an answer to the same delivery", || deliver(port, &delivery)).await?;
+        let again = wait_until("an answer to the same delivery", || answered(port, &delivery)).await?;
         let (run, existed) = accepted(&again)?;
         // What was committed before the end is known again.
         let is_news = point == "event.before_commit" && answers.runs.is_empty();

@@ -75,10 +75,7 @@ impl Sending<'_> {
         let (answer, took) = wait_until("an answer to a delivery", || async {
             let port = self.ports[self.chance.borrow_mut().below(self.ports.len())];
             let began = Instant::now();
-            let answer = deliver(port, delivery).await.and_then(|answer| {
-                ensure!(!matches!(answer.status, 408 | 503), "{answer:?}");
-                Ok(answer)
-            });
+            let answer = answered(port, delivery).await;
             if answer.is_err() {
                 self.answers.borrow_mut().repeats += 1;
             }
@@ -122,6 +119,13 @@ impl Sending<'_> {
 
 pub(super) async fn deliver(port: u16, delivery: &Delivery) -> Result<Answer> {
     post(port, &delivery.path, &delivery.headers, &delivery.body).await
+}
+
+/// The same for who sends again until it is decided whether the delivery is taken.
+pub(super) async fn answered(port: u16, delivery: &Delivery) -> Result<Answer> {
+    let answer = deliver(port, delivery).await?;
+    ensure!(!matches!(answer.status, 408 | 503), "{answer:?}");
+    Ok(answer)
 }
 
 /// Reads the answer to a delivery that was taken: its run, and whether that was there before.
