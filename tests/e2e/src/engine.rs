@@ -50,14 +50,24 @@ impl Traces {
     }
 
     fn find(&self, command: &[&str]) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for executor in &self.executors {
-            let filter = format!("label=ocelot.executor={executor}");
-            let ids = docker(&[command, &["--filter", &filter]].concat())?;
-            found.extend(ids.lines().map(str::to_owned));
-        }
-        Ok(found)
+        let found = self.executors.iter().map(|executor| carrying(executor, command));
+        Ok(found.collect::<Result<Vec<_>>>()?.concat())
     }
+}
+
+/// Returns the ids of what carries the label of one executor.
+fn carrying(executor: &str, command: &[&str]) -> Result<Vec<String>> {
+    let filter = format!("label=ocelot.executor={executor}");
+    let ids = docker(&[command, &["--filter", &filter]].concat())?;
+    Ok(ids.lines().map(str::to_owned).collect())
+}
+
+/// Returns what the attempts of one executor have in the engine. The network that its lonely tasks
+/// share is of no attempt.
+pub fn of_attempts(executor: &str) -> Result<Vec<String>> {
+    let containers = carrying(executor, &["ps", "-a", "--format", "container {{.Names}}, {{.Status}}"])?;
+    let networks = ["network", "ls", "--format", "network {{.Name}}", "--filter", "label=ocelot.control"];
+    Ok([containers, carrying(executor, &networks)?].concat())
 }
 
 impl Drop for Traces {

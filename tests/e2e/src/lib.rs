@@ -3,6 +3,7 @@
 pub mod engine;
 pub mod etcd;
 pub mod fleet;
+pub mod http;
 pub mod proxy;
 pub mod runner;
 pub mod wait;

@@ -66,14 +66,18 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// Points that need a store of their own, a lost executor or a repository are no part of these.
-const ELSEWHERE: &[&str] = &["log.shipped", "lost.before_commit", "lost.committed"];
+const ELSEWHERE: &[&str] = &[
+    "event.before_commit",
+    "event.committed",
+    "event.decided",
+    "log.shipped",
+    "lost.before_commit",
+    "lost.committed",
+];
 
 /// Points that only a pipeline passes. Their trials are owed: this list is to become empty.
 const OWED: &[&str] = &[
     "checkout.placed",
-    "event.before_commit",
-    "event.committed",
-    "event.decided",
     "object.kept",
     "object.piece_written",
     "outbox.claimed",

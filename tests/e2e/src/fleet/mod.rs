@@ -5,6 +5,7 @@ mod ground;
 mod light;
 mod network;
 mod program;
+mod remains;
 mod witness;
 
 use std::net::TcpListener;
@@ -24,6 +25,7 @@ pub use network::{Direction, Network};
 pub use program::{Build, Program, Start};
 pub use witness::{Life, Witness};
 
+use self::remains::Home;
 use crate::engine::Traces;
 use crate::etcd::Cluster;
 use crate::wait::wait_until;
@@ -78,35 +80,11 @@ pub struct Fleet {
     pub etcd: Option<Cluster>,
     /// What its executors have in the container engine.
     pub traces: Traces,
-    memory: Memory,
+    /// Of each executor, in their order.
+    homes: Vec<Home>,
     token: String,
     pub witness: Witness,
     folder: TempDir,
-}
-
-/// Where executors keep secrets, in memory and so not in the fleet's folder. It goes with this value.
-#[derive(Debug, Default)]
-struct Memory(Vec<PathBuf>);
-
-impl Memory {
-    /// Takes what a registration printed.
-    fn follow(&mut self, printed: &str) -> Result<()> {
-        let mut words = printed.split_whitespace().skip_while(|word| *word != "executor").skip(1);
-        let executor = words.next().with_context(|| format!("no executor is named in {printed:?}"))?;
-        let user = rustix::process::geteuid().as_raw();
-        let executor = executor.trim_end_matches(',');
-        self.0.push(Path::new("/dev/shm").join(format!("ocelot-{user}-{executor}")));
-        Ok(())
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        for directory in &self.0 {
-            // One that was never made is as good as gone.
-            std::fs::remove_dir_all(directory).ok();
-        }
-    }
 }
 
 impl Fleet {
@@ -132,7 +110,7 @@ impl Fleet {
             ports,
             etcd,
             traces: Traces::default(),
-            memory: Memory::default(),
+            homes: Vec::new(),
             token: String::new(),
             witness,
             folder,
@@ -283,10 +261,11 @@ impl Fleet {
         words.extend(labels.iter().flat_map(|&label| ["--label", label]));
         let output = self.run("ocelot-executor", &words)?;
         ensure!(output.status.success(), "register: {}", String::from_utf8_lossy(&output.stderr));
-        self.memory.follow(&String::from_utf8(output.stdout)?)?;
         let all = self.caller(0)?.executors().await?;
         let own = all.iter().find(|executor| executor.name == *name).context("it registered")?;
-        Ok(ExecutorId::from_bytes(own.id.as_ref().try_into()?).to_string())
+        let id = ExecutorId::from_bytes(own.id.as_ref().try_into()?).to_string();
+        self.homes.push(Home::new(&id, Path::new(data)));
+        Ok(id)
     }
 
     /// Runs one of our programs to its end.

@@ -18,6 +18,8 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
     let (count, seed) = (count.parse()?, seed.parse()?);
     match row {
         "itself" => block_on(itself::row(count)),
+        "graph" => block_on(crate::pipelines::graph::row(count)),
+        "deliveries" => block_on(crate::pipelines::deliveries::row(count, seed)),
         "kills" => block_on(kills::row(count, seed)),
         "requeue" => block_on(requeue::row(count)),
         "readopt" => block_on(logs::readopt(count)),

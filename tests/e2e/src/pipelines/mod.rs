@@ -1,9 +1,11 @@
 //! From a commit to the end of its tasks: real repositories, real fleets.
 
+pub(crate) mod deliveries;
+pub(crate) mod graph;
 mod semantics;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [semantics::trials()].into_iter().flatten().collect()
+    [deliveries::trials(), graph::trials(), semantics::trials()].into_iter().flatten().collect()
 }

@@ -134,7 +134,7 @@ fn end(task: &wire::Task) -> Result<String> {
 }
 
 /// An outcome in the words of the table.
-fn told(outcome: &Outcome) -> String {
+pub(super) fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Succeeded(_) => "succeeded".to_owned(),
         Outcome::Failed(failed) => {
