@@ -13,6 +13,7 @@ PACKAGES=(
     'iproute2 ip'
     'iptables iptables'
     'gcc cc'
+    'git git'
 )
 
 install_packages() {

@@ -65,8 +65,9 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Points that need a store of their own, a lost executor or a repository are no part of these.
-const ELSEWHERE: &[&str] = &["log.shipped", "lost.before_commit", "lost.committed"];
+/// Points that need a store of their own, a lost executor, a repository or a forge are no part of these.
+const ELSEWHERE: &[&str] =
+    &["log.shipped", "lost.before_commit", "lost.committed", "outbox.claimed", "outbox.posted"];
 
 /// Points that only a pipeline passes. Their trials are owed: this list is to become empty.
 const OWED: &[&str] = &[
@@ -76,8 +77,6 @@ const OWED: &[&str] = &[
     "event.decided",
     "object.kept",
     "object.piece_written",
-    "outbox.claimed",
-    "outbox.posted",
     "service.container_up",
 ];
 

@@ -2,6 +2,7 @@
 
 mod kills;
 mod logs;
+mod push;
 mod requeue;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
     let (count, seed) = (count.parse()?, seed.parse()?);
     match row {
         "kills" => block_on(kills::row(count, seed)),
+        "push" => block_on(push::row(count)),
         "requeue" => block_on(requeue::row(count)),
         "readopt" => block_on(logs::readopt(count)),
         "logs" => block_on(logs::row(count, seed)),
