@@ -20,6 +20,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use ocelot_forge::Forge;
 use ocelot_forge::secret::Secret;
 use ocelot_proto::kit::clock::Clock;
 use serde_json::{Value, json};
@@ -125,31 +126,26 @@ async fn deliver(
     let decided = hooks.receive((&forge, &project), &parts.headers, body).await;
     // Before it was let in, its words are anybody's: they are not written to the log as they came.
     let project = if matches!(decided, Err(Refusal::NotProved)) { "" } else { project.as_str() };
+    let decision = decision(&decided);
+    hooks.inner.service.metrics().hook(label(&forge), decision);
     match decided {
         Ok(Verdict::Accepted { events, left_out }) => {
-            tracing::info!(
-                decision = "accepted",
-                forge,
-                project,
-                events = events.len(),
-                "a delivery was accepted"
-            );
+            tracing::info!(decision, forge, project, events = events.len(), "a delivery was accepted");
             (StatusCode::ACCEPTED, Json(accepted(&events, left_out))).into_response()
         }
         Ok(Verdict::Ignored { why }) => {
-            tracing::info!(decision = "ignored", forge, project, why, "a delivery was ignored");
+            tracing::info!(decision, forge, project, why, "a delivery was ignored");
             Json(json!({ "ignored": why })).into_response()
         }
         Err(Refusal::NotProved) => {
-            tracing::info!(decision = "not_proved", peer = %peer.0, "a delivery was refused");
+            tracing::info!(decision, peer = %peer.0, "a delivery was refused");
             hooks.failed(peer).into_response()
         }
         Err(Refusal::Unread(unread)) => {
-            tracing::info!(decision = unread.word(), peer = %peer.0, "a delivery was not read");
+            tracing::info!(decision, peer = %peer.0, "a delivery was not read");
             refused(&unread)
         }
         Err(Refusal::Unusable(error)) => {
-            let decision = if error.kind() == Kind::Unavailable { "unavailable" } else { "unusable" };
             tracing::warn!(decision, forge, project, %error, "a delivery could not be taken");
             let kind = error.kind();
             let mut response = error.into_response();
@@ -158,6 +154,27 @@ async fn deliver(
             }
             response
         }
+    }
+}
+
+/// The word for what was decided, for logs and numbers.
+fn decision(decided: &Result<Verdict, Refusal>) -> &'static str {
+    match decided {
+        Ok(Verdict::Accepted { .. }) => "accepted",
+        Ok(Verdict::Ignored { .. }) => "ignored",
+        Err(Refusal::NotProved) => "not_proved",
+        Err(Refusal::Unread(unread)) => unread.word(),
+        Err(Refusal::Unusable(error)) if error.kind() == Kind::Unavailable => "unavailable",
+        Err(Refusal::Unusable(_)) => "unusable",
+    }
+}
+
+/// The word for whose delivery it says it is: one of ours, because anybody can write any other.
+fn label(word: &str) -> &'static str {
+    match word.parse::<Forge>() {
+        Ok(forge) => forge.word(),
+        Err(_) if word == receive::GIT => receive::GIT,
+        Err(_) => "unknown",
     }
 }
 

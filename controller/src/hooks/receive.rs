@@ -16,7 +16,7 @@ use crate::records::{EventDecision, ForgeLink, ProjectName, ProjectRecord, Trigg
 use crate::service::{Reach, Told, event_of};
 
 /// The word of a plain git server in the address of a hook.
-const GIT: &str = "git";
+pub(super) const GIT: &str = "git";
 /// How old a signed time may be, with the difference of two clocks.
 const SIGNED_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// For all that a forge is asked while it waits for our answer.

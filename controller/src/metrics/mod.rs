@@ -130,6 +130,12 @@ impl Metrics {
         self.hooks.get_or_create(&Decided { forge, decision }).inc();
     }
 
+    /// Returns how many deliveries were decided so.
+    #[cfg(test)]
+    pub(crate) fn hooks_decided(&self, forge: &'static str, decision: &'static str) -> u64 {
+        self.hooks.get_or_create(&Decided { forge, decision }).get()
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "ocelot_runs_accepted",

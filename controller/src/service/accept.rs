@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -21,6 +22,7 @@ use super::error::{Error, Result, What};
 use super::execute::Executed;
 use super::lane::{Lane, TOGETHER, Waiting, Word};
 use super::secrets::Values;
+use super::sight::run_word;
 use crate::records::{Digest, JobNumber, RetryOf, RunRecord, SourceRecord, Stage, Subject, Trigger};
 use crate::store::codec::{decode, encode};
 use crate::store::keys::Key;
@@ -187,7 +189,7 @@ impl Service {
                 chaos::point("execute.committed");
                 self.bell.notify_one();
                 for (one, run) in runs {
-                    self.metrics.run_accepted(run.trigger.kind.name());
+                    self.count_accepted(&run);
                     one.tell(Word::Done(Ok(Executed { run, existed: false })));
                 }
                 None
@@ -341,7 +343,6 @@ impl Service {
         beside: Txn,
     ) -> std::result::Result<Executed, UpdateError<Error>> {
         let mut found = None;
-        let trigger = run.trigger.kind.name();
         let key = Key::Run(run.id).to_string();
         let updated = self.updater.update(&key, |known: Option<RunRecord>| match known {
             Some(known) => {
@@ -365,10 +366,19 @@ impl Service {
         Ok(match found {
             Some(run) => Executed { run, existed: true },
             None => {
-                self.metrics.run_accepted(trigger);
+                self.count_accepted(&run);
                 Executed { run, existed: false }
             }
         })
+    }
+
+    /// Counts a run that was accepted; one that was rejected has ended, too.
+    fn count_accepted(&self, run: &RunRecord) {
+        let trigger = run.trigger.kind.name();
+        self.metrics.run_accepted(trigger);
+        if let Stage::Finished { outcome, .. } = run.stage {
+            self.metrics.run_ended(run_word(outcome), trigger, Duration::ZERO);
+        }
     }
 }
 

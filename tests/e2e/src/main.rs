@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["child", "crash-writer", directory, seed] => store::crash::write(directory, seed),
+        ["child", "post-receive", settings] => ocelot_e2e::fleet::forge::post_receive(settings),
         ["long", "starts", count, _] => runtime::measure(count),
         ["long", row, count, seed] => long::run(row, count, seed),
         _ => return run_trials(),

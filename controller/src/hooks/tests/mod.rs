@@ -110,6 +110,36 @@ async fn a_proved_delivery_that_is_of_no_use_changes_nothing_either() {
 }
 
 #[tokio::test]
+async fn each_delivery_is_counted_by_what_was_decided_and_by_a_word_of_ours() {
+    let bench = Bench::new();
+    let controller = bench.controller("one", None).await;
+    let secret = controller.project(PROJECT, Forge::GitHub).await;
+    let right = signed(Forge::GitHub, PROJECT, "push", payload(Forge::GitHub, "push"), &secret);
+    let mut ping = signed(Forge::GitHub, PROJECT, "push", payload(Forge::GitHub, "ping"), &secret);
+    ping.headers[1].1 = "ping".into();
+    let malformed = signed(Forge::GitHub, PROJECT, "push", b"{}".to_vec(), &secret);
+    let large = signed(Forge::GitHub, PROJECT, "push", vec![b' '; 8 * 1024 * 1024 + 1], &secret);
+    let at = |path: &str| Delivery { path: path.into(), ..right.clone() };
+    let stranger = at("/hooks/a-word-of-anybody/acme/widget");
+    for delivery in
+        [right.clone(), right.clone(), ping, malformed, large, at("/hooks/git/acme/widget"), stranger]
+    {
+        controller.post(&delivery).await;
+    }
+    let metrics = controller.service.metrics();
+    for (forge, decision, count) in [
+        ("github", "accepted", 2),
+        ("github", "ignored", 1),
+        ("github", "unusable", 1),
+        ("github", "too_large", 1),
+        ("git", "not_proved", 1),
+        ("unknown", "not_proved", 1),
+    ] {
+        assert_eq!(metrics.hooks_decided(forge, decision), count, "{forge} {decision}");
+    }
+}
+
+#[tokio::test]
 async fn a_hundred_replays_at_two_controllers_are_one_event_and_change_nothing() {
     let bench = Bench::new();
     let (one, two) = (bench.controller("one", None).await, bench.controller("two", None).await);

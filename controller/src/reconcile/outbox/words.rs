@@ -43,13 +43,19 @@ fn ended(run: &RunRecord, outcome: RunOutcome) -> String {
         RunOutcome::Failed => "failed",
         RunOutcome::TimedOut => "timed out",
         RunOutcome::Lost => "was lost",
-        RunOutcome::Rejected => return "was rejected: its file is not right".into(),
+        RunOutcome::Rejected => return format!("was rejected: {}", fault(run)),
         RunOutcome::Cancelled => "was cancelled",
     };
     match duration(run) {
         Some(duration) => format!("{word} after {}", in_words(duration)),
         None => word.into(),
     }
+}
+
+/// What is wrong, in one line: the page of the run shows the place in the file, and all the rest.
+fn fault(run: &RunRecord) -> &str {
+    let first = run.rejected.as_deref().and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+    first.unwrap_or("it could not be built").trim()
 }
 
 fn duration(run: &RunRecord) -> Option<Duration> {

@@ -65,7 +65,7 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Points that need a store of their own, a lost executor or a repository are no part of these.
+/// Points that need a store of their own, a lost executor, a repository or a forge are no part of these.
 const ELSEWHERE: &[&str] = &[
     "event.before_commit",
     "event.committed",
@@ -73,6 +73,8 @@ const ELSEWHERE: &[&str] = &[
     "log.shipped",
     "lost.before_commit",
     "lost.committed",
+    "outbox.claimed",
+    "outbox.posted",
 ];
 
 /// Points that only a pipeline passes. Their trials are owed: this list is to become empty.
@@ -80,8 +82,6 @@ const OWED: &[&str] = &[
     "checkout.placed",
     "object.kept",
     "object.piece_written",
-    "outbox.claimed",
-    "outbox.posted",
     "service.container_up",
 ];
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use ocelot_git::testing::Server;
 use ocelot_proto::wire;
+use tempfile::TempDir;
 
 use super::{Caller, Fleet, Newcomer, RunId, Settings, new_run_id};
 use crate::wait::wait_until;
@@ -15,18 +16,37 @@ use crate::wait::wait_until;
 pub struct Ground {
     pub fleet: Fleet,
     pub git: Server,
-    repositories: PathBuf,
+    repositories: TempDir,
+}
+
+/// A git server, before there is a fleet beside it.
+#[derive(Debug)]
+pub struct Repositories {
+    pub git: Server,
+    folder: TempDir,
+}
+
+impl Repositories {
+    /// Serves a folder that is empty yet.
+    pub fn serve() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ocelot-git-").tempdir()?;
+        let git = Server::start(folder.path(), None, None)?;
+        Ok(Self { git, folder })
+    }
 }
 
 impl Ground {
     /// Starts both. The fleet takes repositories over plain http, and may call this machine.
-    pub async fn start(mut settings: Settings) -> Result<Self> {
+    pub async fn start(settings: Settings) -> Result<Self> {
+        Self::beside(Repositories::serve()?, settings).await
+    }
+
+    /// Starts a fleet beside a server that is there.
+    pub async fn beside(repositories: Repositories, mut settings: Settings) -> Result<Self> {
         settings.more.extend(["--git-allow=http", "--allow-egress=127.0.0.0/8"].map(str::to_owned));
         let fleet = Fleet::start(settings).await?;
-        let repositories = fleet.path("repositories");
-        std::fs::create_dir(&repositories)?;
-        let git = Server::start(&repositories, None, None)?;
-        Ok(Self { fleet, git, repositories })
+        let Repositories { git, folder } = repositories;
+        Ok(Self { fleet, git, repositories: folder })
     }
 
     /// Adds an executor that takes repositories over plain http.
@@ -37,7 +57,7 @@ impl Ground {
 
     /// Makes a repository on the server, whose branch `main` has these files.
     pub fn repository(&self, name: &str, files: &[(&str, &str)]) -> Result<Repository> {
-        let bare = self.repositories.join(format!("{name}.git"));
+        let bare = self.repositories.path().join(format!("{name}.git"));
         let work = self.fleet.path("work").join(name);
         std::fs::create_dir_all(&bare)?;
         std::fs::create_dir_all(&work)?;

@@ -1,6 +1,7 @@
 //! A fleet of real processes: controllers on a store, executors, and a witness beside them.
 
 mod caller;
+pub mod forge;
 mod ground;
 mod light;
 mod network;

@@ -3,6 +3,7 @@
 mod itself;
 mod kills;
 mod logs;
+mod push;
 mod requeue;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
         "graph" => block_on(crate::pipelines::graph::row(count)),
         "deliveries" => block_on(crate::pipelines::deliveries::row(count, seed)),
         "kills" => block_on(kills::row(count, seed)),
+        "push" => block_on(push::row(count)),
         "requeue" => block_on(requeue::row(count)),
         "readopt" => block_on(logs::readopt(count)),
         "logs" => block_on(logs::row(count, seed)),

@@ -2,10 +2,12 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod graph;
+mod push;
 mod semantics;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [deliveries::trials(), graph::trials(), semantics::trials()].into_iter().flatten().collect()
+    let trials = [deliveries::trials(), graph::trials(), push::trials(), semantics::trials()];
+    trials.into_iter().flatten().collect()
 }

@@ -44,28 +44,16 @@ impl Site {
     async fn accept(&self, number: u8, trust: Trust, notify: &[(&str, NotifyOn)]) -> (RunRecord, Plan) {
         let notify = notify.iter().map(|(to, on)| Notify { to: (*to).into(), on: vec![*on] }).collect();
         let plan = Plan { tasks: Vec::new(), concurrency: None, notify, group: None };
-        let source = SourceRecord {
-            url: "https://github.com/Codertocat/Hello-World".into(),
-            commit: COMMIT.into(),
-            reference: "refs/heads/main".into(),
-            event: Event::Push { branch: "main".into() },
-            message: "Fix <!channel> @here\n\nmore".into(),
-            author: "Ana <ana@example.org>".into(),
-            previous_success: None,
-            trust,
-        };
-        let draft = Draft {
-            id: RunId::derived([number; 16]),
-            payload: Digest::of(&[number]),
-            subject: Subject::Project { name: PROJECT.into() },
-            trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
-            retry: None,
-            source: Some(source),
-            rejected: None,
-        };
-        let run = self.one.service.accept(draft, plan.clone()).await.unwrap().run;
+        let run = self.one.service.accept(draft(number, trust, None), plan.clone()).await.unwrap().run;
         self.one.settle().await;
         (run, plan)
+    }
+
+    /// Accepts a run that is rejected with its acceptance.
+    async fn reject(&self, why: &str) {
+        let plan = Plan { tasks: Vec::new(), concurrency: None, notify: Vec::new(), group: None };
+        self.one.service.accept(draft(1, Trust::Own, Some(why)), plan).await.unwrap();
+        self.one.settle().await;
     }
 
     /// Ends a run as the duty of runs does.
@@ -106,6 +94,28 @@ impl Site {
     }
 }
 
+fn draft(number: u8, trust: Trust, rejected: Option<&str>) -> Draft {
+    let source = SourceRecord {
+        url: "https://github.com/Codertocat/Hello-World".into(),
+        commit: COMMIT.into(),
+        reference: "refs/heads/main".into(),
+        event: Event::Push { branch: "main".into() },
+        message: "Fix <!channel> @here\n\nmore".into(),
+        author: "Ana <ana@example.org>".into(),
+        previous_success: None,
+        trust,
+    };
+    Draft {
+        id: RunId::derived([number; 16]),
+        payload: Digest::of(&[number]),
+        subject: Subject::Project { name: PROJECT.into() },
+        trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
+        retry: None,
+        source: Some(source),
+        rejected: rejected.map(str::to_owned),
+    }
+}
+
 fn targets(double: &Double) -> Targets {
     let url = || Zeroizing::new(format!("http://{}/notify", double.address));
     let secret = Secret::new("n".repeat(32)).unwrap();
@@ -135,7 +145,28 @@ async fn each_forge_hears_of_the_beginning_and_of_the_end_and_is_asked_once_more
         site.empty().await;
         assert_eq!(site.states(), words);
         let seen = site.double.seen();
-        assert_eq!(seen.descriptions, ["#1 has begun", "#1 succeeded after 1 min 15 s"]);
+        let words: Vec<&str> = seen.said.iter().map(|said| said.description.as_str()).collect();
+        assert_eq!(words, ["#1 has begun", "#1 succeeded after 1 min 15 s"]);
+        assert_eq!(seen.wrong, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_run_tells_each_forge_what_is_wrong_with_its_file() {
+    for (kind, word) in [
+        (Forge::GitHub, "error"),
+        (Forge::GitLab, "failed"),
+        (Forge::Gitea, "error"),
+        (Forge::Bitbucket, "FAILED"),
+    ] {
+        let mut site = Site::new(kind).await;
+        site.reject("ocelot.yml:2:1: there is no key `imge`\n2 | imge: alpine\nhint: did you mean `image`?")
+            .await;
+        site.empty().await;
+        let seen = site.double.seen();
+        let told: Vec<_> =
+            seen.said.iter().map(|said| (said.state.as_str(), said.description.as_str())).collect();
+        assert_eq!(told, [(word, "#1 was rejected: ocelot.yml:2:1: there is no key `imge`")]);
         assert_eq!(seen.wrong, Vec::<String>::new());
     }
 }
@@ -294,10 +325,15 @@ async fn rooms_hear_what_they_asked_for_and_nothing_of_a_fork() {
     assert!(trouble[0].contains("no target \"nobody\""), "{trouble:?}");
     let seen = site.double.seen();
     assert_eq!(seen.notices.len(), 2);
-    let (headers, failed) = &seen.notices[0];
-    assert_eq!((&failed["run"]["outcome"], &failed["run"]["number"]), (&"failure".into(), &1.into()));
-    assert!(headers.contains_key("x-ocelot-signature-256") && headers.contains_key("x-ocelot-delivery"));
-    let chat = seen.notices[1].1.to_string();
+    let failed = &seen.notices[0];
+    assert_eq!(
+        (&failed.body["run"]["outcome"], &failed.body["run"]["number"]),
+        (&"failure".into(), &1.into())
+    );
+    assert!(
+        failed.header("x-ocelot-signature-256").is_some() && failed.header("x-ocelot-delivery").is_some()
+    );
+    let chat = seen.notices[1].body.to_string();
     assert!(chat.contains("#4") && chat.contains("is fixed"), "{chat}");
     assert!(!chat.contains("<!channel>") && !chat.contains("@here"), "{chat}");
 }
