@@ -317,6 +317,14 @@ fn a_command_needs_no_shell_and_a_script_may_be_longer_than_an_argument() {
 }
 
 #[test]
+fn a_stage_that_reads_its_input_is_at_its_end_at_once() {
+    let (bench, mut client) = Bench::assigned(&[]);
+    let reads = "cat; echo over; if read -r line; then exit 9; fi";
+    assert_eq!(run(&mut client, script(0, reads)).outcome, code(0));
+    assert_eq!(said(&bench.capture(), 0).stdout, b"over\n");
+}
+
+#[test]
 fn a_cancel_kills_what_ignores_the_first_signal() {
     let (bench, mut client) = Bench::assigned(&[]);
     let stubborn = "trap '' TERM; sleep 3600 & echo pid=$!.; wait";
