@@ -2,10 +2,14 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod graph;
+mod points;
 mod semantics;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [deliveries::trials(), graph::trials(), semantics::trials()].into_iter().flatten().collect()
+    [deliveries::trials(), graph::trials(), points::trials(), semantics::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
