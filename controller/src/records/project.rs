@@ -21,8 +21,6 @@ use crate::seal::Sealed;
 use crate::store::codec::Record;
 use crate::store::keys::{Key, events_of, heads_of};
 
-/// Deliveries that an event remembers; a forge that repeats itself more often is not listened to.
-const DELIVERIES_MAX: usize = 16;
 /// The longest `owner/name`.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -110,7 +108,7 @@ pub struct EventRecord {
     /// In the one form that all sources are brought into.
     pub event: Event,
     pub received_at: Timestamp,
-    /// What forges call their deliveries of it; the first of them.
+    /// What the forge calls the first delivery of it; a record of before may have more.
     pub deliveries: Vec<String>,
     pub decision: EventDecision,
 }
@@ -267,14 +265,11 @@ impl fmt::Display for ProjectName {
 }
 
 impl EventRecord {
-    /// Returns the record with one more delivery of the same event; none if that changes nothing.
+    /// Returns the record with the delivery that tells of the event after somebody else did; none if
+    /// one has told of it already. A delivery's id is not signed: whoever replays one may choose it,
+    /// and is to change nothing.
     pub fn delivered(&self, delivery: &str) -> Option<Self> {
-        let is_new = !self.deliveries.iter().any(|known| known == delivery);
-        (is_new && self.deliveries.len() < DELIVERIES_MAX).then(|| {
-            let mut record = self.clone();
-            record.deliveries.push(delivery.to_owned());
-            record
-        })
+        self.deliveries.is_empty().then(|| Self { deliveries: vec![delivery.to_owned()], ..self.clone() })
     }
 
     pub fn is_pending(&self) -> bool {

@@ -282,10 +282,12 @@ fn print(time: u64, seen: &Seen) {
     eprintln!("  {:<24} {:<16} {:>5}  {:<28} {:>7}", "task", "executors", "tries", "outcome", "time");
     for task in &seen.tasks {
         let executors: Vec<&str> = task.attempts.iter().map(|one| one.executor_name.as_str()).collect();
-        let ended = task.attempts.last().map_or(0, |last| last.ended_unix_us);
-        let time = match ended {
-            0 => "-".to_owned(),
-            ended => format!("{:.1} s", (ended - task.queued_unix_us) as f64 / 1e6),
+        let (first, last) = (task.attempts.first(), task.attempts.last());
+        let time = match first.zip(last) {
+            Some((first, last)) => {
+                format!("{:.1} s", (last.ended_unix_us - first.offered_unix_us) as f64 / 1e6)
+            }
+            None => "-".to_owned(),
         };
         let outcome = outcome(task).map(|outcome| told(&outcome)).unwrap_or_default();
         let outcome: String = outcome.chars().take(28).collect();

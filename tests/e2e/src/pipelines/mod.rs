@@ -2,12 +2,14 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod graph;
+mod points;
 mod push;
 mod semantics;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trials = [deliveries::trials(), graph::trials(), push::trials(), semantics::trials()];
+    let trials =
+        [deliveries::trials(), graph::trials(), points::trials(), push::trials(), semantics::trials()];
     trials.into_iter().flatten().collect()
 }

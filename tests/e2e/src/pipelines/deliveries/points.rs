@@ -6,9 +6,10 @@ use ocelot_e2e::fleet::{Build, Ground, Settings};
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 
+use super::found::Found;
 use super::pushes::{self, Project};
-use super::sending::{accepted, answered, deliver};
-use super::{Found, decided, looked};
+use super::sending::{Answers, accepted, answered, deliver};
+use super::{decided, looked};
 
 const POINTS: [&str; 3] = ["event.before_commit", "event.committed", "event.decided"];
 
@@ -42,7 +43,7 @@ async fn killed_at(point: &'static str) -> Result<()> {
         .with_context(|| format!("nothing passed {point}: {}", controller.last_words()))?;
     ensure!(!status.success(), "it ended by itself: {status}");
     controller.start_with(Build::Chaos, "")?;
-    let mut answers = super::Answers::default();
+    let mut answers = Answers::default();
     for _ in 0..2 {
         let again = wait_until("an answer to the same delivery", || answered(port, &delivery)).await?;
         let (run, existed) = accepted(&again)?;

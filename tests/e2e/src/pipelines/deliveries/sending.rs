@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::pushes::Delivery;
-use crate::long::Chance;
+use crate::long::{Chance, percentile};
 
 /// So many deliveries are under way at a time.
 const AT_ONCE: usize = 16;
@@ -30,6 +30,13 @@ pub(super) struct Answers {
     /// Tries that were not answered, or answered with *come again*.
     pub(super) repeats: usize,
     pub(super) kills: Vec<String>,
+}
+
+impl Answers {
+    pub(super) fn times(&self) -> String {
+        let at = |fraction| percentile(&mut self.took.clone(), fraction);
+        format!("p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms", at(0.5), at(0.99), at(1.0))
+    }
 }
 
 struct Sending<'a> {
