@@ -101,7 +101,7 @@ fn definition(number: u64) -> String {
     format!(
         "defaults: {{image: '{IMAGE}', pull: never}}\n\
          tasks:\n  \
-           {FIRST}: {{stages: [{{name: make, script: echo \"push {number}: building $OCELOT_COMMIT\"}}]}}\n  \
+           {FIRST}: {{stages: [{{name: make, script: 'echo push {number} builds $OCELOT_COMMIT'}}]}}\n  \
            test: {{needs: [{FIRST}], stages: [{{name: check, script: test -e README}}]}}\n"
     )
 }
@@ -168,7 +168,8 @@ async fn first_line(caller: &Caller, run: RunId) -> Result<(Instant, String)> {
             }
         }
     }
-    bail!("{} ended without a line", Id::from_bytes(run))
+    let rejected = caller.run(run).await?.run.unwrap_or_default().rejected;
+    bail!("{} ended without a line {rejected}", Id::from_bytes(run))
 }
 
 fn load() -> Result<String> {
