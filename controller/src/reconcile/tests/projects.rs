@@ -2,6 +2,7 @@
 //! controllers that race, stop and start.
 
 mod forgotten;
+mod lists;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
