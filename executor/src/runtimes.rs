@@ -180,6 +180,7 @@ mod tests {
             engine: Some(format!("unix://{}", socket.display())),
             executor: "e".to_owned(),
             data: data.path().to_owned(),
+            memory: data.path().join("memory"),
             supervisor: supervisor.clone(),
             defaults: Resources::default(),
         };

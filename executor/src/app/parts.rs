@@ -31,6 +31,7 @@ pub(super) fn standard(settings: &Settings, executor: ExecutorId) -> Result<Part
             engine: None,
             executor: executor.to_string(),
             data: data.clone(),
+            memory: memory.clone(),
             supervisor: supervisor.clone(),
             defaults: Resources::default(),
         };

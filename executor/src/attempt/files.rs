@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::AttemptId;
 use crate::checkout::Source;
+use crate::disk::remove_tree;
 
 const OFFER: &str = "offer.json";
 /// Room that a ready place has for what was offered, and for what a supervisor belongs to.
@@ -142,14 +143,14 @@ impl Places {
 
     /// Takes away what the task used; what it said stays. Blocks.
     pub fn clear(&self) -> io::Result<()> {
-        gone(fs::remove_dir_all(self.control()))?;
-        gone(fs::remove_dir_all(self.services()))?;
-        gone(fs::remove_dir_all(self.workspace()))
+        gone(remove_tree(&self.control()))?;
+        gone(remove_tree(&self.services()))?;
+        gone(remove_tree(&self.workspace()))
     }
 
     /// Takes everything away. Blocks.
     pub fn remove(&self) -> io::Result<()> {
-        gone(fs::remove_dir_all(&self.directory))
+        gone(remove_tree(&self.directory))
     }
 }
 

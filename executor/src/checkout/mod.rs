@@ -33,8 +33,9 @@ use crate::runtime::Tell;
 /// A server that does not answer is asked again so often.
 const TRIES: u32 = 3;
 const TRY_PAUSE: Duration = Duration::from_secs(2);
-/// The full disk, as the system calls it.
+/// The full disk, and a path that is too long, as the system calls them.
 const NO_SPACE: i32 = 28;
+const NAME_TOO_LONG: i32 = 36;
 
 /// The commit that a task works on, as it is kept with the offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,11 +165,7 @@ impl Checkouts {
         let (path, setup, way) = (workspace.to_owned(), self.setup.clone(), self.way.clone());
         let emptied = tokio::task::spawn_blocking(move || {
             for entry in std::fs::read_dir(&path)? {
-                let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => std::fs::remove_dir_all(entry.path())?,
-                    false => std::fs::remove_file(entry.path())?,
-                }
+                crate::disk::remove_tree(&entry?.path())?;
             }
             account::open_way(&setup, &way, path.parent().unwrap_or(&path))
         });
@@ -240,6 +237,13 @@ fn cause(url: &RepositoryUrl, error: &GitError) -> Cause {
     match error {
         GitError::Io { source, .. } if source.raw_os_error() == Some(NO_SPACE) => {
             Cause::Failed(Failure::Disk { why: format!("the checkout of {url} has no room: {error}") })
+        }
+        GitError::Room { .. } => {
+            Cause::Failed(Failure::Disk { why: format!("the checkout failed: {error}") })
+        }
+        // The repository made it so, and it is so on every machine.
+        GitError::Io { source, .. } if source.raw_os_error() == Some(NAME_TOO_LONG) => {
+            setup(format!("the checkout failed: {error}"))
         }
         GitError::Start { .. } | GitError::Io { .. } | GitError::Locked { .. } => {
             Cause::Platform { why: format!("{url} cannot be checked out here: {error}") }

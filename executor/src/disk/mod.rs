@@ -1,6 +1,8 @@
 //! The two things a file must do for the spool and the journal, as a seam: a test that takes the power
 //! away, fills the disk or fails a sync stands behind it.
 
+mod remove;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -8,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+pub(crate) use remove::remove_tree;
 
 /// Writes and syncs. The path only says which file it is.
 pub trait Disk: fmt::Debug + Send + Sync {

@@ -109,12 +109,7 @@ fn clear(folder: &Path, held: &BTreeSet<OsString>) {
             continue;
         }
         let path = entry.path();
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
-            Ok(_) => std::fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = gone(removed) {
+        if let Err(error) = gone(crate::disk::remove_tree(&path)) {
             tracing::warn!(path = %path.display(), %error, "what an old attempt left stays");
         }
     }

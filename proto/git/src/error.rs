@@ -52,6 +52,10 @@ pub enum GitError {
         "git {version} is too old for submodules (CVE-2025-48384); install 2.43.7, 2.47.3, 2.50.1 or later"
     )]
     SubmodulesRefused { version: Version },
+    #[error("commit {commit} has more than {limit} files; so many are not checked out")]
+    Files { commit: CommitId, limit: u64 },
+    #[error("the files of commit {commit} take {bytes} bytes, and the disk has {free}")]
+    Room { commit: CommitId, bytes: u64, free: u64 },
     #[error("the mirror of {url} is one without files: nothing can be checked out from it")]
     NoFiles { url: RepositoryUrl },
     #[error("submodule {path:?}: {why}")]

@@ -377,7 +377,24 @@ fn of_archive(what: &str, error: &ArchiveError) -> Stop {
     let why = format!("{what}: {error}");
     let full = matches!(error, ArchiveError::Tree { source, .. }
         if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
-    Stop::Cause(if full { Cause::Failed(Failure::Disk { why }) } else { Cause::Platform { why } })
+    Stop::Cause(match error {
+        _ if full => Cause::Failed(Failure::Disk { why }),
+        // This machine's own troubles, and those of whoever sent it.
+        ArchiveError::Tree { .. } | ArchiveError::Unexpected { .. } => Cause::Platform { why },
+        // Its digest was told: these are the bytes that were kept, and they stay what they are. Or the
+        // task's own workspace leaves them no place.
+        ArchiveError::Stream(_)
+        | ArchiveError::Truncated
+        | ArchiveError::Corrupt { .. }
+        | ArchiveError::Name { .. }
+        | ArchiveError::Kind { .. }
+        | ArchiveError::Link { .. }
+        | ArchiveError::Occupied { .. }
+        | ArchiveError::TooMuch { .. }
+        | ArchiveError::Shrank { .. }
+        | ArchiveError::Selection { .. }
+        | ArchiveError::Level(_) => Cause::Failed(Failure::Setup { why }),
+    })
 }
 
 fn odd(note: &Note) -> String {

@@ -107,9 +107,11 @@ impl Driver {
     pub(super) fn secret_place(&self) -> secrets::Place {
         let name = self.places.directory.file_name().unwrap_or_default();
         let workspace = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
+        let workspace = workspace.unwrap_or_default();
         secrets::Place {
             directory: self.shared.memory.join(name),
-            inside: workspace.unwrap_or_default().join(&self.plan.environment.directory),
+            inside: workspace.join(&self.plan.environment.directory),
+            workspace,
             contained: self.plan.environment.runtime != Runtime::Process,
         }
     }

@@ -15,6 +15,7 @@ use crate::attempt::files::identity;
 use crate::attempt::link::{Heard, Link, LinkError};
 use crate::attempt::order::{Ground, millis, order};
 use crate::attempt::progress::judged;
+use crate::attempt::secrets::Unplaced;
 use crate::attempt::state::{BootTime, Cause, Event, Gone};
 use crate::runtime::{RuntimeError, Standing};
 
@@ -81,7 +82,10 @@ impl Driver {
         // A few small files in memory.
         if let Err(error) = self.secrets.open_for(&self.plan, index, user, &place) {
             let why = format!("the files of secrets cannot be written: {error}");
-            return self.event(Event::ContainerGone(Gone::Died { why }));
+            return self.event(Event::ContainerGone(match error {
+                Unplaced::Blocked { .. } => Gone::Blocked { why },
+                Unplaced::Io(_) => Gone::Died { why },
+            }));
         }
         self.wants.order = order;
         self.ordered = false;

@@ -5,12 +5,16 @@
 //! empty file. Nothing is ever written over by a new file: the container would go on with the old one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Component, Path, PathBuf};
 
 use ocelot_core::plan::{SecretDelivery, SecretUse, Stage, TaskPlan, Work};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, readlinkat, symlinkat, unlinkat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -26,6 +30,8 @@ const TOOLS: &str = "/run/ocelot";
 pub(crate) struct Place {
     /// In memory, and the attempt's own.
     pub directory: PathBuf,
+    /// The task's workspace, as the task sees it.
+    pub workspace: PathBuf,
     /// The task's directory, as the task sees it: what relative paths are below.
     pub inside: PathBuf,
     /// The task sees a file system of its own.
@@ -38,6 +44,16 @@ struct Piece {
     /// As the task sees it.
     target: PathBuf,
     bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Why a file is not where it is to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unplaced {
+    /// The task's own doing, or its repository's.
+    #[error("{} leads over a symlink or a file", path.display())]
+    Blocked { path: PathBuf },
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// Who reads a file.
@@ -55,6 +71,7 @@ impl Place {
     pub(crate) fn of_service(&self, number: usize) -> Self {
         Self {
             directory: self.directory.join(format!("service-{number}")),
+            workspace: PathBuf::from("/"),
             inside: PathBuf::from("/"),
             contained: true,
         }
@@ -95,7 +112,7 @@ impl Secrets {
                 if let Some(parent) = piece.source.parent() {
                     DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
                 }
-                fill(&piece, Reader::Unknown, &own)?;
+                fill(&piece, Reader::Unknown, &own).map_err(io::Error::other)?;
                 mounts.push(Mount { source: piece.source, target: piece.target });
             }
             Ok(mounts)
@@ -110,7 +127,7 @@ impl Secrets {
         stage: u16,
         user: Option<&str>,
         place: &Place,
-    ) -> io::Result<()> {
+    ) -> Result<(), Unplaced> {
         let mut filled: BTreeMap<PathBuf, Piece> = BTreeMap::new();
         let own = stages(plan).get(usize::from(stage)).map_or(&[][..], |stage| stage.secrets.as_slice());
         // What is nearer counts.
@@ -130,7 +147,12 @@ impl Secrets {
     }
 
     /// Empties the files of a stage that has ended; with none, all files. Blocks.
-    pub(crate) fn close_after(&self, plan: &TaskPlan, stage: Option<u16>, place: &Place) -> io::Result<()> {
+    pub(crate) fn close_after(
+        &self,
+        plan: &TaskPlan,
+        stage: Option<u16>,
+        place: &Place,
+    ) -> Result<(), Unplaced> {
         let pieces = match stage.map(|stage| stages(plan).get(usize::from(stage))) {
             None => self.all_pieces(plan, place),
             Some(Some(stage)) => self.pieces(&stage.secrets, place),
@@ -194,7 +216,7 @@ fn reader_of(user: Option<&str>) -> Reader {
     }
 }
 
-fn fill(piece: &Piece, reader: Reader, place: &Place) -> io::Result<()> {
+fn fill(piece: &Piece, reader: Reader, place: &Place) -> Result<(), Unplaced> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&piece.source)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -208,28 +230,74 @@ fn fill(piece: &Piece, reader: Reader, place: &Place) -> io::Result<()> {
     if !is_own {
         file.set_permissions(Permissions::from_mode(0o444))?;
     }
-    if is_linked(piece, place) {
-        if let Some(parent) = piece.target.parent() {
-            DirBuilder::new().recursive(true).create(parent)?;
-        }
-        gone(std::fs::remove_file(&piece.target))?;
-        symlink(&piece.source, &piece.target)?;
+    if let Some(way) = Way::to(piece, place) {
+        let (folder, name) = way.open(Missing::Make)?;
+        gone(unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
+        symlinkat(&piece.source, &folder, name).map_err(io::Error::from)?;
     }
     Ok(())
 }
 
-fn empty(piece: &Piece, place: &Place) -> io::Result<()> {
+fn empty(piece: &Piece, place: &Place) -> Result<(), Unplaced> {
     let emptied = OpenOptions::new().write(true).truncate(true).open(&piece.source).map(drop);
     gone(emptied)?;
-    // What the task itself put there instead is the task's.
-    if is_linked(piece, place) && std::fs::read_link(&piece.target).is_ok_and(|to| to == piece.source) {
-        gone(std::fs::remove_file(&piece.target))?;
+    // What the task itself put there instead, or on the way there, is the task's.
+    let Some((folder, name)) = Way::to(piece, place).and_then(|way| way.open(Missing::Leave).ok()) else {
+        return Ok(());
+    };
+    let is_ours = readlinkat(&folder, name, Vec::new())
+        .is_ok_and(|to| to.to_bytes() == piece.source.as_os_str().as_encoded_bytes());
+    if is_ours {
+        gone(unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
     }
     Ok(())
 }
 
-/// Without a container a file of the workspace is a link to where it is in memory.
-fn is_linked(piece: &Piece, place: &Place) -> bool {
-    let climbs = piece.target.components().any(|part| part == std::path::Component::ParentDir);
-    !place.contained && piece.target.starts_with(&place.inside) && !climbs
+/// The way to a file of a workspace. Without a container such a file is a link to where it is in memory,
+/// and it is this process that makes it: nothing of the way may be a link of the repository's or a stage's
+/// own, which could lead anywhere.
+struct Way<'a> {
+    workspace: &'a Path,
+    below: &'a Path,
+    name: &'a OsStr,
+}
+
+/// What becomes of folders that are not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Leave,
+}
+
+impl<'a> Way<'a> {
+    fn to(piece: &'a Piece, place: &'a Place) -> Option<Self> {
+        let below = piece.target.strip_prefix(&place.workspace).ok().filter(|_| !place.contained)?;
+        Some(Self { workspace: &place.workspace, below, name: below.file_name()? })
+    }
+
+    /// Opens the folder that the file is in.
+    fn open(&self, missing: Missing) -> Result<(OwnedFd, &'a OsStr), Unplaced> {
+        const FOLDER: OFlags =
+            OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+        let blocked = || Unplaced::Blocked { path: self.below.to_owned() };
+        let mut folder = rustix::fs::open(self.workspace, FOLDER, Mode::empty()).map_err(io::Error::from)?;
+        for part in self.below.parent().unwrap_or(Path::new("")).components() {
+            let part = match part {
+                Component::Normal(part) => part,
+                Component::CurDir => continue,
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(blocked()),
+            };
+            let mut opened = openat(&folder, part, FOLDER, Mode::empty());
+            if missing == Missing::Make && matches!(opened, Err(Errno::NOENT)) {
+                mkdirat(&folder, part, Mode::from_raw_mode(0o777)).map_err(io::Error::from)?;
+                opened = openat(&folder, part, FOLDER, Mode::empty());
+            }
+            folder = match opened {
+                Ok(inner) => inner,
+                Err(Errno::LOOP | Errno::NOTDIR) => return Err(blocked()),
+                Err(error) => return Err(io::Error::from(error).into()),
+            };
+        }
+        Ok((folder, self.name))
+    }
 }

@@ -24,7 +24,10 @@ fn secrets(plan: &TaskPlan) -> Secrets {
 }
 
 fn place(root: &Path, contained: bool) -> Place {
-    Place { directory: root.join("memory"), inside: root.join("workspace"), contained }
+    let workspace = root.join("workspace");
+    // Whoever makes the attempt's directory makes it.
+    fs::create_dir_all(&workspace).ok();
+    Place { directory: root.join("memory"), inside: workspace.clone(), workspace, contained }
 }
 
 /// Every file below that is not empty.
@@ -94,6 +97,34 @@ fn without_a_container_a_file_of_the_workspace_is_a_link_that_goes_with_its_stag
     assert!(fs::symlink_metadata(&signing).is_err());
     secrets.close_after(&plan, None, &place).unwrap();
     assert_eq!(filled(root.path()), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn no_link_of_the_workspace_leads_a_secrets_file_out_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (plan, place) = (plan(), place(root.path(), false));
+    let secrets = secrets(&plan);
+    secrets.lay_out(&plan, &place).unwrap();
+    let outside = root.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("signing.p12"), "not ours").unwrap();
+    std::os::unix::fs::symlink(&outside, place.workspace.join("way")).unwrap();
+    let through = Place { inside: place.workspace.join("way"), ..place.clone() };
+    let error = secrets.open_for(&plan, 1, None, &through).unwrap_err();
+    assert!(matches!(&error, Unplaced::Blocked { .. }), "{error}");
+    assert_eq!(error.to_string(), "way/signing.p12 leads over a symlink or a file");
+    assert_eq!(fs::read_to_string(outside.join("signing.p12")).unwrap(), "not ours");
+    // A stage that puts a link there later gains nothing either.
+    let inner = Place { inside: place.workspace.join("inner"), ..place.clone() };
+    secrets.open_for(&plan, 1, None, &inner).unwrap();
+    let source = fs::read_link(inner.inside.join("signing.p12")).unwrap();
+    fs::remove_dir_all(&inner.inside).unwrap();
+    std::os::unix::fs::symlink(&outside, &inner.inside).unwrap();
+    fs::remove_file(outside.join("signing.p12")).unwrap();
+    std::os::unix::fs::symlink(&source, outside.join("signing.p12")).unwrap();
+    secrets.close_after(&plan, Some(1), &inner).unwrap();
+    assert!(fs::symlink_metadata(outside.join("signing.p12")).is_ok());
+    assert_eq!(fs::metadata(&source).unwrap().len(), 0);
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub(super) fn how_gone(gone: Gone) -> String {
     match gone {
         Gone::OutOfMemory { limit_bytes } => out_of_memory(limit_bytes),
         Gone::GuardOver => "was ended, since no controller vouched for it in time".to_owned(),
-        Gone::Died { why } => format!("is gone: {why}"),
+        Gone::Died { why } | Gone::Blocked { why } => format!("is gone: {why}"),
     }
 }
 

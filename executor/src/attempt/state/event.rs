@@ -70,9 +70,17 @@ pub enum Limit {
 /// Why a container ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gone {
-    OutOfMemory { limit_bytes: Option<u64> },
+    OutOfMemory {
+        limit_bytes: Option<u64>,
+    },
     GuardOver,
-    Died { why: String },
+    Died {
+        why: String,
+    },
+    /// The task itself stands in the way of its next stage.
+    Blocked {
+        why: String,
+    },
 }
 
 /// A container of the attempt that was there at the start of this process.

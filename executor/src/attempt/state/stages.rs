@@ -107,6 +107,10 @@ impl Progress {
             }
             Gone::GuardOver => guard_over(),
             Gone::Died { why } => Outcome::Lost { why },
+            Gone::Blocked { why } => {
+                let stage = stage.map(|stage| stage.name.clone());
+                Outcome::Failed { stage, failure: Failure::Setup { why } }
+            }
         });
     }
 

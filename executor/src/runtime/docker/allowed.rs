@@ -15,8 +15,10 @@ use super::body::{
 /// What the container may contain that differs from one attempt to the next.
 #[derive(Debug)]
 pub(super) struct Allowance<'a> {
-    /// Mounts come from below it only, links followed.
+    /// Our own mounts come from below it only, links followed.
     pub data: &'a Path,
+    /// Files of the task come from its own folder in here only.
+    pub memory: &'a Path,
     pub supervisor: &'a Path,
     pub asked: Asked<'a>,
     pub network: &'a str,
@@ -127,14 +129,15 @@ fn check_mounts(mounts: &Value, allowance: &Allowance<'_>) -> Check {
             && mount["BindOptions"] == serde_json::json!({"Propagation": "rprivate"})
             && ["VolumeOptions", "TmpfsOptions", "ImageOptions"].iter().all(|name| mount[*name].is_null());
         let read_only = mount["ReadOnly"] == Value::Bool(true);
+        let ours = is_below(source, allowance.data);
         let known = match target.to_str() {
-            Some(SUPERVISOR) => source == allowance.supervisor && read_only,
-            Some(CONTROL) => source == allowance.asked.control,
-            Some(WORKSPACE) => allowance.asked.workspace == Some(source),
-            Some(_) => read_only && is_free(target),
+            Some(SUPERVISOR) => ours && source == allowance.supervisor && read_only,
+            Some(CONTROL) => ours && source == allowance.asked.control,
+            Some(WORKSPACE) => ours && allowance.asked.workspace == Some(source),
+            Some(_) => read_only && is_free(target) && is_in_memory(source, allowance),
             None => false,
         };
-        if !plain || !known || !is_below(source, allowance.data) || targets.contains(&target) {
+        if !plain || !known || targets.contains(&target) {
             return Err(forbidden("HostConfig.Mounts", mount));
         }
         targets.push(target);
@@ -152,6 +155,13 @@ fn is_free(target: &Path) -> bool {
     let plain = components.all(|component| matches!(component, Component::Normal(_)));
     let taken = [OWN, "/proc", "/sys", "/dev"].iter().any(|folder| target.starts_with(folder));
     absolute && plain && !taken && target != Path::new("/")
+}
+
+/// Returns whether a file is one of the attempt's own secrets: they are below a folder in memory that is
+/// called as the attempt's own is.
+fn is_in_memory(source: &Path, allowance: &Allowance<'_>) -> bool {
+    let name = allowance.asked.task.parent().and_then(Path::file_name);
+    name.is_some_and(|name| is_below(source, &allowance.memory.join(name)))
 }
 
 /// Returns whether the path is in the folder, also after following every link.

@@ -77,8 +77,13 @@ impl Docker {
                 limits_disk: self.limits_disk.load(Ordering::Relaxed),
             },
         );
-        let allowance =
-            Allowance { data: &settings.data, supervisor: &settings.supervisor, asked: *asked, network };
+        let allowance = Allowance {
+            data: &settings.data,
+            memory: &settings.memory,
+            supervisor: &settings.supervisor,
+            asked: *asked,
+            network,
+        };
         match allowed::check(&body, &allowance) {
             Ok(()) => Ok(body),
             Err(forbidden) => Err(refused(&forbidden.to_string())),

@@ -64,6 +64,8 @@ pub struct Settings {
     pub executor: String,
     /// Absolute, and the same on the engine's host.
     pub data: PathBuf,
+    /// Where the files of secrets are; the same, too, on the engine's host.
+    pub memory: PathBuf,
     /// What [`super::install`] returned.
     pub supervisor: PathBuf,
     /// Limits of a task that asks for none.

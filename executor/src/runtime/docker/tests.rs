@@ -1,5 +1,6 @@
 //! The container as it is asked for, and what is refused.
 
+use std::ffi::OsStr;
 use std::fs;
 
 use bollard::models::{
@@ -45,8 +46,19 @@ impl Bench {
         let data = tempfile::tempdir().unwrap();
         let launch = probe::fresh(data.path()).unwrap();
         fs::write(data.path().join("supervisor"), "").unwrap();
-        fs::write(data.path().join("secret"), "").unwrap();
         Self { data, launch }
+    }
+
+    fn memory(&self) -> PathBuf {
+        self.data.path().join("memory")
+    }
+
+    /// Makes a file of a secret of the attempt that is called so.
+    fn secret(&self, attempt: &OsStr) -> PathBuf {
+        let folder = self.memory().join(attempt).join("files");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("secret"), "").unwrap();
+        folder.join("secret")
     }
 
     fn supervisor(&self) -> PathBuf {
@@ -72,6 +84,7 @@ impl Bench {
     fn check(&self, body: &ContainerCreateBody) -> Result<(), Forbidden> {
         let allowance = Allowance {
             data: self.data.path(),
+            memory: &self.memory(),
             supervisor: &self.supervisor(),
             asked: Asked::task(&self.launch),
             network: NETWORK,
@@ -181,8 +194,11 @@ fn no_mount_reaches_outside_of_what_is_the_attempts() {
         body.host_config.as_mut().unwrap().mounts.as_mut().unwrap().push(mount);
         bench.check(&body)
     };
-    let secret = data.join("secret");
+    let own = bench.launch.control.parent().unwrap().file_name().unwrap();
+    let secret = bench.secret(own);
     check(with(&secret, "/run/secret")).unwrap();
+    check(with(&bench.secret(OsStr::new("another")), "/run/secret")).unwrap_err();
+    check(with(&bench.supervisor(), "/run/secret")).unwrap_err();
     for target in
         ["relative", "/", "/.ocelot/control/x", "/.ocelot", "/proc/1", "/sys/x", "/dev/x", "/a/../proc/1"]
     {
@@ -300,9 +316,10 @@ fn a_service_gets_no_right_that_a_task_has_not() {
     let check = |change: &dyn Fn(&mut ContainerCreateBody)| {
         let mut body = of_service(&bench, &launch);
         change(&mut body);
-        let supervisor = bench.supervisor();
+        let (supervisor, memory) = (bench.supervisor(), bench.memory());
         let allowance = Allowance {
             data: bench.data.path(),
+            memory: &memory,
             supervisor: &supervisor,
             asked: Asked::service(&launch),
             network: NETWORK,

@@ -5,6 +5,7 @@
 //! took away. No credential, hook or program of anyone stands in it. After the files are given to the
 //! task's account, git is never run in the workspace again by us.
 
+mod measure;
 mod objects;
 mod submodule;
 mod tree;
@@ -104,7 +105,9 @@ impl Mirror {
         let call = git.call("init").args(["--quiet", "--template=", "--initial-branch=main"]);
         let call = call.arg(format!("--object-format={format}")).arg("--end-of-options").arg(workspace);
         call.run().await?;
-        objects::copy(self, plan, &head, workspace).await?;
+        // What a few objects unfold to is known before the first file is written.
+        let measuring = measure::fits(self, &plan.commit, workspace);
+        tokio::try_join!(measuring, objects::copy(self, plan, &head, workspace))?;
         self.write_settings(&head, workspace).await?;
         let call = git.call("checkout").tree(workspace).set("core.fsync=none").set("checkout.workers=0");
         let call = call.args(["--quiet", "--force", "--no-recurse-submodules"]);

@@ -49,15 +49,19 @@ pub(super) async fn give(workspace: &Path, owner: Owner) -> Result<(), GitError>
     given.map_err(std::io::Error::other).flatten().map_err(GitError::io("give away", workspace))
 }
 
+/// Holds one folder open at a time: how deep they go is the repository's choice.
 fn give_all(path: &Path, owner: Owner) -> std::io::Result<()> {
-    let metadata = std::fs::symlink_metadata(path)?;
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            give_all(&entry?.path(), owner)?;
+    let mut ahead = vec![path.to_owned()];
+    while let Some(path) = ahead.pop() {
+        let metadata = std::fs::symlink_metadata(&path)?;
+        if metadata.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                ahead.push(entry?.path());
+            }
+        }
+        if (metadata.uid(), metadata.gid()) != (owner.uid, owner.gid) {
+            lchown(&path, Some(owner.uid), Some(owner.gid))?;
         }
     }
-    if (metadata.uid(), metadata.gid()) == (owner.uid, owner.gid) {
-        return Ok(());
-    }
-    lchown(path, Some(owner.uid), Some(owner.gid))
+    Ok(())
 }

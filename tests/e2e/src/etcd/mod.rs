@@ -209,6 +209,11 @@ impl Cluster {
         self.members.is_empty()
     }
 
+    /// Returns where the data and the logs of all members are.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub fn port(&self, index: usize) -> u16 {
         self.members[index].client
     }

@@ -13,6 +13,7 @@ use ocelot_controller::service::{Challenge, signed_message};
 use ocelot_core::id::{ExecutorId, Incarnation};
 use ocelot_proto::wire;
 use ocelot_proto::wire::executor_service_client::ExecutorServiceClient;
+use ocelot_proto::wire::object_service_client::ObjectServiceClient;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -23,6 +24,7 @@ use tonic::{Request, Status};
 #[derive(Debug)]
 pub struct Light {
     client: ExecutorServiceClient<Channel>,
+    objects: ObjectServiceClient<Channel>,
     key: Ed25519KeyPair,
     pub id: Vec<u8>,
     incarnation: AtomicU64,
@@ -32,6 +34,7 @@ pub struct Light {
 #[derive(Debug, Clone)]
 pub struct LightSession {
     client: ExecutorServiceClient<Channel>,
+    objects: ObjectServiceClient<Channel>,
     token: MetadataValue<Ascii>,
     pub timing: wire::Timing,
 }
@@ -39,26 +42,41 @@ pub struct LightSession {
 impl Light {
     /// Registers with the token inside an invitation.
     pub async fn register(url: &str, token: &str, name: &str, slots: u32) -> Result<Self> {
+        Self::register_as(url, token, name, slots, &[]).await
+    }
+
+    /// The same with labels that the token grants.
+    pub async fn register_as(
+        url: &str,
+        token: &str,
+        name: &str,
+        slots: u32,
+        labels: &[&str],
+    ) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-        let mut client = ExecutorServiceClient::new(endpoint.connect_lazy());
+        let channel = endpoint.connect_lazy();
+        let mut client = ExecutorServiceClient::new(channel.clone());
+        let objects = ObjectServiceClient::new(channel);
         let key = Ed25519KeyPair::generate().context("a key")?;
         let request = wire::RegisterRequest {
             registration_token: token.to_owned(),
             public_key: key.public_key().as_ref().to_vec().into(),
             name: name.to_owned(),
             slots,
+            labels: labels.iter().map(|&label| label.to_owned()).collect(),
             version: "0.1.0+light".to_owned(),
             machine: Some(machine()),
-            ..wire::RegisterRequest::default()
         };
         let id = client.register(request).await?.into_inner().executor.to_vec();
-        Ok(Self { client, key, id, incarnation: AtomicU64::new(0) })
+        Ok(Self { client, objects, key, id, incarnation: AtomicU64::new(0) })
     }
 
     /// Turns to another address.
     pub fn lead_to(&mut self, url: &str) -> Result<()> {
         let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-        self.client = ExecutorServiceClient::new(endpoint.connect_lazy());
+        let channel = endpoint.connect_lazy();
+        self.client = ExecutorServiceClient::new(channel.clone());
+        self.objects = ObjectServiceClient::new(channel);
         Ok(())
     }
 
@@ -88,7 +106,8 @@ impl Light {
         };
         let opened = client.open_session(request).await?.into_inner();
         let token = format!("Bearer {}", opened.session_token).parse().context("a token is plain text")?;
-        Ok(LightSession { client, token, timing: opened.timing.context("timing")? })
+        let timing = opened.timing.context("timing")?;
+        Ok(LightSession { client, objects: self.objects.clone(), token, timing })
     }
 }
 
@@ -103,6 +122,11 @@ impl LightSession {
 
     pub fn client(&self) -> ExecutorServiceClient<Channel> {
         self.client.clone()
+    }
+
+    /// Returns a client of the service that keeps artifacts and caches.
+    pub fn objects(&self) -> ObjectServiceClient<Channel> {
+        self.objects.clone()
     }
 
     pub async fn poll(&self, poll: u64, held: Vec<wire::Held>) -> Result<wire::PollResponse, Status> {

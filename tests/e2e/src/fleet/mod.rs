@@ -291,6 +291,11 @@ impl Fleet {
         format!("controllers:\n{}\nexecutors:\n{}", words(&self.controllers), words(&self.executors))
     }
 
+    /// Returns where executors keep secrets while attempts need them.
+    pub fn memory(&self) -> &[PathBuf] {
+        &self.memory.0
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

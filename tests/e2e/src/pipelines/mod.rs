@@ -1,7 +1,9 @@
 //! From a commit to the end of its tasks: real repositories, real fleets.
 
+mod canaries;
 pub(crate) mod deliveries;
 pub(crate) mod graph;
+mod hostile;
 mod points;
 mod push;
 mod semantics;
@@ -9,7 +11,14 @@ mod semantics;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trials =
-        [deliveries::trials(), graph::trials(), points::trials(), push::trials(), semantics::trials()];
+    let trials = [
+        canaries::trials(),
+        deliveries::trials(),
+        graph::trials(),
+        hostile::trials(),
+        points::trials(),
+        push::trials(),
+        semantics::trials(),
+    ];
     trials.into_iter().flatten().collect()
 }

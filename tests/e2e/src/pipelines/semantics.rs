@@ -119,14 +119,14 @@ async fn judge(ground: &Ground, case: &Case, runtime: &str) -> Result<()> {
 }
 
 /// What is said begins with the first word and has all others.
-fn agree(of: &str, words: &[&str], said: &str) -> Result<()> {
+pub(super) fn agree(of: &str, words: &[&str], said: &str) -> Result<()> {
     let begins = said.split(", ").next() == words.first().copied();
     let holds = words.iter().all(|word| said.contains(word));
     ensure!(begins && holds, "{of} should be {words:?} and is {said:?}");
     Ok(())
 }
 
-fn end(task: &wire::Task) -> Result<String> {
+pub(super) fn end(task: &wire::Task) -> Result<String> {
     let state = task.state.clone().and_then(|state| state.state);
     let Some(wire::task_state::State::Finished(outcome)) = state else { bail!("{} is {state:?}", task.name) };
     let outcome = outcome.outcome.context("an end has an outcome")?;

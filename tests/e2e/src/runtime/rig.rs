@@ -187,7 +187,8 @@ impl Drop for Rig {
 
 fn runtime(data: PathBuf, executor: String, engine: Option<String>) -> Result<Docker> {
     let supervisor = install(&data)?;
-    Ok(Docker::connect(Settings { engine, executor, data, supervisor, defaults: Resources::default() })?)
+    let (memory, defaults) = (data.join("memory"), Resources::default());
+    Ok(Docker::connect(Settings { engine, executor, data, memory, supervisor, defaults })?)
 }
 
 /// Runs the engine's own program and returns what it printed.
