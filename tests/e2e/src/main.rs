@@ -34,6 +34,7 @@ fn main() -> ExitCode {
 
 fn run_trials() -> ExitCode {
     let trials = [images::trials(), runtime::trials(), store::trials(), pipelines::trials(), chaos::trials()];
-    let trials = trials.into_iter().flatten().collect();
+    let mut trials: Vec<_> = trials.into_iter().flatten().collect();
+    trials.push(chaos::failpoints::coverage(&trials));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use ocelot_core::id::RunId as Id;
-use ocelot_e2e::fleet::{Build, Fleet};
+use ocelot_e2e::fleet::{Build, Fleet, Settings};
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 
@@ -58,39 +58,64 @@ pub(super) fn trials() -> Vec<Trial> {
         .iter()
         .map(|&(point, side)| {
             let name = format!("chaos::failpoints::a_kill_at_{}_loses_nothing", point.replace('.', "_"));
-            trial(&name, move || killed_at(point, side))
+            trial(&name, move || killed_at(Settings::embedded(Build::Chaos), point, side))
         })
         .collect();
-    trials.push(trial("chaos::failpoints::every_point_has_its_trial", every_point_has_its_trial));
+    // Only a controller that shares its home of bytes with others brings logs there.
+    trials.push(trial("chaos::failpoints::a_kill_at_log_shipped_loses_nothing", || {
+        killed_at(Settings::etcd(Build::Chaos, 1, 1), "log.shipped", Controller)
+    }));
+    for point in ["lost.before_commit", "lost.committed"] {
+        let name = format!("chaos::failpoints::a_kill_at_{}_loses_nothing", point.replace('.', "_"));
+        trials.push(trial(&name, move || killed_at_a_loss(point)));
+    }
     trials
 }
 
-/// Points that need a store of their own, a lost executor, a repository or a forge are no part of these.
-const ELSEWHERE: &[&str] = &[
-    "checkout.placed",
-    "event.before_commit",
-    "event.committed",
-    "event.decided",
-    "log.shipped",
-    "lost.before_commit",
-    "lost.committed",
-    "object.kept",
-    "object.piece_written",
-    "outbox.claimed",
-    "outbox.posted",
-    "service.container_up",
-];
-
-async fn every_point_has_its_trial() -> Result<()> {
-    for point in ocelot_proto::kit::chaos::POINTS {
-        let here = POINTS.iter().any(|(name, _)| name == point);
-        ensure!(here || ELSEWHERE.contains(point), "no trial kills at {point}");
-    }
-    Ok(())
+/// Returns a trial that looks whether some trial kills at every point there is.
+pub(crate) fn coverage(trials: &[Trial]) -> Trial {
+    let names: Vec<String> = trials.iter().map(|trial| trial.name().to_owned()).collect();
+    trial("chaos::failpoints::every_point_has_its_trial", || async move {
+        for point in ocelot_proto::kit::chaos::POINTS {
+            let part = format!("a_kill_at_{}_", point.replace('.', "_"));
+            ensure!(names.iter().any(|name| name.contains(&part)), "no trial kills at {point}");
+        }
+        Ok(())
+    })
 }
 
-async fn killed_at(point: &'static str, side: Side) -> Result<()> {
+/// A controller dies while it takes a task from an executor that is lost.
+async fn killed_at_a_loss(point: &'static str) -> Result<()> {
     let mut fleet = Fleet::embedded(Build::Chaos).await?;
+    let caller = fleet.caller(0)?;
+    caller.put_job(&fleet.witness.job("normal", 50, "")).await?;
+    fleet.add_executor("one", 1, &[]).await?;
+    caller.online(1).await?;
+    fleet.controllers[0].kill()?;
+    fleet.controllers[0].start_with(Build::Chaos, &format!("kill:{point}:1"))?;
+    let mut accepted = Accepted::default();
+    let run = caller.execute("normal", &[]).await?;
+    accepted.add(run, "normal");
+    caller.running(run).await?;
+    fleet.executors[0].kill()?;
+    fleet.add_executor("two", 1, &[]).await?;
+    let status = fleet.controllers[0].ended().await.with_context(|| fleet.last_words())?;
+    ensure!(!status.success(), "it ended by itself: {status}");
+    fleet.controllers[0].start_with(Build::Chaos, "")?;
+    wait_until("the task to run elsewhere", || async {
+        let run = caller.run(run).await?;
+        ensure!(run.tasks[0].attempts.len() > 1, "{:?}", run.tasks[0].state);
+        Ok(())
+    })
+    .await
+    .with_context(|| fleet.last_words())?;
+    // What is left of the first attempt goes with its executor's return.
+    fleet.executors[0].start()?;
+    accepted.judge(&fleet).await.map(drop)
+}
+
+async fn killed_at(settings: Settings, point: &'static str, side: Side) -> Result<()> {
+    let mut fleet = Fleet::start(settings).await?;
     let caller = fleet.caller(0)?;
     for class in ["normal", "exclusive", "once"] {
         caller.put_job(&fleet.witness.job(class, 2, &format!("class: {class}"))).await?;

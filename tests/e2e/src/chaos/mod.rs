@@ -5,7 +5,7 @@
 
 mod bugs;
 mod containers;
-mod failpoints;
+pub(crate) mod failpoints;
 mod members;
 mod networks;
 mod oracle;

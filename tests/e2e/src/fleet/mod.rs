@@ -292,8 +292,8 @@ impl Fleet {
     }
 
     /// Returns where executors keep secrets while attempts need them.
-    pub fn memory(&self) -> &[PathBuf] {
-        &self.memory.0
+    pub fn memory(&self) -> impl Iterator<Item = &Path> {
+        self.homes.iter().flat_map(Home::memory)
     }
 
     pub fn folder(&self) -> &Path {

@@ -26,6 +26,10 @@ impl Home {
         Self { id: id.to_owned(), data: data.to_owned(), memory }
     }
 
+    pub(super) fn memory(&self) -> impl Iterator<Item = &Path> {
+        self.memory.iter().map(PathBuf::as_path)
+    }
+
     pub(super) fn workspaces(&self) -> Result<Vec<PathBuf>> {
         let folders = entries(&self.data.join("attempts"))?;
         Ok(folders.into_iter().map(|attempt| attempt.join("workspace")).collect())
