@@ -25,9 +25,9 @@ async fn built(ground: &mut Ground, times: u64) -> Result<()> {
     let repository = ground.repository(PROJECT, &[])?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = repository.bare.display().to_string();
-    let pushed = Command::new("git").arg("-C").arg(source).args(["push", "--quiet", "--force", &target]);
-    let pushed = pushed.arg("HEAD:refs/heads/main").status()?;
-    ensure!(pushed.success(), "this checkout cannot be pushed");
+    let mut push = Command::new("git");
+    push.arg("-C").arg(source).args(["push", "--quiet", "--force", &target, "HEAD:refs/heads/main"]);
+    ensure!(push.status()?.success(), "this checkout cannot be pushed");
     ground.add_project(PROJECT, wire::ProjectSettings::default()).await?;
     for name in ["one", "two"] {
         ground.add_executor(Newcomer { name, slots: 1, ..Newcomer::default() }).await?;
