@@ -405,6 +405,16 @@ fn the_last_run_is_meant_when_none_is_named() {
 }
 
 #[test]
+fn a_list_without_runs_says_so_and_what_to_type() {
+    let fleet = Fleet::start(Script::default());
+    insta::assert_snapshot!(fleet.transcript(&["runs", "--failed"]), @"
+    [stderr]
+    no runs fit; execute a job: ocelot execute NAME; or build this commit: ocelot build
+    exit 0
+    ");
+}
+
+#[test]
 fn runs_are_listed_with_their_fate() {
     let fleet = fleet();
     insta::assert_snapshot!(fleet.transcript(&["runs", "-n", "2"]), @"

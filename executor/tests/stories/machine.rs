@@ -40,6 +40,8 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) containers: BTreeMap<PathBuf, Seen>,
+    /// What stages were given, in their order, also those whose container is gone.
+    pub(crate) environments: Vec<BTreeMap<String, String>>,
     /// Stages end only when the story says so.
     pub(crate) held_stages: bool,
     /// Exit codes of stages, by their place; else 0.
@@ -168,7 +170,7 @@ impl Machine {
                 self.change(control, |seen| seen.deadline = seen.deadline.max(deadline.0));
             }
             Request::RunStage(order) => {
-                let stage = order.stage;
+                let (stage, env) = (order.stage, order.env.clone());
                 let mut is_new = false;
                 self.change(control, |seen| {
                     is_new = !seen.orders.contains(&order);
@@ -178,6 +180,7 @@ impl Machine {
                     }
                 });
                 let held = self.facts().held_stages;
+                self.facts().environments.extend(is_new.then_some(env));
                 if is_new && !held {
                     self.end_stage(control);
                 }

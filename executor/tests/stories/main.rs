@@ -437,6 +437,7 @@ async fn stages_after_a_restart_have_their_secrets() {
     world.controller.until("a completion", |model| !model.completed.is_empty()).await;
     let asked = world.controller.model().calls.iter().filter(|call| **call == "secrets").count();
     assert_eq!(asked, 2);
+    assert_eq!(world.machine.facts().environments.last().unwrap()["KEY"], "value-of-deploy");
 }
 
 #[tokio::test]
