@@ -50,7 +50,7 @@ struct Piece {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unplaced {
     /// The task's own doing, or its repository's.
-    #[error("{} leads over a symlink or a file", path.display())]
+    #[error("a symlink, a file or a folder of the task's own is in the way of {}", path.display())]
     Blocked { path: PathBuf },
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -232,7 +232,11 @@ fn fill(piece: &Piece, reader: Reader, place: &Place) -> Result<(), Unplaced> {
     }
     if let Some(way) = Way::to(piece, place) {
         let (folder, name) = way.open(Missing::Make)?;
-        gone(unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
+        match unlinkat(&folder, name, AtFlags::empty()) {
+            // Linux says ISDIR, others PERM.
+            Err(Errno::ISDIR | Errno::PERM) => return Err(way.blocked()),
+            removed => gone(removed.map_err(io::Error::from))?,
+        }
         symlinkat(&piece.source, &folder, name).map_err(io::Error::from)?;
     }
     Ok(())
@@ -275,17 +279,22 @@ impl<'a> Way<'a> {
         Some(Self { workspace: &place.workspace, below, name: below.file_name()? })
     }
 
+    fn blocked(&self) -> Unplaced {
+        Unplaced::Blocked { path: self.below.to_owned() }
+    }
+
     /// Opens the folder that the file is in.
     fn open(&self, missing: Missing) -> Result<(OwnedFd, &'a OsStr), Unplaced> {
         const FOLDER: OFlags =
             OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-        let blocked = || Unplaced::Blocked { path: self.below.to_owned() };
         let mut folder = rustix::fs::open(self.workspace, FOLDER, Mode::empty()).map_err(io::Error::from)?;
         for part in self.below.parent().unwrap_or(Path::new("")).components() {
             let part = match part {
                 Component::Normal(part) => part,
                 Component::CurDir => continue,
-                Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(blocked()),
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                    return Err(self.blocked());
+                }
             };
             let mut opened = openat(&folder, part, FOLDER, Mode::empty());
             if missing == Missing::Make && matches!(opened, Err(Errno::NOENT)) {
@@ -294,7 +303,7 @@ impl<'a> Way<'a> {
             }
             folder = match opened {
                 Ok(inner) => inner,
-                Err(Errno::LOOP | Errno::NOTDIR) => return Err(blocked()),
+                Err(Errno::LOOP | Errno::NOTDIR) => return Err(self.blocked()),
                 Err(error) => return Err(io::Error::from(error).into()),
             };
         }

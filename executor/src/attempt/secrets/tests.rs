@@ -112,7 +112,11 @@ fn no_link_of_the_workspace_leads_a_secrets_file_out_of_it() {
     let through = Place { inside: place.workspace.join("way"), ..place.clone() };
     let error = secrets.open_for(&plan, 1, None, &through).unwrap_err();
     assert!(matches!(&error, Unplaced::Blocked { .. }), "{error}");
-    assert_eq!(error.to_string(), "way/signing.p12 leads over a symlink or a file");
+    let told = "a symlink, a file or a folder of the task's own is in the way of way/signing.p12";
+    assert_eq!(error.to_string(), told);
+    fs::create_dir_all(place.workspace.join("signing.p12/folder")).unwrap();
+    let error = secrets.open_for(&plan, 1, None, &place).unwrap_err();
+    assert!(matches!(&error, Unplaced::Blocked { .. }), "{error}");
     assert_eq!(fs::read_to_string(outside.join("signing.p12")).unwrap(), "not ours");
     // A stage that puts a link there later gains nothing either.
     let inner = Place { inside: place.workspace.join("inner"), ..place.clone() };

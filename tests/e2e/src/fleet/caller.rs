@@ -211,7 +211,8 @@ pub fn new_run_id() -> RunId {
     *ocelot_core::id::RunId::from_parts(SystemClock.wall().0 / 1000, random).as_bytes()
 }
 
-fn is_transient(status: &Status) -> bool {
+/// Tells whether the call may have happened: the very same is asked again.
+pub fn is_transient(status: &Status) -> bool {
     use tonic::Code::{Cancelled, DeadlineExceeded, Unavailable, Unknown};
     matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled | Unknown)
 }

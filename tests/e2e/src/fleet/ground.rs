@@ -8,7 +8,7 @@ use ocelot_git::testing::Server;
 use ocelot_proto::wire;
 use tempfile::TempDir;
 
-use super::{Caller, Fleet, Newcomer, RunId, Settings, new_run_id};
+use super::{Caller, Fleet, Newcomer, RunId, Settings, is_transient, new_run_id};
 use crate::wait::wait_until;
 
 /// A fleet whose projects lie on a git server of its own.
@@ -109,7 +109,7 @@ async fn build(caller: &Caller, project: &str, definition: &str) -> Result<RunId
     };
     let answer = wait_until("an answer to build", || async {
         match caller.projects().build(request.clone()).await {
-            Err(status) if status.code() == tonic::Code::Unavailable => Err(status),
+            Err(status) if is_transient(&status) => Err(status),
             other => Ok(other),
         }
     });

@@ -19,7 +19,7 @@ use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::wire;
 use tempfile::TempDir;
 
-pub use caller::{Caller, RunId, finished, new_run_id, reference};
+pub use caller::{Caller, RunId, finished, is_transient, new_run_id, reference};
 pub use ground::{Ground, Repository};
 pub use light::{Light, LightSession};
 pub use network::{Direction, Network};

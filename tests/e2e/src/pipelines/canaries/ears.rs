@@ -1,5 +1,5 @@
-//! What forges and targets of notifications are, to this test: a server that takes everything and keeps
-//! what it was told.
+//! What a target of notifications is, to this test: a server that takes everything and keeps what it was
+//! told.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

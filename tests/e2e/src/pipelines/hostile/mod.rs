@@ -16,7 +16,9 @@ use futures_util::stream::{self, StreamExt as _};
 use libtest_mimic::Trial;
 use ocelot_core::frame::{Body, Decoder, Offset};
 use ocelot_e2e::engine::IMAGE;
-use ocelot_e2e::fleet::{Build, Ground, Light, Newcomer, RunId, Settings, new_run_id, reference};
+use ocelot_e2e::fleet::{
+    Build, Ground, Light, Newcomer, RunId, Settings, is_transient, new_run_id, reference,
+};
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 use ocelot_proto::kit::invitation::Invitation;
@@ -235,7 +237,7 @@ async fn ask(ground: &Ground, case: &Case) -> Result<RunId, tonic::Status> {
     let caller = ground.fleet.caller(0).map_err(internal)?;
     let answer = wait_until("an answer to build", || async {
         match caller.projects().build(request.clone()).await {
-            Err(status) if status.code() == tonic::Code::Unavailable => Err(status),
+            Err(status) if is_transient(&status) => Err(status),
             other => Ok(other),
         }
     });
