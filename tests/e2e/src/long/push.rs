@@ -42,7 +42,8 @@ struct Moments {
     returned: f64,
     accepted: f64,
     pending: f64,
-    started: f64,
+    taken: f64,
+    up: f64,
     first_line: f64,
     run_ended: f64,
     told: f64,
@@ -123,21 +124,36 @@ async fn once(site: &Site, story: &Story, number: u64) -> Result<Moments> {
     ensure!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?}\n{}", site.ground.fleet.last_words());
     let end = site.told(&commit, CONTEXT, "success").await?;
     let summary = caller.run(run).await?.run.context("a run has a summary")?;
+    let (taken, up) = phases(site, run).await?;
     story.tell(&format!("run {PROJECT}#{} succeeded", summary.number));
     story.tell(&format!("the forge was told: {} {} ({})", end.context, end.state, end.description));
     let said = site.said(&commit, CONTEXT);
     let since = |at: Instant| at.saturating_duration_since(pushed.began).as_secs_f64();
-    let by_wall = |unix_us: i64| (unix_us - wall) as f64 / 1e6;
+    let by_wall = |unix_us: i64| if unix_us > 0 { (unix_us - wall) as f64 / 1e6 } else { f64::NAN };
     Ok(Moments {
         returned: since(pushed.ended),
         accepted: by_wall(summary.accepted_unix_us),
         // A run that ends before its beginning was told is told of by its end.
         pending: said.first().map_or(f64::NAN, |first| since(first.at)),
-        started: by_wall(summary.started_unix_us),
+        taken: by_wall(taken),
+        up: by_wall(up),
         first_line: since(at),
         run_ended: by_wall(summary.finished_unix_us),
         told: since(end.at),
     })
+}
+
+/// Tells when the first task was taken and when its container was up: the controller knows that with
+/// which the executor speaks.
+async fn phases(site: &Site, run: RunId) -> Result<(i64, i64)> {
+    let mut phases = (0, 0);
+    for controller in 0..2 {
+        let seen = site.ground.fleet.caller(controller)?.run(run).await?;
+        let first = seen.tasks.iter().find(|task| task.name == FIRST).and_then(|task| task.attempts.first());
+        let first = first.context("the first task has an attempt")?;
+        phases = (phases.0.max(first.acknowledged_unix_us), phases.1.max(first.up_unix_us));
+    }
+    Ok(phases)
 }
 
 /// Follows the first task's log as a person does; returns when its first line came, and the line.
@@ -178,11 +194,12 @@ fn load() -> Result<String> {
 }
 
 fn report(all: &[Moments], story: &Story, load_before: &str) {
-    let of: [Of; 7] = [
+    let of: [Of; 8] = [
         ("the push returns, its hook answered", |moments| moments.returned),
         ("the run is accepted", |moments| moments.accepted),
         ("the forge has its first status", |moments| moments.pending),
-        ("an executor has taken its first task", |moments| moments.started),
+        ("an executor has taken its first task", |moments| moments.taken),
+        ("its container is up", |moments| moments.up),
         ("a reader has its first line of output", |moments| moments.first_line),
         ("the run has ended", |moments| moments.run_ended),
         ("the forge has its last status", |moments| moments.told),
@@ -206,6 +223,7 @@ fn report(all: &[Moments], story: &Story, load_before: &str) {
 const HEAD: &str = "     p50      p99      max";
 
 fn spread(mut values: Vec<f64>) -> String {
+    values.retain(|value| !value.is_nan());
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     format!("{:8.3} {:8.3} {most:8.3}", percentile(&mut values, 0.5), percentile(&mut values, 0.99))
 }
