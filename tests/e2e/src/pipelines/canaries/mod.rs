@@ -5,13 +5,14 @@
 //! own processes, in the files that an operator wrote it to, and, of the very first token, in what the
 //! controller printed for people at its first start.
 
+mod builds;
 mod ears;
+mod processes;
 mod search;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -24,9 +25,12 @@ use ocelot_git::testing::Server;
 use ocelot_proto::wire;
 use ocelot_proto::wire::secret_scope::Scope;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::semantics::told;
+use builds::{holding, printing};
 use ears::{Ears, get};
+use processes::{look_at_containers, look_at_processes};
 use search::{Search, base64, hex};
 
 const PROJECT: &str = "acme/shop";
@@ -191,64 +195,6 @@ impl Scene {
     }
 }
 
-/// Every way in which a build lets its secrets out.
-fn printing(runtime: &str) -> String {
-    let file = if runtime.contains("image") { "/run/secrets/file" } else { "secret.txt" };
-    format!(
-        r#"{runtime}
-notify: [{{to: ops, on: [always]}}]
-stages:
-  - name: print
-    secrets: [{{name: plain, env: PLAIN}}, {{name: lines, env: LINES}}, {{name: file, file: {file}}}]
-    script: |
-      echo "$PLAIN"
-      printf '%s' "$PLAIN" | base64
-      printf 'x%s' "$PLAIN" | base64 -w 0; echo
-      printf 'xy%s' "$PLAIN" | base64 | tr '/+' '_-'
-      printf '%s' "$PLAIN" | od -An -v -tx1 | tr -d ' \n'; echo
-      printf '%s' "$PLAIN" | sed 's,%,%25,g;s,/,%2F,g;s,+,%2B,g;s,&,%26,g;s,",%22,g;s,\$,%24,g;s, ,%20,g'; echo
-      /bin/echo "an argument $PLAIN and more" >&2
-      rest=$PLAIN
-      while [ -n "$rest" ]; do tail=${{rest#?}}; printf '%s' "${{rest%"$tail"}}"; rest=$tail; done; echo
-      echo "$LINES"
-      echo "$LINES" | sed 's/^/  | /'
-      cat {file}
-      env
-      echo kept > kept
-  - name: tools
-    secrets:
-      - {{name: to-docker, as: docker}}
-      - {{name: to-ssh, as: ssh-key}}
-      - {{name: to-maven, as: maven}}
-      - {{name: to-npm, as: npm}}
-      - {{name: to-pypi, as: pypi}}
-      - {{name: to-netrc, as: netrc}}
-      - {{name: to-kubernetes, as: kubeconfig}}
-    script: |
-      cat "$DOCKER_CONFIG/config.json" "$NETRC" "$NPM_CONFIG_USERCONFIG" "$PIP_CONFIG_FILE" "$KUBECONFIG" "$OCELOT_SSH_KEY"
-      cat "$(dirname "$NETRC")/git-credentials" "${{MAVEN_ARGS#--settings }}"
-      env
-  - name: fail
-    secrets: [{{name: plain, env: PLAIN}}]
-    script: |
-      set -x
-      word=$PLAIN
-      test -z "$word"
-artifacts: [{{name: all, paths: ['**'], when: always}}]
-cache: [{{name: c, paths: [kept], key: k}}]
-"#
-    )
-}
-
-/// A build that holds its secrets until a file is there.
-fn holding(runtime: &str, until: &str) -> String {
-    format!(
-        "{runtime}\nsecrets: [{{name: plain, env: PLAIN}}, {{name: file, file: {}}}]\nstages:\n  - name: hold\n    \
-         secrets: [{{name: to-netrc, as: netrc}}]\n    script: |\n      echo holding\n      {until}\n",
-        if runtime.contains("image") { "/run/secrets/file" } else { "secret.txt" },
-    )
-}
-
 async fn hold(members: usize) -> Result<()> {
     let began = Instant::now();
     let mut scene = Scene::set(members).await?;
@@ -276,7 +222,7 @@ async fn hold(members: usize) -> Result<()> {
     ask_everything(&mut scene, run).await?;
     let looked = look_through(&scene, &search)?;
     planted(&mut scene, &search).await?;
-    println!(
+    eprintln!(
         "{} values of the mark and {} of the fleet's own in {} places of {} MiB, {} answers, {processes} \
          processes and {containers} containers: none; {:.1} s",
         14,
@@ -311,61 +257,6 @@ impl Scene {
         }
         Search::of(&texts)
     }
-}
-
-/// Looks at the arguments and the environment of all processes but the task's own. Returns how many.
-fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize> {
-    let fleet = &scene.ground.fleet;
-    let mut ours: BTreeSet<u32> =
-        fleet.controllers.iter().chain(&fleet.executors).filter_map(|program| program.pid()).collect();
-    let folder = fleet.folder().display().to_string();
-    let (mut looked, mut tasks) = (0, 0);
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        // One that is gone meanwhile shows nothing.
-        let Ok(arguments) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if pid == std::process::id() {
-            continue;
-        }
-        let found = search.of_bytes(&arguments);
-        ensure!(found.is_empty(), "arguments of {pid}: {found:?}");
-        let is_task = String::from_utf8_lossy(&environment).contains("OCELOT_RUN_ID=");
-        let found = search.of_bytes(&environment);
-        if is_task {
-            tasks += usize::from(!found.is_empty());
-        } else {
-            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-            ensure!(found.is_empty(), "environment of {pid} ({arguments}): {found:?}");
-            looked += usize::from(arguments.contains(&folder));
-            ours.remove(&pid);
-        }
-    }
-    ensure!(ours.is_empty(), "nobody looked at {ours:?}");
-    // Else this has looked at nothing.
-    ensure!(tasks > 0, "no process of the held builds has its secret");
-    Ok(looked)
-}
-
-/// Looks at what the engine shows of the held container.
-async fn look_at_containers(scene: &Scene, search: &Search) -> Result<usize> {
-    let listed = std::process::Command::new("docker").args(["ps", "--quiet", "--no-trunc"]).output()?;
-    let listed = String::from_utf8(listed.stdout)?;
-    let folder = scene.ground.fleet.path("two").display().to_string();
-    let mut looked = 0;
-    for container in listed.lines() {
-        let shown = std::process::Command::new("docker").args(["inspect", container]).output()?.stdout;
-        if !String::from_utf8_lossy(&shown).contains(&folder) {
-            continue;
-        }
-        looked += 1;
-        let found = search.of_bytes(&shown);
-        ensure!(found.is_empty(), "the engine shows {found:?}");
-    }
-    ensure!(looked > 0, "the held container is not there");
-    Ok(looked)
 }
 
 /// The forge and the target of notifications were told, with what opens them.

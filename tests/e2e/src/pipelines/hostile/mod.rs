@@ -7,9 +7,11 @@ mod archives;
 mod definitions;
 mod guard;
 mod repositories;
+mod settings;
+mod sizes;
+mod trees;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::stream::{self, StreamExt as _};
@@ -23,6 +25,7 @@ use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::wire;
+use tokio::time::Instant;
 
 use super::semantics::{agree, end, told};
 use guard::Guard;
@@ -191,7 +194,7 @@ async fn hold(runtime: &str) -> Result<()> {
     let fetched = if is_whole { archives::fetched_by_people(scene).await? } else { 0 };
     scene.swept().await?;
     guard.untouched()?;
-    println!(
+    eprintln!(
         "{} hostile cases built, {doors} refused at the door, {fetched} archives fetched by people; {} things \
          outside untouched; {:.1} s to prepare, {:.1} s in all",
         cases.len(),

@@ -1,0 +1,63 @@
+//! What others on the machine see of processes and containers while builds hold their secrets.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use super::Scene;
+use super::search::Search;
+
+/// Looks at the arguments and the environment of all processes but the task's own. Returns how many.
+pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize> {
+    let fleet = &scene.ground.fleet;
+    let mut ours: BTreeSet<u32> =
+        fleet.controllers.iter().chain(&fleet.executors).filter_map(|program| program.pid()).collect();
+    let folder = fleet.folder().display().to_string();
+    let (mut looked, mut tasks) = (0, 0);
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // One that is gone meanwhile shows nothing.
+        let Ok(arguments) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if pid == std::process::id() {
+            continue;
+        }
+        let found = search.of_bytes(&arguments);
+        ensure!(found.is_empty(), "arguments of {pid}: {found:?}");
+        let is_task = String::from_utf8_lossy(&environment).contains("OCELOT_RUN_ID=");
+        let found = search.of_bytes(&environment);
+        if is_task {
+            tasks += usize::from(!found.is_empty());
+        } else {
+            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+            ensure!(found.is_empty(), "environment of {pid} ({arguments}): {found:?}");
+            looked += usize::from(arguments.contains(&folder));
+            ours.remove(&pid);
+        }
+    }
+    ensure!(ours.is_empty(), "nobody looked at {ours:?}");
+    // Else this has looked at nothing.
+    ensure!(tasks > 0, "no process of the held builds has its secret");
+    Ok(looked)
+}
+
+/// Looks at what the engine shows of the held container.
+pub(super) async fn look_at_containers(scene: &Scene, search: &Search) -> Result<usize> {
+    let listed = std::process::Command::new("docker").args(["ps", "--quiet", "--no-trunc"]).output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    let folder = scene.ground.fleet.path("two").display().to_string();
+    let mut looked = 0;
+    for container in listed.lines() {
+        let shown = std::process::Command::new("docker").args(["inspect", container]).output()?.stdout;
+        if !String::from_utf8_lossy(&shown).contains(&folder) {
+            continue;
+        }
+        looked += 1;
+        let found = search.of_bytes(&shown);
+        ensure!(found.is_empty(), "the engine shows {found:?}");
+    }
+    ensure!(looked > 0, "the held container is not there");
+    Ok(looked)
+}
