@@ -33,7 +33,7 @@ pub(super) async fn all(
     let (lab, repository) = Project::add(ground, projects.len(), "gitlab").await?;
     let commit = repository.git(&["rev-parse", "HEAD"])?;
     let fleet = &ground.fleet;
-    // Another key of the same project is let in, so what follows is refused for its age alone.
+    // A fresh one is let in, so what follows is refused for its age alone.
     let now = SystemClock.wall().0 / 1_000_000;
     let fresh = deliver(fleet.port(0), &of_gitlab(&lab, &commit, now)?).await?;
     accepted(&fresh).context("a fresh delivery of GitLab's")?;
