@@ -49,6 +49,11 @@ impl Ground {
         Ok(Self { fleet, git, repositories: folder })
     }
 
+    /// Returns the folder that is served.
+    pub fn repositories(&self) -> &Path {
+        self.repositories.path()
+    }
+
     /// Adds an executor that takes repositories over plain http.
     pub async fn add_executor(&mut self, newcomer: Newcomer<'_>) -> Result<usize> {
         let more = [newcomer.more, &["--git-allow", "http"]].concat();

@@ -94,8 +94,7 @@ impl Scene {
         };
         settings.more = vec!["--log=trace".to_owned(), format!("--config={config}")];
         let mut ground = Ground::start(settings).await?;
-        let repositories = ground.fleet.path("repositories");
-        let locked = Server::start(&repositories, Some(&format!("ada:git-{mark}-login")), None)?;
+        let locked = Server::start(ground.repositories(), Some(&format!("ada:git-{mark}-login")), None)?;
         let more = ["--log", "trace"];
         ground.add_executor(Newcomer { name: "one", slots: 2, more: &more, ..Newcomer::default() }).await?;
         let more = ["--runtime", "docker", "--log", "trace"];

@@ -47,19 +47,8 @@ const ADDRESSES: &[(&str, &str)] = &[
 ];
 
 /// Names that are no project's.
-const NAMES: &[&str] = &[
-    "",
-    "x",
-    "../etc",
-    "a/..",
-    "a/../../b",
-    "-a/b",
-    "a/b\nc",
-    "a/$(id)",
-    "a/b\u{202e}c",
-    "/a/b",
-    "a//b",
-];
+const NAMES: &[&str] =
+    &["", "x", "../etc", "a/..", "a/../../b", "-a/b", "a/b\nc", "a/$(id)", "a/b\u{202e}c", "/a/b", "a//b"];
 
 /// Returns how many were refused.
 pub(super) async fn refused_at_the_door(scene: &Scene) -> Result<usize> {
@@ -96,9 +85,9 @@ async fn refused(scene: &Scene, name: &str, settings: wire::ProjectSettings) -> 
 
 /// A server that sends its clients on is not followed.
 async fn led_on(scene: &Scene) -> Result<()> {
-    let there = Server::start(&scene.ground.fleet.path("repositories"), None, None)?;
+    let there = Server::start(scene.ground.repositories(), None, None)?;
     let place = there.url("x").as_str().trim_end_matches("/x").to_owned();
-    let here = Server::start(&scene.ground.fleet.path("repositories"), None, Some(place))?;
+    let here = Server::start(scene.ground.repositories(), None, Some(place))?;
     let url = here.url("hostile/refs.git").to_string();
     let settings = wire::ProjectSettings { url: Some(url), ..wire::ProjectSettings::default() };
     let request = wire::PutProjectRequest {

@@ -33,7 +33,7 @@ impl Origin {
         let ground = &scene.ground;
         let repository = ground.repository(project, &[("README", "hostile\n")])?;
         ground.add_project(project, wire::ProjectSettings::default()).await?;
-        let repositories = ground.fleet.path("repositories");
+        let repositories = ground.repositories().to_owned();
         let origin = Self { bare: repository.bare, outside: scene.outside.clone(), repositories };
         // As every forge serves: what only a checkout needs does not come to the controller.
         origin.git(&["config", "uploadpack.allowFilter", "true"], b"")?;
