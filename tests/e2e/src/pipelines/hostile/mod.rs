@@ -130,7 +130,7 @@ impl Scene {
             self.data.join("mirrors"),
             home.join("controller-0"),
         ])?);
-        places.extend([self.outside.clone(), home.join("repositories"), home.join("work")]);
+        places.extend([self.outside.clone(), self.ground.repositories().to_owned(), home.join("work")]);
         places.extend([".ssh", ".config"].map(|name| home.join(name)));
         places.extend(MACHINE.iter().map(PathBuf::from));
         for entry in std::fs::read_dir(&self.data)? {
