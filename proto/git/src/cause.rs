@@ -86,6 +86,7 @@ const WORDS: &[(Cause, &[&str])] = &[
             "bad ref",
             "broken ref",
             "cannot be accessed",
+            "could not get object info",
             "does not match index",
             "file truncated",
             "inflate: ",

@@ -14,6 +14,7 @@ mod secret;
 mod setup;
 mod shared;
 mod start;
+mod stops;
 mod supervised;
 mod talk;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::abortable;
-use ocelot_archive::{Error as ArchiveError, Expected, Note, Oddity, Packed, Unpacked};
+use ocelot_archive::{Expected, Note, Oddity, Packed, Unpacked};
 use ocelot_core::plan::{Artifact, ArtifactWhen, Cache, TaskPlan};
 use ocelot_git::Owner;
 use ocelot_proto::wire;
@@ -18,6 +18,7 @@ use ocelot_proto::wire::push_object_request::begin;
 use tokio::sync::mpsc;
 
 use super::lines::Lines;
+use super::stops::{Moved, Stop, of_archive, platform, stop};
 use super::{Done, Driver, Shared, pace};
 use crate::attempt::state::{Cause, Event};
 use crate::attempt::{ArtifactDigest, AttemptId, Failure};
@@ -31,12 +32,6 @@ use crate::runtime::Tell;
 const PIECES_MAX: usize = 4;
 /// Oddities of one archive that are told one by one.
 const NOTES_MAX: usize = 5;
-
-/// Why it does not go on.
-pub(super) enum Stop {
-    Fenced,
-    Cause(Cause),
-}
 
 /// What is known of each cache since the workspace was filled.
 #[derive(Debug, Default)]
@@ -349,52 +344,6 @@ impl Restored {
     fn of(&self, cache: &str) -> Option<State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(cache).cloned()
     }
-}
-
-/// Why nothing was taken in.
-enum Moved {
-    Failed(Failed),
-    Archive(ArchiveError),
-}
-
-fn platform(why: &str) -> Stop {
-    Stop::Cause(Cause::Platform { why: why.to_owned() })
-}
-
-/// Returns what it means for a task that a part of its work was not moved.
-fn stop(what: &str, failed: Failed) -> Stop {
-    let why = format!("{what}: {failed}");
-    Stop::Cause(match failed {
-        Failed::Fenced => return Stop::Fenced,
-        Failed::NoRoom(_) | Failed::Disk(_) => Cause::Failed(Failure::Disk { why }),
-        Failed::Refused(_) => Cause::Failed(Failure::Policy { why }),
-        // What was listed a moment ago is not there, or nobody answers: another try may find it.
-        Failed::NotFound(_) | Failed::Unreached(_) => Cause::Platform { why },
-    })
-}
-
-fn of_archive(what: &str, error: &ArchiveError) -> Stop {
-    let why = format!("{what}: {error}");
-    let full = matches!(error, ArchiveError::Tree { source, .. }
-        if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
-    Stop::Cause(match error {
-        _ if full => Cause::Failed(Failure::Disk { why }),
-        // This machine's own troubles, and those of whoever sent it.
-        ArchiveError::Tree { .. } | ArchiveError::Unexpected { .. } => Cause::Platform { why },
-        // Its digest was told: these are the bytes that were kept, and they stay what they are. Or the
-        // task's own workspace leaves them no place.
-        ArchiveError::Stream(_)
-        | ArchiveError::Truncated
-        | ArchiveError::Corrupt { .. }
-        | ArchiveError::Name { .. }
-        | ArchiveError::Kind { .. }
-        | ArchiveError::Link { .. }
-        | ArchiveError::Occupied { .. }
-        | ArchiveError::TooMuch { .. }
-        | ArchiveError::Shrank { .. }
-        | ArchiveError::Selection { .. }
-        | ArchiveError::Level(_) => Cause::Failed(Failure::Setup { why }),
-    })
 }
 
 fn odd(note: &Note) -> String {

@@ -7,7 +7,7 @@ use ocelot_core::frame::Offset;
 use ocelot_supervisor::protocol::StageOrder;
 
 use super::adopt::Up;
-use super::objects::Stop;
+use super::stops::Stop;
 use crate::attempt::link::LinkError;
 use crate::attempt::ports::{Log, LogFailed};
 use crate::attempt::secrets::Secrets;

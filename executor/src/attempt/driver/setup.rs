@@ -13,7 +13,7 @@ use ocelot_git::{Credentials, Owner};
 use ocelot_proto::kit::chaos;
 use tokio::sync::{mpsc, watch};
 
-use super::objects::Stop;
+use super::stops::Stop;
 use super::{Done, Driver, LogPlace, Sealing};
 use crate::attempt::Failure;
 use crate::attempt::files::identity;

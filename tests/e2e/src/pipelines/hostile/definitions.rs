@@ -11,7 +11,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("an artifact of the machine", "artifacts: [{name: a, paths: [/etc/passwd]}]\n", "absolute"),
     ("an artifact that climbs", "artifacts: [{name: a, paths: ['src/../../**']}]\n", "`..`"),
     ("a cache that climbs", "cache: [{name: c, paths: [..], key: k}]\n", "`..`"),
-    ("a cache of the machine", "cache: [{name: c, paths: [/root/.ssh], key: k}]\n", "absolute"),
+    ("a cache of the machine", "cache: [{name: c, paths: [/etc/ssh], key: k}]\n", "absolute"),
     ("a cache of a home", "cache: [{name: c, paths: [~/.ssh], key: k}]\n", "`~"),
     (
         "a key of the machine's files",

@@ -43,11 +43,10 @@ const MACHINE: &[&str] = &[
     "/etc/profile.d",
     "/etc/gitconfig",
     "/etc/ld.so.preload",
-    "/root/.ssh",
-    "/root/.gitconfig",
-    "/root/.bashrc",
-    "/root/.profile",
 ];
+
+/// The same of whoever runs the tests.
+const OWN: &[&str] = &[".ssh", ".gitconfig", ".bashrc", ".profile"];
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -133,6 +132,8 @@ impl Scene {
         places.extend([self.outside.clone(), self.ground.repositories().to_owned(), home.join("work")]);
         places.extend([".ssh", ".config"].map(|name| home.join(name)));
         places.extend(MACHINE.iter().map(PathBuf::from));
+        let own = std::env::home_dir().context("whoever runs this has a home")?;
+        places.extend(OWN.iter().map(|name| own.join(name)));
         for entry in std::fs::read_dir(&self.data)? {
             let path = entry?.path();
             // The key of the executor, its registration, its own programs.
