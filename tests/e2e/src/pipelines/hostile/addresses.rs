@@ -47,19 +47,8 @@ const ADDRESSES: &[(&str, &str)] = &[
 ];
 
 /// Names that are no project's.
-const NAMES: &[&str] = &[
-    "",
-    "x",
-    "../etc",
-    "a/..",
-    "a/../../b",
-    "-a/b",
-    "a/b\nc",
-    "a/$(id)",
-    "a/b\u{202e}c",
-    "/a/b",
-    "a//b",
-];
+const NAMES: &[&str] =
+    &["", "x", "../etc", "a/..", "a/../../b", "-a/b", "a/b\nc", "a/$(id)", "a/b\u{202e}c", "/a/b", "a//b"];
 
 /// Returns how many were refused.
 pub(super) async fn refused_at_the_door(scene: &Scene) -> Result<usize> {
