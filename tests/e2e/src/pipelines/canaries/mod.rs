@@ -346,7 +346,8 @@ fn look_through(scene: &Scene, search: &Search) -> Result<(usize, u64)> {
         found.extend(here.into_iter().map(|(path, found)| format!("{}: {found}", path.display())));
     }
     // The first token is printed once, for the person who starts the fleet.
-    let is_first = |found: &String| found.contains("/controller-0.log: the first token as it is");
+    let is_first =
+        |found: &String| found.contains("/controller-") && found.contains(".log: the first token as it is");
     let first = found.iter().filter(|found| is_first(found)).count();
     found.retain(|found| !is_first(found));
     ensure!(first == 1, "the first token was printed {first} times");
