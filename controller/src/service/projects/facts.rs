@@ -14,6 +14,8 @@ use crate::service::error::Error;
 
 /// Changed paths that conditions are asked about; above, they all are true.
 const PATHS_MAX: usize = 10_000;
+/// The key by which a definition asks for what changed.
+const PATHS: &[u8] = b"paths";
 /// The longest message of a commit that a run keeps.
 const MESSAGE_MAX: usize = 16 * 1024;
 const AUTHOR_MAX: usize = 256;
@@ -48,6 +50,16 @@ pub(super) struct Facts {
     pub(super) author: String,
     pub(super) file: File,
     pub(super) changed: Option<Vec<String>>,
+}
+
+impl File {
+    /// Whether what changed can matter: to compare it costs a look at the server.
+    fn may_ask_for_paths(&self) -> bool {
+        match self {
+            Self::Text(text) => text.windows(PATHS.len()).any(|part| part == PATHS),
+            Self::None | Self::Wrong(_) => false,
+        }
+    }
 }
 
 impl From<GitError> for Trouble {
@@ -143,8 +155,8 @@ pub(super) async fn facts(
     changed: impl Future<Output = Result<Option<Vec<String>>, Trouble>>,
 ) -> Result<Facts, Trouble> {
     // One after the other: both may fetch into the mirror.
-    let changed = changed.await?;
     let file = read_definition(mirror, &said.id).await?;
+    let changed = if file.may_ask_for_paths() { changed.await? } else { None };
     let message = said.message[..said.message.floor_char_boundary(MESSAGE_MAX)].to_owned();
     let author = said.author_name[..said.author_name.floor_char_boundary(AUTHOR_MAX)].to_owned();
     Ok(Facts { commit: said.id, message, author, file, changed })
