@@ -67,7 +67,7 @@ fn policy(outcome: Outcome) -> String {
 
 #[tokio::test]
 async fn what_a_task_keeps_is_found_by_the_next_and_its_cache_is_warm() {
-    let mut world = World::started().await;
+    let world = World::started().await;
     world.machine.set(|facts| facts.held_stages = true);
     let mut first = keeping(vec![artifact("site", ArtifactWhen::Success)]);
     first.environment.caches = vec![npm()];
