@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use ocelot_controller::app as controller;
 use ocelot_controller::auth::{NewApiToken, random_secret};
+use ocelot_controller::egress::{Allow, Rules};
 use ocelot_controller::service::Service;
 use ocelot_executor::app as executor;
 use ocelot_executor::runtime::docker::small_image;
+use ocelot_git::Allowed;
 use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::kit::shutdown::{Shutdown, signals};
 use ocelot_proto::kit::telemetry::{self, Format, chain};
@@ -65,11 +67,12 @@ pub(crate) struct Local {
     parts: Parts,
 }
 
-/// Where an executor's checkouts may come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sources {
-    Servers,
-    WithFolders,
+/// What is reached besides public addresses over https and ssh.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beyond {
+    pub(crate) egress: Vec<Allow>,
+    /// Other ways to reach repositories.
+    pub(crate) git: Allowed,
 }
 
 /// The two ends of a process that is both: the executor goes first.
@@ -81,12 +84,14 @@ struct Parts {
 
 impl Local {
     /// Starts everything in `data`, which may hold what an earlier start left.
-    pub(crate) async fn start(data: &Path, listen: SocketAddr) -> Result<Self> {
+    pub(crate) async fn start(data: &Path, listen: SocketAddr, beyond: &Beyond) -> Result<Self> {
         telemetry::init(Format::Text, "error")
             .map_err(|error| broken("the log cannot be written", &error))?;
         let parts = Parts { executor: Shutdown::new(GRACE), controller: Shutdown::new(GRACE) };
-        let settings =
+        let mut settings =
             controller::Settings { listen, ..controller::Settings::local(data.join("controller")) };
+        settings.egress.rules = Rules::new(beyond.egress.clone());
+        settings.repositories = beyond.git;
         let started = controller::start(settings, &parts.controller.tasks()).await;
         let started = started.map_err(|error| broken("the controller cannot start", &error))?;
         let token = token(&started).await?;
@@ -111,17 +116,17 @@ impl Local {
         Session { output, environment, wanted }
     }
 
-    /// Starts the executor, which is registered the first time, and returns its id. It checks out of
-    /// this machine's folders only where `sources` says so.
+    /// Starts the executor, which is registered the first time, and returns its id. It checks repositories
+    /// out over https, ssh and what is allowed besides.
     pub(crate) async fn add_executor(
         &self,
         client: &Client,
         data: PathBuf,
-        sources: Sources,
+        allowed: Allowed,
     ) -> Result<String> {
         let mut settings =
             executor::Settings { allow_process: true, ..executor::Settings::new(data.clone()) };
-        settings.repositories.file = sources == Sources::WithFolders;
+        settings.repositories = allowed;
         settings.reach.controllers = vec![self.url.clone()];
         if self.engine == Engine::None {
             settings.runtime = executor::RuntimeChoice::Process;

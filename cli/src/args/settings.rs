@@ -1,6 +1,8 @@
 //! Arguments of what concerns this command itself.
 
 use clap::{Args as Group, Subcommand};
+use ocelot_controller::config::GitScheme;
+use ocelot_controller::egress::Allow;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
@@ -72,4 +74,13 @@ pub(crate) struct Up {
     /// Where it listens; beyond loopback it speaks TLS and other machines can join
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
     pub(crate) listen: std::net::SocketAddr,
+
+    /// Besides public addresses, reach this network, address or host for repositories and forges
+    #[arg(long, value_name = "CIDR|HOST", value_delimiter = ',')]
+    pub(crate) allow_egress: Vec<Allow>,
+
+    /// Besides https and ssh, fetch repositories over these: `http` shows code and passwords to all on the
+    /// way, `file` opens this machine's folders
+    #[arg(long, value_name = "SCHEME", value_delimiter = ',')]
+    pub(crate) git_allow: Vec<GitScheme>,
 }

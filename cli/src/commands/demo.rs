@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ocelot_executor::runtime::docker::remove_shared_network;
+use ocelot_git::Allowed;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
@@ -11,7 +12,7 @@ use super::{Session, execute};
 use crate::client::{Api, Client, Repeat, new_run_id};
 use crate::error::{Error, Result};
 use crate::follow::{PenKind, Show};
-use crate::local::{Engine, Local, Sources, put_job};
+use crate::local::{Beyond, Engine, Local, put_job};
 
 const STAGES: &str = include_str!("demo.job.yml");
 
@@ -19,11 +20,12 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("ocelot-demo-").tempdir().map_err(Error::Output)?;
     let output = &session.output;
     output.note("starting a controller and an executor in one process, in a temporary folder");
-    let local = Local::start(folder.path(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let local =
+        Local::start(folder.path(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Beyond::default()).await?;
     let requests = local.signals()?;
     let own = local.session(output.clone(), &session.environment);
     let client = own.client()?;
-    let executor = local.add_executor(&client, folder.path().join("executor"), Sources::Servers).await?;
+    let executor = local.add_executor(&client, folder.path().join("executor"), Allowed::default()).await?;
     let (place, why) = match &local.engine {
         Engine::None => ("runtime: process".to_owned(), "as a process: no container engine answers here"),
         Engine::There { small: None } => {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ocelot_controller::config::GitScheme;
+use ocelot_git::Allowed;
 use ocelot_proto::wire;
 
 use super::Session;
@@ -9,13 +11,18 @@ use crate::args::Up;
 use crate::client::{Api, Client, Repeat};
 use crate::config::UP;
 use crate::error::{Error, Result};
-use crate::local::{Engine, Local, Sources, invitation, put_job};
+use crate::local::{Beyond, Engine, Local, invitation, put_job};
 use crate::up::{Started, hello};
 use crate::up_file::{self, UpFile};
 
 pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
     let data = folder(up, session)?;
-    let local = Local::start(&data, up.listen).await?;
+    let git = Allowed {
+        http: up.git_allow.contains(&GitScheme::Http),
+        file: up.git_allow.contains(&GitScheme::File),
+    };
+    let beyond = Beyond { egress: up.allow_egress.clone(), git };
+    let local = Local::start(&data, up.listen, &beyond).await?;
     let requests = local.signals()?;
     let own = local.session(session.output.clone(), &session.environment);
     let file = UpFile {
@@ -29,7 +36,7 @@ pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
         file.write(place).map_err(|source| Error::Unwritable { file: place.clone(), source })?;
     }
     let client = own.client()?;
-    local.add_executor(&client, data.join("executor"), Sources::Servers).await?;
+    local.add_executor(&client, data.join("executor"), git).await?;
     if is_empty(&client).await? {
         put_job(&client, begin_with(&local.engine)).await?;
     }

@@ -14,6 +14,7 @@ use ocelot_controller::records::{SourceRecord, Trust};
 use ocelot_controller::service::LocalRun;
 use ocelot_core::plan::{Plan, Runtime};
 use ocelot_executor::runtime::docker::remove_shared_network;
+use ocelot_git::Allowed;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
@@ -26,7 +27,7 @@ use crate::checkout::{Checkout, Snapshot, SnapshotError};
 use crate::client::{Api, Client, Repeat, new_run_id};
 use crate::error::{Error, Result, Whose};
 use crate::follow::{Followed, Interrupt, PenKind, Show, by_id, follow};
-use crate::local::{Engine, Local, Sources};
+use crate::local::{Beyond, Engine, Local};
 use crate::show::{Output, plain};
 use crate::words::{self, commit};
 
@@ -92,7 +93,8 @@ struct Asked {
 /// Starts a fleet in this process, has it run what is asked, and ends it, whatever came of that.
 async fn on_a_fleet(asked: Asked, engine: Engine, place: &Place, session: &Session) -> Result<()> {
     let output = &session.output;
-    let mut fleet = Local::start(place.folder(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let mut fleet =
+        Local::start(place.folder(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Beyond::default()).await?;
     fleet.engine = engine;
     let mut requests = fleet.signals()?;
     let own = fleet.session(output.clone(), &session.environment);
@@ -128,7 +130,8 @@ async fn begin_and_follow(
 ) -> Result<(String, Result<Followed>)> {
     end_leftovers(client).await?;
     asked.secrets.give(client, &asked.context.project).await?;
-    let executor = fleet.add_executor(client, place.folder().join("executor"), Sources::WithFolders).await?;
+    let folders = Allowed { file: true, http: false };
+    let executor = fleet.add_executor(client, place.folder().join("executor"), folders).await?;
     let run = match accept(asked, fleet, client).await {
         Ok(run) => run,
         Err(error) => return Ok((executor, Err(error))),

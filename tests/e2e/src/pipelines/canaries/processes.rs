@@ -1,6 +1,7 @@
 //! What others on the machine see of processes and containers while builds hold their secrets.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
@@ -20,7 +21,7 @@ pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize>
         };
         // One that is gone meanwhile shows nothing.
         let Ok(arguments) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let environment = environment(&entry.path());
         if pid == std::process::id() {
             continue;
         }
@@ -41,6 +42,20 @@ pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize>
     // Else this has looked at nothing.
     ensure!(tasks > 0, "no process of the held builds has its secret");
     Ok(looked)
+}
+
+/// Returns the environment of a process: what two readings agree on, because one that begins another
+/// program meanwhile shows a part of it.
+fn environment(process: &Path) -> Vec<u8> {
+    let read = || std::fs::read(process.join("environ")).unwrap_or_default();
+    let mut seen = read();
+    loop {
+        let again = read();
+        if again == seen {
+            return seen;
+        }
+        seen = again;
+    }
 }
 
 /// Looks at what the engine shows of the held container.
