@@ -180,19 +180,13 @@ impl AttemptState {
         event: Event,
         now: BootTime,
     ) -> Step {
-        match event {
-            Event::Kept => {}
-            Event::StageEnded { index, end } => {
-                if let Some(found) = &mut found {
-                    found.stage_ended(index, end);
-                }
-                return self.enter(Life::Recovering { held, found, gone }, vec![]);
+        if event != Event::Kept {
+            match (event, &mut found) {
+                (Event::StageEnded { index, end }, Some(found)) => found.stage_ended(index, end),
+                (Event::ContainerGone(how), _) => gone = gone.or(Some(how)),
+                _ => {}
             }
-            Event::ContainerGone(how) => {
-                gone.get_or_insert(how);
-                return self.enter(Life::Recovering { held, found, gone }, vec![]);
-            }
-            _ => return self.enter(Life::Recovering { held, found, gone }, vec![]),
+            return self.enter(Life::Recovering { held, found, gone }, vec![]);
         }
         match (held.phase, found) {
             (Phase::Accepted, _) => self.acknowledge(now, false),
