@@ -216,13 +216,14 @@ pub(crate) fn exited(stage: &str, code: i32) -> wire::Outcome {
 }
 
 pub(crate) fn job(name: &str) -> wire::Job {
+    let created = ago(MINUTE * 190);
     wire::Job {
         name: name.into(),
         version: 1,
         definition: format!("name: {name}\nimage: busybox:1\n"),
         description: format!("Does {name}"),
-        created_unix_us: ago(MINUTE * 190),
-        updated_unix_us: ago(MINUTE * 190),
+        created_unix_us: created,
+        updated_unix_us: created,
         updated_by: "ada".into(),
         ..wire::Job::default()
     }
@@ -270,6 +271,7 @@ pub(crate) fn built(number: u64, end: Option<wire::Outcome>) -> wire::RunSummary
 }
 
 pub(crate) fn project(name: &str) -> wire::Project {
+    let created = ago(MINUTE * 190);
     wire::Project {
         name: name.into(),
         url: format!("https://github.com/{name}"),
@@ -277,8 +279,8 @@ pub(crate) fn project(name: &str) -> wire::Project {
         default_branch: "main".into(),
         enabled: true,
         hook_url: format!("https://ci.acme.example/hooks/github/{name}"),
-        created_unix_us: ago(MINUTE * 190),
-        updated_unix_us: ago(MINUTE * 190),
+        created_unix_us: created,
+        updated_unix_us: created,
         updated_by: "ada".into(),
         ..wire::Project::default()
     }
