@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocelot_core::plan::{Runtime, Stage, TaskPlan, Work};
-use ocelot_supervisor::protocol::{Home, Leftovers, Moment, Program, StageOrder};
+use ocelot_supervisor::protocol::{Leftovers, Moment, Program, StageOrder};
 
 use super::files::Offered;
 use super::secrets::{Place, Secrets};
@@ -47,14 +47,12 @@ pub(super) fn order(plan: &TaskPlan, index: u16, ground: &Ground<'_>) -> Option<
     let environment = &plan.environment;
     let directory = stage.directory.as_ref().unwrap_or(&environment.directory);
     let user = stage.user.as_ref().or(environment.user.as_ref()).or(ground.given.user.as_ref());
-    let is_process = environment.runtime == Runtime::Process;
     Some(StageOrder {
         stage: index,
         name: stage.name.clone(),
         program,
         directory: ground.workspace.join(directory).to_string_lossy().into_owned(),
         user: user.cloned(),
-        home: if is_process { Home::AsGiven } else { Home::OfUser },
         env: variables(plan, stage, ground),
         timeout_ms: stage.timeout.map(millis),
         task_deadline: Some(ground.deadline),

@@ -14,7 +14,7 @@ use rustix::fs::MemfdFlags;
 use rustix::process::Rlimit;
 
 use crate::account::{Account, Accounts};
-use crate::protocol::{Home, Program, StageOrder};
+use crate::protocol::{Program, StageOrder};
 use crate::streams::Writers;
 use crate::sys::{self, Identity};
 
@@ -44,7 +44,7 @@ pub(crate) fn launch(order: &StageOrder, writers: Writers, core: Rlimit) -> Resu
     };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&order.env).current_dir(&order.directory);
-    if order.home == Home::OfUser && !order.env.contains_key("HOME") {
+    if !order.env.contains_key("HOME") {
         command.env("HOME", home(&accounts, account.as_ref()));
     }
     command.stdin(Stdio::null()).stdout(writers.stdout).stderr(writers.stderr);

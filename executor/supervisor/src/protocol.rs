@@ -59,8 +59,7 @@ pub struct StageOrder {
     pub directory: String,
     /// `name`, `uid`, `name:group` or `uid:gid` of the image; none is the supervisor's own.
     pub user: Option<String>,
-    pub home: Home,
-    /// The whole environment.
+    /// The whole environment, but for `HOME`: where it has none, that is the user's of `/etc/passwd`.
     pub env: BTreeMap<String, String>,
     /// From its start.
     pub timeout_ms: Option<u64>,
@@ -80,16 +79,6 @@ pub enum Program {
     Script { shell: Vec<String>, script: String },
     /// Runs an argument list without any shell.
     Command(Vec<String>),
-}
-
-/// Where a stage's `HOME` comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Home {
-    /// The environment is complete as it is.
-    AsGiven,
-    /// If the environment has none, it is the one that the image's `/etc/passwd` gives the user.
-    OfUser,
 }
 
 /// What becomes of processes that a stage leaves behind in its process group.

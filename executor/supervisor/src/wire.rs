@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::{Home, Leftovers, MaskValue, Moment, Program, Request, StageOrder};
+    use crate::protocol::{Leftovers, MaskValue, Moment, Program, Request, StageOrder};
 
     fn order(name: String, value: String) -> StageOrder {
         StageOrder {
@@ -78,7 +78,6 @@ mod tests {
             program: Program::Command(vec!["true".to_owned()]),
             directory: "/".to_owned(),
             user: None,
-            home: Home::AsGiven,
             env: BTreeMap::from([("SECRET".to_owned(), value)]),
             timeout_ms: Some(1),
             task_deadline: Some(Moment(2)),

@@ -18,8 +18,8 @@ use ocelot_core::frame::{Body, Decoder, Exit, Offset, encode, whole_frames};
 use ocelot_supervisor::client::{Client, ClientError};
 use ocelot_supervisor::clock::now;
 use ocelot_supervisor::protocol::{
-    Held, Home, Leftovers, MaskValue, Moment, Notice, Outcome, Program, Refusal, Request, StageEnd,
-    StageOrder, State, Stop,
+    Held, Leftovers, MaskValue, Moment, Notice, Outcome, Program, Refusal, Request, StageEnd, StageOrder,
+    State, Stop,
 };
 use ocelot_supervisor::tail::Tail;
 use rustix::event::{Timespec, poll};
@@ -130,7 +130,6 @@ fn script(stage: u16, script: &str) -> StageOrder {
         program: Program::Script { shell: vec!["/bin/sh".to_owned()], script: script.to_owned() },
         directory: "/".to_owned(),
         user: None,
-        home: Home::AsGiven,
         env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         timeout_ms: None,
         task_deadline: None,
@@ -250,11 +249,15 @@ fn output_is_kept_byte_for_byte_on_its_own_stream() {
 }
 
 #[test]
-fn a_stage_has_the_environment_that_was_given_and_nothing_else() {
+fn a_stage_has_the_environment_that_was_given_and_its_users_home_and_nothing_else() {
     let (bench, mut client) = Bench::assigned(&[]);
-    let env = BTreeMap::from([("A".to_owned(), "1 2".to_owned()), ("B".to_owned(), "é\n".to_owned())]);
+    let env = BTreeMap::from([
+        ("A".to_owned(), "1 2".to_owned()),
+        ("B".to_owned(), "é\n".to_owned()),
+        ("HOME".to_owned(), "/own".to_owned()),
+    ]);
     run(&mut client, StageOrder { env, ..command(0, &["/usr/bin/env", "-0"]) });
-    assert_eq!(String::from_utf8(said(&bench.capture(), 0).stdout).unwrap(), "A=1 2\0B=é\n\0");
+    assert_eq!(String::from_utf8(said(&bench.capture(), 0).stdout).unwrap(), "A=1 2\0B=é\n\0HOME=/own\0");
     let text = "ls /proc/self/fd | sort -n | tr '\\n' ' '; grep -E 'SigIgn|SigBlk' /proc/self/status";
     run(&mut client, script(1, text));
     let seen = String::from_utf8(said(&bench.capture(), 1).stdout).unwrap();
@@ -266,7 +269,7 @@ fn a_stage_has_the_environment_that_was_given_and_nothing_else() {
         .map(|mask| mask & 0x7fff_ffff)
         .collect();
     assert_eq!(masks, [0, 0], "{seen}");
-    run(&mut client, StageOrder { home: Home::OfUser, user: None, ..script(2, "echo $HOME; pwd") });
+    run(&mut client, script(2, "echo $HOME; pwd"));
     let home = String::from_utf8(said(&bench.capture(), 2).stdout).unwrap();
     assert!(home.starts_with('/') && home.ends_with("\n/\n"), "{home}");
 }

@@ -17,7 +17,7 @@ use ocelot_proto::kit::chaos;
 use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_supervisor::protocol::{
-    Home, Leftovers, Moment, Notice, Program, Request, StageEnd as Seen, StageOrder, State, Stop,
+    Leftovers, Moment, Notice, Program, Request, StageEnd as Seen, StageOrder, State, Stop,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -189,7 +189,6 @@ impl Minder {
             program: Program::Command(argv),
             directory: directory(given),
             user: given.user.clone(),
-            home: Home::OfUser,
             env: self.variables(given),
             timeout_ms: None,
             task_deadline: None,

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_core::plan::{self, Environment};
 use ocelot_supervisor::client::Client;
-use ocelot_supervisor::protocol::{Home, Leftovers, Notice, Outcome, Program, Request, StageEnd, StageOrder};
+use ocelot_supervisor::protocol::{Leftovers, Notice, Outcome, Program, Request, StageEnd, StageOrder};
 
 use super::start::COMPLAINT;
 use super::*;
@@ -87,7 +87,6 @@ fn order(script: &str) -> Request {
         program: Program::Script { shell: vec!["/bin/sh".to_owned()], script: script.to_owned() },
         directory: "/".to_owned(),
         user: None,
-        home: Home::AsGiven,
         env: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
         timeout_ms: None,
         task_deadline: None,

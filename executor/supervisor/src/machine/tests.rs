@@ -4,7 +4,7 @@ use ocelot_core::frame::{Exit, Offset};
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::{Home, Leftovers, MaskValue, Outcome, Program, Usage};
+use crate::protocol::{Leftovers, MaskValue, Outcome, Program, Usage};
 
 const DEADLINE: Moment = Moment(1_000_000);
 const PID: i32 = 42;
@@ -18,7 +18,6 @@ fn order(stage: u16) -> StageOrder {
         program: Program::Command(vec!["true".to_owned()]),
         directory: "/".to_owned(),
         user: None,
-        home: Home::AsGiven,
         env: BTreeMap::new(),
         timeout_ms: None,
         task_deadline: None,

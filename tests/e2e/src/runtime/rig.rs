@@ -20,7 +20,7 @@ use ocelot_executor::runtime::docker::{Docker, Settings};
 use ocelot_executor::runtime::{Launch, Runtime, Tell, install};
 use ocelot_supervisor::client::Client;
 use ocelot_supervisor::clock;
-use ocelot_supervisor::protocol::{Home, Leftovers, Notice, Program, Request, StageEnd, StageOrder, State};
+use ocelot_supervisor::protocol::{Leftovers, Notice, Program, Request, StageEnd, StageOrder, State};
 use ocelot_supervisor::tail::Tail;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -207,7 +207,6 @@ pub(super) fn script(stage: u16, script: &str) -> StageOrder {
         program: Program::Script { shell: vec!["/bin/sh".to_owned()], script: script.to_owned() },
         directory: "/workspace".to_owned(),
         user: None,
-        home: Home::AsGiven,
         env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
         timeout_ms: None,
         task_deadline: None,
