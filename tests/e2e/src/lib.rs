@@ -6,4 +6,5 @@ pub mod fleet;
 pub mod http;
 pub mod proxy;
 pub mod runner;
+pub mod search;
 pub mod wait;

@@ -1,7 +1,7 @@
 //! Looks for values in bytes: as they are, in hexadecimal digits, and in base64 wherever they begin.
 //!
-//! Every canary holds the same random mark, and the mark is what is looked for: so a part of a value is
-//! found as well as the whole, and a spelling that changes other letters hides nothing.
+//! Every canary of a trial holds the same random mark, and the mark is what is looked for: so a part of a
+//! value is found as well as the whole, and a spelling that changes other letters hides nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ struct Needle {
 
 /// What is looked for, by its first two bytes.
 #[derive(Debug)]
-pub(super) struct Search {
+pub struct Search {
     needles: Vec<Needle>,
     begins: Vec<bool>,
 }
 
 impl Search {
     /// Looks for these texts in every spelling.
-    pub(super) fn of(texts: &[(String, String)]) -> Self {
+    pub fn of(texts: &[(String, String)]) -> Self {
         let mut needles = Vec::new();
         for (what, text) in texts {
             let mut add = |how: &str, bytes: Vec<u8>| {
@@ -49,7 +49,7 @@ impl Search {
     }
 
     /// Returns each of what is found, with what is around it.
-    pub(super) fn of_bytes(&self, bytes: &[u8]) -> Vec<String> {
+    pub fn of_bytes(&self, bytes: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
         for at in 0..bytes.len().saturating_sub(1) {
             let rest = &bytes[at..];
@@ -69,7 +69,7 @@ impl Search {
 
     /// Looks through a folder, links not followed, but what `leave` says. Returns also how many bytes
     /// were looked through.
-    pub(super) fn of_folder(
+    pub fn of_folder(
         &self,
         folder: &Path,
         leave: &dyn Fn(&Path) -> bool,
@@ -100,7 +100,7 @@ fn begin(bytes: &[u8]) -> usize {
     (usize::from(bytes[0]) << 8) | usize::from(bytes[1])
 }
 
-pub(super) fn hex(text: &str, digits: &[u8; 16]) -> Vec<u8> {
+pub fn hex(text: &str, digits: &[u8; 16]) -> Vec<u8> {
     text.bytes().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).collect()
 }
 
@@ -113,7 +113,7 @@ fn base64_within(text: &[u8], before: usize) -> Vec<u8> {
     whole[from..to].to_vec()
 }
 
-pub(super) fn base64(bytes: &[u8]) -> Vec<u8> {
+pub fn base64(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in bytes.chunks(3) {
         let word = piece.iter().fold(0_usize, |word, byte| (word << 8) | usize::from(*byte));
@@ -126,7 +126,7 @@ pub(super) fn base64(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Each spelling of a planted value is found, at each place, and nothing else is.
-pub(super) fn finds_each_spelling() -> Result<()> {
+pub fn finds_each_spelling() -> Result<()> {
     use anyhow::ensure;
     let mark = "mQ7xW2pL9vK4";
     let search = Search::of(&[("a canary".to_owned(), mark.to_owned())]);

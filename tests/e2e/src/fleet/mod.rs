@@ -7,6 +7,7 @@ mod light;
 mod network;
 mod program;
 mod remains;
+mod talk;
 mod witness;
 
 use std::net::TcpListener;
@@ -24,9 +25,11 @@ pub use ground::{Ground, Repository};
 pub use light::{Light, LightSession};
 pub use network::{Direction, Network};
 pub use program::{Build, Program, Start};
+pub use talk::{ASKED, Said};
 pub use witness::{Life, Witness};
 
 use self::remains::Home;
+use self::talk::Talk;
 use crate::engine::Traces;
 use crate::etcd::Cluster;
 use crate::wait::wait_until;
@@ -78,6 +81,7 @@ pub struct Fleet {
     pub executors: Vec<Program>,
     pub controllers: Vec<Program>,
     ports: Vec<u16>,
+    talk: Talk,
     pub etcd: Option<Cluster>,
     /// What its executors have in the container engine.
     pub traces: Traces,
@@ -102,6 +106,8 @@ impl Fleet {
         };
         let ports = (0..settings.controllers).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
         let witness = Witness::new(folder.path());
+        let mut places = vec![folder.path().to_owned()];
+        places.extend(etcd.as_ref().map(|etcd| etcd.folder().to_owned()));
         let mut fleet = Self {
             build: settings.build,
             beyond: settings.beyond,
@@ -109,6 +115,7 @@ impl Fleet {
             executors: Vec::new(),
             controllers: Vec::new(),
             ports,
+            talk: Talk::new(places),
             etcd,
             traces: Traces::default(),
             homes: Vec::new(),
@@ -122,6 +129,7 @@ impl Fleet {
             fleet.controllers.push(controller);
         }
         fleet.token = fleet.first_token().await?;
+        fleet.guard("the first token", &fleet.token);
         fleet.ready().await?;
         Ok(fleet)
     }
@@ -134,6 +142,7 @@ impl Fleet {
         arguments.push(format!("--listen={host}:{}", self.ports[index]));
         arguments.push(format!("--name=c{index}"));
         arguments.extend(self.more.iter().cloned());
+        arguments.extend(self.talk.flag(&self.more));
         if let Some(etcd) = &self.etcd {
             let members: Vec<_> =
                 (0..etcd.len()).map(|member| format!("127.0.0.1:{}", etcd.port(member))).collect();
@@ -210,7 +219,9 @@ impl Fleet {
             ..Default::default()
         };
         let answer = self.caller(0)?.admin().create_registration_token(request).await?;
-        Ok(answer.into_inner().token)
+        let token = answer.into_inner().token;
+        self.guard("a registration token", token.split('@').next().unwrap_or(&token));
+        Ok(token)
     }
 
     /// Registers an executor that knows every controller, and starts it.
@@ -233,6 +244,7 @@ impl Fleet {
             arguments.extend(["--runtime", "process"].map(str::to_owned));
         }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
+        arguments.extend(self.talk.flag(&arguments));
         if more.contains(&"docker") {
             self.traces.follow(id);
         }
@@ -281,6 +293,11 @@ impl Fleet {
             .env("OCELOT_TOKEN", &self.token)
             .output()?;
         Ok(output)
+    }
+
+    /// Notes a secret that nothing of the fleet may show; see [`ASKED`].
+    pub fn guard(&self, what: &str, value: &str) {
+        self.talk.guard(what, value);
     }
 
     /// Returns what every program said last, for a failure.

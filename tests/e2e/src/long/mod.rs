@@ -5,6 +5,7 @@ mod kills;
 mod logs;
 mod push;
 mod requeue;
+mod talk;
 
 use std::future::Future;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
         "deliveries" => block_on(crate::pipelines::deliveries::row(count, seed)),
         "kills" => block_on(kills::row(count, seed)),
         "push" => block_on(push::row(count)),
+        "talk" => talk::row(),
         "requeue" => block_on(requeue::row(count)),
         "readopt" => block_on(logs::readopt(count)),
         "logs" => block_on(logs::row(count, seed)),

@@ -115,6 +115,7 @@ impl Site {
             ..wire::PutProjectRequest::default()
         };
         let put = self.ground.fleet.caller(0)?.projects().put_project(request).await?.into_inner();
+        self.ground.fleet.guard("the webhook's secret", &put.hook_secret);
         ensure!(put.left_to_do.is_empty(), "left to do: {:?}", put.left_to_do);
         self.arm(0)
     }
@@ -128,6 +129,7 @@ impl Site {
             value: value.as_bytes().to_vec().into(),
             allow_short: false,
         };
+        self.ground.fleet.guard(name, value);
         self.ground.fleet.caller(0)?.secrets().set_secret(request).await?;
         Ok(())
     }

@@ -8,7 +8,6 @@
 mod builds;
 mod ears;
 mod processes;
-mod search;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -20,6 +19,7 @@ use ocelot_controller::auth::random_secret;
 use ocelot_e2e::engine::IMAGE;
 use ocelot_e2e::fleet::{Build, Ground, Newcomer, RunId, Settings, reference};
 use ocelot_e2e::runner::trial;
+use ocelot_e2e::search::{Search, base64, finds_each_spelling, hex};
 use ocelot_e2e::wait::wait_until;
 use ocelot_git::testing::Server;
 use ocelot_proto::wire;
@@ -31,13 +31,12 @@ use super::semantics::told;
 use builds::{holding, printing};
 use ears::{Ears, get};
 use processes::{look_at_containers, look_at_processes};
-use search::{Search, base64, hex};
 
 const PROJECT: &str = "acme/shop";
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
-        trial("pipelines::canaries::the_search_finds_each_spelling", async || search::finds_each_spelling()),
+        trial("pipelines::canaries::the_search_finds_each_spelling", async || finds_each_spelling()),
         trial("pipelines::canaries::no_secret_is_left_anywhere", || hold(0)),
         trial("pipelines::canaries::nor_with_etcd_and_two_controllers", || hold(1)),
     ]

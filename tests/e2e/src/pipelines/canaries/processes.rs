@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use ocelot_e2e::search::Search;
 
 use super::Scene;
-use super::search::Search;
 
 /// Looks at the arguments and the environment of all processes but the task's own. Returns how many.
 pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize> {

@@ -108,6 +108,7 @@ impl Scene {
             value: b"grasshopper-4711".to_vec().into(),
             allow_short: false,
         };
+        ground.fleet.guard("a secret of hostile builds", "grasshopper-4711");
         ground.fleet.caller(0)?.secrets().set_secret(request).await?;
         Ok(Self { ground, outside, data })
     }
