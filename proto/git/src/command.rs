@@ -16,10 +16,10 @@ use tokio::process::{Child, Command};
 use crate::cause;
 use crate::credentials::{Credentials, Lease, Place, SSH_COMMAND};
 use crate::error::GitError;
-use crate::fixed::{FIXED_SETTINGS, FIXED_VARIABLES, Protocols};
+use crate::fixed::{FIXED_SETTINGS, FIXED_VARIABLES, Protocols, SERVES_FILES};
 use crate::guard;
 use crate::setup::{Account, Setup};
-use crate::url::RepositoryUrl;
+use crate::url::{RepositoryUrl, Scheme};
 use crate::version::{Floor, Version};
 
 /// What a call writes at most, unless it says otherwise.
@@ -196,6 +196,9 @@ impl Call<'_> {
         }
         let place = Place { secrets: &setup.secrets, known, account: setup.account };
         self.lease = credentials.lease(url, &place)?;
+        if url.scheme() == Scheme::File {
+            self.settings.push(SERVES_FILES.to_owned());
+        }
         self.protocols = Protocols::Remote;
         self.server = Some(url.clone());
         self.limit = setup.remote_limit;

@@ -47,7 +47,8 @@ impl Git {
     ) -> Result<Advertised, GitError> {
         let known = self.setup().home.join("known_hosts");
         let call = self.call("ls-remote").remote(url, credentials, &known)?;
-        let call = call.args(["--quiet", "--symref", "--end-of-options", url.as_str()]);
+        let call = call.set(format!("remote.origin.url={url}"));
+        let call = call.args(["--quiet", "--symref", "--end-of-options", "origin"]);
         let output = call.most(most.saturating_mul(BYTES_PER_REFERENCE)).ask().await?;
         let too_many = || GitError::References { url: url.clone(), limit: most };
         if output.cut || output.stdout.iter().filter(|byte| **byte == b'\n').count() > most {

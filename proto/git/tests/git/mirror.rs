@@ -2,7 +2,7 @@
 
 use ocelot_git::{Cause, CommitId, Contents, Credentials, GitError, Mirror, Reference, Want};
 
-use crate::world::{World, git, main};
+use crate::world::{World, git, main, try_git};
 
 #[tokio::test]
 async fn a_mirror_follows_branches_and_tags_and_loses_nothing_to_a_force_push() {
@@ -38,6 +38,20 @@ async fn a_commit_that_no_ref_holds_is_asked_for_by_its_id() {
     assert!(!mirror.contains(&lost).await.unwrap());
     mirror.obtain(&lost, Some(&Reference::branch("gone").unwrap())).await.unwrap();
     assert!(mirror.contains(&lost).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_repository_on_this_disk_may_be_of_another_account() {
+    let world = World::new().await;
+    let origin = world.origin("origin");
+    let head = origin.head();
+    std::os::unix::fs::chown(origin.path.join(".git"), Some(4711), Some(4711)).expect("only root can");
+    assert!(try_git(&world.path(""), &["ls-remote", origin.path.to_str().unwrap()]).is_err());
+    let seen = world.git.ls_remote(&origin.url(), &Credentials::None).await.unwrap();
+    assert_eq!(seen.find(&main()), Some(&head));
+    let mirror = world.mirror("m", &origin).await;
+    mirror.obtain(&head, Some(&main())).await.unwrap();
+    assert!(mirror.contains(&head).await.unwrap());
 }
 
 #[tokio::test]

@@ -37,7 +37,10 @@ impl Talk {
 
     /// Looks for a value as well. What is in front of a token's secret is shown on purpose.
     pub(super) fn guard(&self, what: &str, value: &str) {
-        let secret = value.rsplit('_').next().unwrap_or(value);
+        let secret = match value.strip_prefix("oct_") {
+            Some(token) => token.rsplit('_').next().unwrap_or(token),
+            None => value,
+        };
         if let Ok(mut secrets) = self.secrets.lock() {
             secrets.push((what.to_owned(), secret.to_owned()));
         }

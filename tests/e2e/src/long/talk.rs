@@ -10,7 +10,7 @@ pub(super) fn row() -> Result<()> {
     let began = Instant::now();
     let reports = tempfile::Builder::new().prefix("ocelot-talk-").tempdir()?;
     let status = Command::new(std::env::current_exe()?)
-        .args(["--skip", "store::", "--skip", "runtime::"])
+        .args(["--skip", "etcd::", "--skip", "store::", "--skip", "runtime::"])
         .env(ASKED, reports.path())
         .status()?;
     let said = Said::read(reports.path())?;
