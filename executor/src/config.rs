@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocelot_executor::app::{Reach, Register, RuntimeChoice, Settings};
 use ocelot_executor::connection::{Proxies, Proxy, ProxyError};
-use ocelot_git::Allowed;
+use ocelot_git::{Allowed, AllowedScheme};
 use ocelot_proto::kit::invitation::{InvalidInvitation, Invitation};
 use ocelot_proto::kit::telemetry::Format;
 use serde::Deserialize;
@@ -102,15 +102,7 @@ pub(crate) struct StartArguments {
     /// Besides https and ssh, check repositories out over these: `http` shows code and passwords to all on
     /// the way, `file` opens this machine's folders to whoever may add a project.
     #[arg(long, env = "OCELOT_EXECUTOR_GIT_ALLOW", value_name = "SCHEME", value_delimiter = ',')]
-    git_allow: Vec<GitScheme>,
-}
-
-/// A way to reach repositories that is shut unless it is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum GitScheme {
-    Http,
-    File,
+    git_allow: Vec<AllowedScheme>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -144,7 +136,7 @@ struct File {
     runtime: Option<RuntimeName>,
     allow_process: Option<bool>,
     drain_grace: Option<Time>,
-    git_allow: Option<Vec<GitScheme>>,
+    git_allow: Option<Vec<AllowedScheme>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -212,8 +204,7 @@ impl StartArguments {
         }
         let schemes =
             if self.git_allow.is_empty() { file.git_allow.unwrap_or_default() } else { self.git_allow };
-        settings.repositories =
-            Allowed { http: schemes.contains(&GitScheme::Http), file: schemes.contains(&GitScheme::File) };
+        settings.repositories = Allowed::from(&schemes[..]);
         Ok((settings, telemetry))
     }
 }

@@ -1,8 +1,8 @@
 //! Arguments of what concerns this command itself.
 
 use clap::{Args as Group, Subcommand};
-use ocelot_controller::config::GitScheme;
 use ocelot_controller::egress::Allow;
+use ocelot_git::AllowedScheme;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
@@ -82,5 +82,5 @@ pub(crate) struct Up {
     /// Besides https and ssh, fetch repositories over these: `http` shows code and passwords to all on the
     /// way, `file` opens this machine's folders
     #[arg(long, value_name = "SCHEME", value_delimiter = ',')]
-    pub(crate) git_allow: Vec<GitScheme>,
+    pub(crate) git_allow: Vec<AllowedScheme>,
 }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use ocelot_controller::config::GitScheme;
 use ocelot_git::Allowed;
 use ocelot_proto::wire;
 
@@ -17,10 +16,7 @@ use crate::up_file::{self, UpFile};
 
 pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
     let data = folder(up, session)?;
-    let git = Allowed {
-        http: up.git_allow.contains(&GitScheme::Http),
-        file: up.git_allow.contains(&GitScheme::File),
-    };
+    let git = Allowed::from(&up.git_allow[..]);
     let beyond = Beyond { egress: up.allow_egress.clone(), git };
     let local = Local::start(&data, up.listen, &beyond).await?;
     let requests = local.signals()?;

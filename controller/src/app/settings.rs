@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ocelot_git::Allowed;
 
 use super::outside::egress_settings;
-use crate::config::{GitScheme, NotifyTarget, Start};
+use crate::config::{NotifyTarget, Start};
 use crate::egress::{self, NoAllow};
 use crate::forge::Apis;
 use crate::seal::SealSource;
@@ -131,7 +131,7 @@ impl Settings {
             egress: egress_settings(start.allow_egress.as_deref().unwrap_or_default(), start.egress_ca)?,
             forge_apis: forge_apis(start.forge_api.as_deref().unwrap_or_default())?,
             notify: start.notify,
-            repositories: allowed(start.git_allow.as_deref().unwrap_or_default()),
+            repositories: Allowed::from(start.git_allow.as_deref().unwrap_or_default()),
             objects: objects(start.cache_gib, start.project_cache_gib)?,
             metrics_open: start.metrics_open.unwrap_or(false),
         };
@@ -242,10 +242,6 @@ fn forge_apis(texts: &[String]) -> Result<Apis, InvalidSettings> {
         Ok((host.to_owned(), url.to_owned()))
     };
     texts.iter().map(parse).collect()
-}
-
-fn allowed(schemes: &[GitScheme]) -> Allowed {
-    Allowed { http: schemes.contains(&GitScheme::Http), file: schemes.contains(&GitScheme::File) }
 }
 
 fn seal(file: Option<PathBuf>, command: Option<&str>) -> Result<Option<SealSource>, InvalidSettings> {

@@ -5,9 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ocelot_git::AllowedScheme;
 use serde::Deserialize;
 
-use super::{GitScheme, LogFormat, NotifyTarget};
+use super::{LogFormat, NotifyTarget};
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -32,7 +33,7 @@ pub struct File {
     pub name: Option<String>,
     pub seal_key_file: Option<PathBuf>,
     pub seal_key_command: Option<String>,
-    pub git_allow: Option<Vec<GitScheme>>,
+    pub git_allow: Option<Vec<AllowedScheme>>,
     pub cache_gib: Option<u64>,
     pub project_cache_gib: Option<u64>,
     pub metrics_open: Option<bool>,

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use ocelot_git::AllowedScheme;
 
 pub use file::{File, InvalidFile};
 pub use notify::{NoText, NotifyKind, NotifyTarget};
@@ -39,14 +40,6 @@ pub enum Command {
         /// The file of keys
         file: PathBuf,
     },
-}
-
-/// How a repository is reached that is not reached by https or ssh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GitScheme {
-    Http,
-    File,
 }
 
 /// How events are written.
@@ -133,7 +126,7 @@ pub struct Start {
     /// Besides https and ssh, fetch repositories over these: `http` shows code and passwords to all on the
     /// way, `file` opens this machine's folders to whoever may add a project
     #[arg(long, value_name = "SCHEME", value_delimiter = ',', env = "OCELOT_CONTROLLER_GIT_ALLOW")]
-    pub git_allow: Option<Vec<GitScheme>>,
+    pub git_allow: Option<Vec<AllowedScheme>>,
 
     /// GiB that the caches of all projects and jobs may hold; the longest unused go first [default: 20]
     #[arg(long, value_name = "N", env = "OCELOT_CONTROLLER_CACHE_GIB")]

@@ -32,5 +32,5 @@ pub use mirror::{Commit, Contents, Mirror, Want};
 pub use reference::{CommitId, Kind, NameError, PullStyle, Reference};
 pub use remote::Advertised;
 pub use setup::{Account, Setup};
-pub use url::{Allowed, RepositoryUrl, Scheme, UrlError};
+pub use url::{Allowed, AllowedScheme, RepositoryUrl, Scheme, UrlError};
 pub use version::{Floor, Version};

@@ -21,6 +21,20 @@ pub struct Allowed {
     pub file: bool,
 }
 
+/// What an operator names to allow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AllowedScheme {
+    Http,
+    File,
+}
+
+impl From<&[AllowedScheme]> for Allowed {
+    fn from(named: &[AllowedScheme]) -> Self {
+        Self { http: named.contains(&AllowedScheme::Http), file: named.contains(&AllowedScheme::File) }
+    }
+}
+
 /// How a repository is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {

@@ -50,11 +50,16 @@ impl Talk {
         let secrets = self.secrets.lock().map_err(|_| anyhow::anyhow!("a trial broke off"))?;
         let search = Search::of(&secrets);
         let (mut found, mut looked) = (Vec::new(), 0);
+        let mut first = 0;
         for place in &self.places {
             let (here, bytes) = search.of_folder(place, &|_| false)?;
             looked += bytes;
-            found.extend(here.into_iter().filter(|(path, found)| !is_first_token(path, found)));
+            let (expected, wrong): (Vec<_>, Vec<_>) =
+                here.into_iter().partition(|(path, found)| is_first_token(path, found));
+            first += expected.len();
+            found.extend(wrong);
         }
+        ensure!(first == 1, "the first token, which is printed once, was found {first} times");
         let mut report = format!("{} {looked}\n", secrets.len());
         for (path, found) in found {
             report += &format!("{}: {found}\n", path.display());
