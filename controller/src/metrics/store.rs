@@ -111,11 +111,16 @@ impl Metered {
 #[async_trait]
 impl Store for Metered {
     async fn range(&self, request: RangeRequest) -> Result<Page> {
-        self.timed("range", self.inner.range(request)).await
+        let from = request.from.clone();
+        let page = self.timed("range", self.inner.range(request)).await;
+        tracing::trace!(from, "read");
+        page
     }
 
     async fn commit(&self, txn: Txn) -> Result<Verdict> {
+        let first = txn.ops().first().map(|op| op.key().to_owned());
         let verdict = self.timed("commit", self.inner.commit(txn)).await;
+        tracing::trace!(first, committed = matches!(verdict, Ok(Verdict::Committed(_))), "written");
         if let Ok(Verdict::Refused { .. }) = &verdict {
             self.metrics.refused.inc();
         }

@@ -1,13 +1,15 @@
 //! One event on one task: decided by `step`, carried out by one compare-and-swap.
 //!
-//! The record is read linearizably for every call, so a refusal from here may be answered to an
-//! executor. Effects only wake what would find out by itself.
+//! A decision is first tried on what the view has; it stands only if its transaction is committed.
+//! Everything else is decided on a record that is read linearizably for this call, so a refusal from
+//! here may be answered to an executor. Effects only wake what would find out by itself.
 
-use ocelot_core::id::TaskId;
+use ocelot_core::id::{Epoch, TaskId};
+
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::placement::{GroupName, Holder};
 use ocelot_domain::task::event::Event;
-use ocelot_domain::task::state::TaskState;
+use ocelot_domain::task::state::{TaskState, Timestamp};
 use ocelot_domain::task::{Effect, Rejected, Require, Step, Task, step};
 
 use ocelot_proto::kit::chaos;
@@ -88,6 +90,9 @@ impl Service {
         also: impl Fn(&Facts, &Task, &Step) -> std::result::Result<Txn, Obstacle> + Send + Sync,
     ) -> std::result::Result<Transition, Refused> {
         let key = Key::Task(id).to_string();
+        if let Some(done) = self.transition_as_seen(&key, &event, &also).await? {
+            return Ok(done);
+        }
         let mut facts = Facts::default();
         let mut is_view_stale = false;
         for _ in 0..ROUNDS {
@@ -97,18 +102,7 @@ impl Service {
             let now = self.timestamp();
             let updated = self.updater.update(&key, |task: Option<Task>| {
                 let task = task.ok_or(Halt::Absent)?;
-                let mut step = step(&task, event.clone(), now).map_err(Halt::Rejected)?;
-                if let (
-                    true,
-                    TaskState::Finished { outcome: Outcome::Cancelled { result: Some(result), .. } },
-                ) = (chaos::bug("cancel.loses_to_complete"), &step.next.state)
-                {
-                    step.next.state = TaskState::Finished { outcome: (**result).clone() };
-                }
-                let mut beside = Beside::new(&facts, epoch);
-                beside.add(&step, &[]).map_err(Halt::Obstacle)?;
-                let more = also(&facts, &task, &step).map_err(Halt::Obstacle)?;
-                let beside = beside.into_txn().and(more);
+                let (step, beside) = decide(&task, event.clone(), now, (&facts, epoch), &also)?;
                 compared = beside.compares().to_vec();
                 let edit = if step.next == task { Edit::Keep } else { Edit::Put(step.next.clone()) };
                 decided = Some((task, step));
@@ -121,11 +115,7 @@ impl Service {
                         Updated::Kept(_) => None,
                     };
                     let (before, step) = decided.ok_or(Refused::NotNow("nothing was decided"))?;
-                    if written.is_some() {
-                        self.count(&before, &step.next, now);
-                    }
-                    self.carry_out(&step);
-                    return Ok(Transition { before, after: step.next, written });
+                    return Ok(self.done(before, step, written, now));
                 }
                 Err(UpdateError::Rejected(halt)) => match halt {
                     Halt::Absent => return Err(Refused::Absent),
@@ -152,6 +142,48 @@ impl Service {
             }
         }
         Err(Refused::NotNow("what it depends on keeps changing"))
+    }
+
+    /// Lets an event happen to the task as the view has it, if it still is so: nothing is read. None if
+    /// it is not, and for everything that no write proves: that is decided on what is read.
+    async fn transition_as_seen(
+        &self,
+        key: &str,
+        event: &Event,
+        also: &impl Fn(&Facts, &Task, &Step) -> std::result::Result<Txn, Obstacle>,
+    ) -> std::result::Result<Option<Transition>, Refused> {
+        let seen = |key: &str| known(self.view.get(key).as_ref());
+        let Some((revision, record)) = seen(key) else { return Ok(None) };
+        let Some(task) = record.task() else { return Ok(None) };
+        let epoch = self.epoch().await.map_err(Refused::Failed)?;
+        let mut facts = Facts::default();
+        for _ in 0..ROUNDS {
+            let now = self.timestamp();
+            match decide(task, event.clone(), now, (&facts, epoch), also) {
+                Err(Halt::Obstacle(Obstacle::Lacking(keys))) => {
+                    for key in keys {
+                        let Some(fact) = seen(&key) else { return Ok(None) };
+                        facts.note(key, Some(fact));
+                    }
+                }
+                Err(_) => return Ok(None),
+                Ok((step, _)) if step.next == *task => return Ok(None),
+                Ok((step, beside)) => {
+                    let written = self.updater.replace(key, revision, step.next.clone(), &beside).await;
+                    let written = written.map_err(|error| Refused::Failed(error.into()))?;
+                    return Ok(written.map(|at| self.done(task.clone(), step, Some(at), now)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn done(&self, before: Task, step: Step, written: Option<Revision>, now: Timestamp) -> Transition {
+        if written.is_some() {
+            self.count(&before, &step.next, now);
+        }
+        self.carry_out(&step);
+        Transition { before, after: step.next, written }
     }
 
     async fn learn(
@@ -205,6 +237,26 @@ impl Service {
             }
         }
     }
+}
+
+/// Decides what an event makes of a task, and what its transaction compares and writes beside it.
+fn decide(
+    task: &Task,
+    event: Event,
+    now: Timestamp,
+    (facts, epoch): (&Facts, (Epoch, Revision)),
+    also: &impl Fn(&Facts, &Task, &Step) -> std::result::Result<Txn, Obstacle>,
+) -> std::result::Result<(Step, Txn), Halt> {
+    let mut step = step(task, event, now).map_err(Halt::Rejected)?;
+    if let (true, TaskState::Finished { outcome: Outcome::Cancelled { result: Some(result), .. } }) =
+        (chaos::bug("cancel.loses_to_complete"), &step.next.state)
+    {
+        step.next.state = TaskState::Finished { outcome: (**result).clone() };
+    }
+    let mut beside = Beside::new(facts, epoch);
+    beside.add(&step, &[]).map_err(Halt::Obstacle)?;
+    let more = also(facts, task, &step).map_err(Halt::Obstacle)?;
+    Ok((step, beside.into_txn().and(more)))
 }
 
 /// Finds out what did not hold beside the record; `Ok` if reading it anew may help.

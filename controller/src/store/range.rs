@@ -64,6 +64,11 @@ impl RangeRequest {
         Self { from, to, limit: Self::PAGE, at: None, keys_only: false }
     }
 
+    /// Whether one key is asked for, as it is now.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.to.is_none() && self.at.is_none()
+    }
+
     #[must_use]
     pub fn at(self, revision: Revision) -> Self {
         Self { at: Some(revision), ..self }

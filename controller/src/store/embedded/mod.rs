@@ -173,6 +173,12 @@ impl EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn range(&self, request: RangeRequest) -> Result<Page> {
+        if request.is_of_one() {
+            let found = self.readers.view_here(|connection| read::page(connection, &request));
+            if let Some(found) = found {
+                return found;
+            }
+        }
         self.readers.view(move |connection| read::page(connection, &request)).await
     }
 

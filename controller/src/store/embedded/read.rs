@@ -54,6 +54,14 @@ impl Readers {
             .map_err(|late| Error::Unavailable(Box::new(late)))?
     }
 
+    /// Runs `read` on this very thread, if a connection is free: for what takes less time than the way to
+    /// another thread and back.
+    pub(super) fn view_here<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
+        let permit = self.free.try_acquire().ok()?;
+        permit.forget();
+        Some(self.run(read))
+    }
+
     fn run<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let taken = self.idle.lock().expect("nothing panics while it holds the connections").pop();
         let connection =
@@ -66,10 +74,11 @@ impl Readers {
 }
 
 fn in_view<T>(connection: &Connection, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    let view = connection.unchecked_transaction().map_err(failure::of_read)?;
-    let found = read(connection)?;
-    view.finish().map_err(failure::of_read)?;
-    Ok(found)
+    let run = |sql| connection.prepare_cached(sql)?.execute([]).map(drop);
+    run("BEGIN DEFERRED").map_err(failure::of_read)?;
+    let found = read(connection);
+    run("ROLLBACK").map_err(failure::of_read)?;
+    found
 }
 
 /// Returns the page that the request asks for.

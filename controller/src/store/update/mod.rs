@@ -15,6 +15,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Store;
 use super::codec::{self, Mark, Record};
 use super::error::{Error, Result};
@@ -119,7 +121,9 @@ pub struct Updater {
 /// What is known of the key before a write.
 #[derive(Debug, Clone)]
 struct Known {
-    item: Option<KeyValue>,
+    /// None if nothing is there.
+    revision: Option<Revision>,
+    value: Option<Bytes>,
     /// The store was at least here when it was read.
     seen: Revision,
 }
@@ -130,7 +134,7 @@ enum Fate {
     NotYet,
     Happened(Revision),
     /// Another write came first, so it can never happen.
-    Overtaken(Known),
+    Overtaken(Option<KeyValue>),
     /// The history does not tell.
     Unclear,
 }
@@ -163,25 +167,45 @@ impl Updater {
                     read => read?,
                 },
             };
-            let record = before.item.as_ref().map(|item| codec::decode(&item.value)).transpose()?;
+            let record = before.value.as_ref().map(|value| codec::decode(value)).transpose()?;
             let Decision { edit, beside } = decide(record).map_err(UpdateError::Rejected)?.into();
             let mark = Mark(self.chance.number());
             let Some(txn) = transaction(key, &before, edit, &beside, mark) else {
-                return Ok(Updated::Kept(before.item.map(|item| item.mod_revision)));
+                return Ok(Updated::Kept(before.revision));
             };
             match self.write(key, &before, &txn, mark).await? {
                 Verdict::Committed(revision) => return Ok(Updated::Written(revision)),
                 Verdict::Refused { mut found } => {
                     let now = found.remove(0);
-                    if now.as_ref().map(|item| item.mod_revision) == before.revision() {
+                    if now.as_ref().map(|item| item.mod_revision) == before.revision {
                         return Err(UpdateError::Beside { found });
                     }
                     // The compare that failed found what to decide on next; no need to read again.
-                    known = Some(Known { seen: before.seen, item: now });
+                    known = Some(Known::of(now, before.seen));
                 }
             }
         }
         Err(UpdateError::Contended { attempts: self.patience.attempts })
+    }
+
+    /// Puts a record in the place of the one that was seen at this revision, and carries out what is
+    /// beside it; none if something was not so, or is not any more, and then nothing was written.
+    ///
+    /// What was seen may be old: whoever decided on it asks again, of what is read.
+    pub async fn replace<T: Record>(
+        &self,
+        key: &str,
+        seen: Revision,
+        record: T,
+        beside: &Txn,
+    ) -> Result<Option<Revision>> {
+        let before = Known { revision: Some(seen), value: None, seen };
+        let mark = Mark(self.chance.number());
+        let Some(txn) = transaction(key, &before, Edit::Put(record), beside, mark) else { return Ok(None) };
+        match self.write(key, &before, &txn, mark).await? {
+            Verdict::Committed(revision) => Ok(Some(revision)),
+            Verdict::Refused { .. } => Ok(None),
+        }
     }
 
     fn is_last(&self, attempt: u32) -> bool {
@@ -190,7 +214,7 @@ impl Updater {
 
     async fn read(&self, key: &str) -> Result<Known> {
         let page = self.store.range(RangeRequest::key(key)).await?;
-        Ok(Known { item: page.items.into_iter().next(), seen: page.revision })
+        Ok(Known::of(page.items.into_iter().next(), page.revision))
     }
 
     /// Writes until the outcome is known.
@@ -211,7 +235,7 @@ impl Updater {
             if may_have_happened {
                 match self.fate(key, before, mark).await {
                     Ok(Fate::Happened(revision)) => return Ok(Verdict::Committed(revision)),
-                    Ok(Fate::Overtaken(now)) => return Ok(Verdict::Refused { found: vec![now.item] }),
+                    Ok(Fate::Overtaken(now)) => return Ok(Verdict::Refused { found: vec![now] }),
                     Ok(Fate::Unclear) => return Err(unknown(error)),
                     Ok(Fate::NotYet) => {}
                     Err(read) if read.is_retryable() => {}
@@ -230,16 +254,17 @@ impl Updater {
     async fn fate(&self, key: &str, before: &Known, mark: Mark) -> Result<Fate> {
         /// Versions that may have come between the write and the look at it.
         const STEPS: usize = 32;
-        let now = self.read(key).await?;
-        let Some(mut version) = now.item.clone() else {
+        let page = self.store.range(RangeRequest::key(key)).await?;
+        let now = page.items.into_iter().next();
+        let Some(mut version) = now.clone() else {
             // Gone: if it was there, some write between deleted it, and deletions bear no mark.
-            return Ok(if before.item.is_none() && now.seen == before.seen {
+            return Ok(if before.revision.is_none() && page.revision == before.seen {
                 Fate::NotYet
             } else {
                 Fate::Unclear
             });
         };
-        if Some(version.mod_revision) == before.revision() {
+        if Some(version.mod_revision) == before.revision {
             return Ok(Fate::NotYet);
         }
         for _ in 0..STEPS {
@@ -253,13 +278,13 @@ impl Updater {
                 Err(error) => return Err(error),
             };
             match older {
-                Some(older) if Some(older.mod_revision) == before.revision() => {
+                Some(older) if Some(older.mod_revision) == before.revision => {
                     return Ok(Fate::Overtaken(now));
                 }
                 Some(older) => version = older,
                 // Absent just before: it is the first version since, unless there were others that
                 // were deleted, which only a look at every revision between would tell.
-                None if before.item.is_none() && version.mod_revision == before.seen.next() => {
+                None if before.revision.is_none() && version.mod_revision == before.seen.next() => {
                     return Ok(Fate::Overtaken(now));
                 }
                 None => return Ok(Fate::Unclear),
@@ -270,8 +295,12 @@ impl Updater {
 }
 
 impl Known {
-    fn revision(&self) -> Option<Revision> {
-        self.item.as_ref().map(|item| item.mod_revision)
+    fn of(item: Option<KeyValue>, seen: Revision) -> Self {
+        Self {
+            revision: item.as_ref().map(|item| item.mod_revision),
+            value: item.map(|item| item.value),
+            seen,
+        }
     }
 }
 
@@ -281,7 +310,7 @@ fn unknown(error: Error) -> Error {
 
 /// Returns the transaction of a decision, its first compare that of the key; none to keep it.
 fn transaction<T: Record>(key: &str, before: &Known, edit: Edit<T>, beside: &Txn, mark: Mark) -> Option<Txn> {
-    let txn = Txn::new().when(key, before.revision().map_or(Expected::Absent, Expected::At));
+    let txn = Txn::new().when(key, before.revision.map_or(Expected::Absent, Expected::At));
     let txn = match edit {
         Edit::Keep => return None,
         Edit::Put(record) => txn.put(key, codec::encode(&record, Some(mark))),

@@ -278,6 +278,42 @@ async fn a_decision_against_a_change_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_record_is_replaced_once_by_whoever_saw_its_newest_version_and_by_nobody_else() {
+    for (fault, replaced, count) in [
+        (Fault::None, Some(true), 2),
+        (Fault::AnswerLost, Some(true), 2),
+        (Fault::Lost, Some(true), 2),
+        (Fault::Late, Some(true), 2),
+        (Fault::LostThenChanged, Some(true), 102),
+        (Fault::LostAndOvertaken, Some(false), 101),
+        (Fault::LostAndForgotten, None, 201),
+        (Fault::NotNow, Some(true), 2),
+        (Fault::Broken, None, 1),
+    ] {
+        let store = Faulty::new(&[Fault::None, fault]);
+        let updater = store.updater();
+        let put = updater.update(KEY, |_: Option<Count>| Ok::<_, Infallible>(Edit::Put(Count(1)))).await;
+        let Updated::Written(seen) = put.unwrap() else { panic!("{fault:?}: nothing was put") };
+        let done = updater.replace(KEY, seen, Count(2), &Txn::new()).await;
+        assert_eq!(done.ok().map(|at| at.is_some()), replaced, "{fault:?}");
+        assert_eq!(store.count().await, count, "{fault:?}");
+        let old = updater.replace(KEY, Revision(seen.0 - 1), Count(3), &Txn::new()).await;
+        assert_eq!((old.unwrap(), store.count().await), (None, count), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_needs_what_is_beside_it() {
+    let store = Faulty::new(&[]);
+    let updater = store.updater();
+    let put = updater.update(KEY, |_: Option<Count>| Ok::<_, Infallible>(Edit::Put(Count(1)))).await;
+    let Updated::Written(seen) = put.unwrap() else { panic!("nothing was put") };
+    let beside = Txn::new().when("/other", Expected::Present);
+    assert_eq!(updater.replace(KEY, seen, Count(2), &beside).await.unwrap(), None);
+    assert_eq!(store.count().await, 1);
+}
+
+#[tokio::test]
 async fn the_epoch_begins_at_one_and_only_grows() {
     let store = Faulty::new(&[Fault::AnswerLost, Fault::AnswerLost]);
     let updater = store.updater();
