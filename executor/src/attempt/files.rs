@@ -125,12 +125,21 @@ impl Places {
 
     /// Makes what [`Places::make`] wrote survive a power cut. Blocks.
     pub fn sync(&self) -> io::Result<()> {
-        let parent = self.directory.parent().unwrap_or(Path::new("/"));
-        let control = self.control();
-        for file in [&control.join(IDENTITY), &self.directory.join(OFFER)] {
+        self.sync_files()?;
+        self.sync_directories()
+    }
+
+    /// The same for a ready place, whose directories did not change. Blocks.
+    pub fn sync_files(&self) -> io::Result<()> {
+        for file in [self.control().join(IDENTITY), self.directory.join(OFFER)] {
             File::open(file)?.sync_data()?;
         }
-        for directory in [&control, &self.directory, parent] {
+        Ok(())
+    }
+
+    fn sync_directories(&self) -> io::Result<()> {
+        let parent = self.directory.parent().unwrap_or(Path::new("/"));
+        for directory in [&self.control(), &self.directory, parent] {
             File::open(directory)?.sync_all()?;
         }
         Ok(())

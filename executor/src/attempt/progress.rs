@@ -75,6 +75,8 @@ impl Told {
         let Some(stage) = stages.iter_mut().find(|known| known.index == u32::from(seen.stage)) else {
             return;
         };
+        // Both by the supervisor's word: when the beginning was heard of is another moment.
+        stage.began_unix_us = clocks.unix_us_at(seen.since);
         stage.ended_unix_us = clocks.unix_us_at(seen.until);
         stage.r#use = Some(wire::ResourceUse {
             user_cpu_us: seen.usage.user_us,
@@ -118,5 +120,36 @@ pub(super) fn judged(seen: &Seen, limit_bytes: Option<u64>) -> StageEnd {
             StageEnd::OutOfMemory { limit_bytes }
         }
         None => StageEnd::Exit(exit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelot_supervisor::protocol::{Moment, Usage};
+
+    use super::*;
+
+    #[test]
+    fn a_stage_took_what_its_supervisor_says_however_late_its_beginning_was_heard() {
+        let mut told = Told::default();
+        told.began(0, Moment(1_009), Clocks { unix_us: 5_009_700, boot: BootTime(1_009) });
+        let outcome = protocol::Outcome::Ended(Exit::Code(0));
+        let usage = Usage::default();
+        let seen = Seen {
+            stage: 0,
+            outcome,
+            since: Moment(1_002),
+            until: Moment(1_010),
+            stopped: None,
+            oom_kills: None,
+            usage,
+        };
+        told.ended(
+            &seen,
+            StageEnd::Exit(Exit::Code(0)),
+            Clocks { unix_us: 5_011_300, boot: BootTime(1_011) },
+        );
+        let stage = &told.next().stages[0];
+        assert_eq!(stage.ended_unix_us - stage.began_unix_us, 8_000);
     }
 }

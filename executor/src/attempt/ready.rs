@@ -112,7 +112,7 @@ impl Ready {
                 return not.map(drop);
             }
         }
-        // What the supervisor put into it, too: whoever takes the place syncs its directories.
+        // What the supervisor put into it, too: whoever takes the place syncs no directory.
         blocking(&places, Places::sync).await?;
         self.state().place = Some((places, shared.clock.monotonic()));
         Ok(())

@@ -39,7 +39,7 @@ pub(super) fn take(speech: &Arc<Speech>, tasks: &Tasks, offer: wire::Offer) {
     }
 }
 
-type Taken = (Spec, (TaskPlan, Offered), Accepted);
+type Taken = (Spec, (TaskPlan, Offered), (Accepted, bool));
 
 fn judge(speech: &Speech, id: AttemptId, offer: wire::Offer) -> Result<Taken, Refusal> {
     let plan_sha256: [u8; 32] = Sha256::digest(&offer.plan).into();
@@ -64,9 +64,10 @@ fn judge(speech: &Speech, id: AttemptId, offer: wire::Offer) -> Result<Taken, Re
     getrandom::fill(&mut completion)
         .map_err(|error| Refusal::new(Reason::Runtime, format!("there is no randomness: {error}")))?;
     let ready = speech.shared.ready.take(&plan);
+    let is_ready = ready.is_some();
     let places = ready.unwrap_or_else(|| Places::new(&speech.shared.attempts, id));
     let accepted = Accepted { plan_sha256, directory: places.directory, completion };
-    Ok((spec, (plan, offered), accepted))
+    Ok((spec, (plan, offered), (accepted, is_ready)))
 }
 
 fn decline(speech: &Arc<Speech>, tasks: &Tasks, id: AttemptId, refusal: Refusal) {

@@ -28,16 +28,16 @@ pub(super) const CALL: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Takes the offer: the journal says so, and the files are made at the same time.
-    pub(super) fn accept(&mut self) {
+    pub(super) fn accept(&mut self, is_ready: bool) {
         self.write(Entry::Accepted(self.accepted.clone()));
-        self.make_files();
+        self.make_files(is_ready);
     }
 
-    fn make_files(&mut self) {
+    fn make_files(&mut self, is_ready: bool) {
         let (places, offered, id) = (self.places.clone(), self.offered.clone(), self.id);
         let made = tokio::task::spawn_blocking(move || {
             places.make(id, &offered)?;
-            places.sync()
+            if is_ready { places.sync_files() } else { places.sync() }
         });
         self.files = super::Files::Making;
         self.work(async move {
@@ -67,7 +67,7 @@ impl Driver {
         self.told.resume(self.shared.boot.now());
         if left.held.phase == Phase::Accepted {
             // Nothing was started, and not every file may be there: it begins again, and so does its log.
-            return self.make_files();
+            return self.make_files(false);
         }
         self.files = super::Files::Made;
         self.recover_log();

@@ -137,17 +137,17 @@ impl std::fmt::Debug for Driver {
 }
 
 impl Driver {
-    /// Begins with an offer that is not journalled yet.
+    /// Begins with an offer that is not journalled yet, in a ready place or one that is still to be made.
     pub fn new(
         shared: Arc<Shared>,
         spec: Spec,
         (plan, offered): (TaskPlan, Offered),
-        accepted: Accepted,
+        (accepted, is_ready): (Accepted, bool),
         inbox: mpsc::Receiver<Event>,
     ) -> Self {
         let state = AttemptState::accepting(spec);
         let mut driver = Self::build(shared, state, (plan, offered), accepted, inbox);
-        driver.accept();
+        driver.accept(is_ready);
         driver
     }
 
