@@ -131,10 +131,12 @@ impl Sessions {
     async fn note(&mut self, service: &Service, task: &Task) -> Result<()> {
         self.waits.remove(&task.id);
         let Some(live) = task.live() else { return Ok(()) };
+        // First the epoch: one of after the look would hide a return between the two, and a view that is
+        // late would let the wait go on through it.
+        let epoch = service.read(&Key::ExecutorEpoch(live.session.executor).to_string()).await?;
         if service.read(&Key::Session(live.session.id).to_string()).await?.is_some() {
             return Ok(());
         }
-        let epoch = service.read(&Key::ExecutorEpoch(live.session.executor).to_string()).await?;
         let told = told_to(epoch.as_ref())?;
         let epoch = Revision(epoch.map_or(0, |item| u64::try_from(item.mod_revision.0).unwrap_or(0)));
         if let Some(wait) = Wait::begin(task, epoch) {

@@ -172,11 +172,23 @@ pub struct LossyStore {
     is_lossy: AtomicBool,
     commits: AtomicU64,
     lost: AtomicU64,
+    reads: Mutex<Vec<String>>,
 }
 
 impl LossyStore {
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, is_lossy: AtomicBool::new(false), commits: AtomicU64::new(0), lost: AtomicU64::new(0) }
+        Self {
+            inner,
+            is_lossy: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            reads: Mutex::default(),
+        }
+    }
+
+    /// Returns what was read since the last call, by the first key of each read.
+    pub fn take_reads(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.reads))
     }
 
     pub fn set_lossy(&self, is_lossy: bool) {
@@ -192,6 +204,7 @@ impl LossyStore {
 #[async_trait]
 impl Store for LossyStore {
     async fn range(&self, request: RangeRequest) -> StoreResult<Page> {
+        lock(&self.reads).push(request.from.clone());
         self.inner.range(request).await
     }
 

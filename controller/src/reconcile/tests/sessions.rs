@@ -10,6 +10,7 @@ use ocelot_domain::task::state::TaskState;
 use super::graphs::{one, plan, task};
 use super::world::*;
 use crate::service::*;
+use crate::store::keys::Key;
 
 const EXCLUSIVE: &str = "name: build\nimage: alpine\nclass: exclusive\ncommand: [make]\n";
 
@@ -466,6 +467,28 @@ async fn a_return_that_the_controller_did_not_see_still_begins_the_wait_anew() {
     assert_eq!(controller.state(run).await.name(), "Running", "the epoch says that it was back");
     controller.pass(3).await;
     assert_eq!(controller.state(run).await.name(), "Queued");
+}
+
+/// A return writes the epoch: only one that was read before the session was looked for tells of it.
+#[tokio::test]
+async fn a_wait_notes_the_epoch_before_it_looks_for_the_session() {
+    let world = World::new();
+    let mut controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    controller.execute(1).await;
+    executor.take(&controller).await;
+    for _ in 0..16 {
+        executor.heartbeat(&controller).await.unwrap();
+        controller.pass(1).await;
+    }
+    let session = executor.session(&controller).await;
+    world.store.take_reads();
+    controller.pass(11).await;
+    let reads = world.store.take_reads();
+    let at = |key: Key| reads.iter().position(|read| *read == key.to_string());
+    let epoch = at(Key::ExecutorEpoch(session.executor)).expect("a wait notes the epoch");
+    let look = at(Key::Session(session.id)).expect("a wait looks for the session");
+    assert!(epoch < look, "{reads:?}");
 }
 
 /// A fleet that grows: heartbeats are further apart, and what waits for them waits longer.
