@@ -61,9 +61,12 @@ pub(crate) struct Common {
 pub(crate) struct RegisterArguments {
     #[command(flatten)]
     common: Common,
-    /// The invitation that `ocelot executor token` printed.
+    /// What `ocelot executor token` printed.
+    #[arg(required_unless_present = "token", conflicts_with = "token", value_name = "INVITATION")]
+    invitation: Option<String>,
+    /// The same, for scripts.
     #[arg(long, env = "OCELOT_EXECUTOR_TOKEN", hide_env_values = true, value_name = "INVITATION")]
-    token: String,
+    token: Option<String>,
     /// What it is called; else the machine's name.
     #[arg(long, env = "OCELOT_EXECUTOR_NAME")]
     name: Option<String>,
@@ -166,7 +169,7 @@ impl RegisterArguments {
     pub(crate) fn read(self) -> Result<(Register, Telemetry), ConfigError> {
         let file = File::read(self.common.config.as_deref())?;
         let telemetry = self.common.telemetry(&file);
-        let invitation: Invitation = self.token.parse()?;
+        let invitation: Invitation = self.invitation.or(self.token).unwrap_or_default().parse()?;
         let labels = if self.labels.is_empty() { file.labels.unwrap_or_default() } else { self.labels };
         let register = Register {
             data: data(self.common.data.or(file.data))?,
@@ -356,6 +359,22 @@ mod tests {
     #[test]
     fn the_arguments_hold_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_invitation_is_given_as_the_command_prints_it_or_by_its_flag_and_never_twice() {
+        let invitation = "oct_reg_one@https://a:1";
+        let parse = |more: &[&str]| {
+            let all = ["ocelot-executor", "register", "--data", "/d"].iter().chain(more);
+            Arguments::try_parse_from(all).map(|arguments| match arguments.command {
+                Command::Register(register) => register.read().unwrap().0.invitation.to_string(),
+                Command::Start(_) => unreachable!("it registers"),
+            })
+        };
+        assert_eq!(parse(&[invitation]).unwrap(), invitation);
+        assert_eq!(parse(&["--token", invitation]).unwrap(), invitation);
+        assert!(parse(&[]).unwrap_err().to_string().contains("<INVITATION>"));
+        assert!(parse(&[invitation, "--token", invitation]).is_err());
     }
 
     #[test]

@@ -79,7 +79,7 @@ async fn token(token: &RegistrationToken, session: &Session) -> Result<()> {
 
 /// What is typed on a new machine.
 pub(crate) fn register(token: &str) -> String {
-    format!("ocelot-executor register {token} && ocelot-executor start")
+    format!("ocelot-executor register '{token}' && ocelot-executor start")
 }
 
 async fn list(list: &ExecutorList, session: &Session) -> Result<()> {

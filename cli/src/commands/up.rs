@@ -6,6 +6,7 @@ use ocelot_git::Allowed;
 use ocelot_proto::wire;
 
 use super::Session;
+use super::executor::register;
 use crate::args::Up;
 use crate::client::{Api, Client, Repeat};
 use crate::config::UP;
@@ -38,10 +39,7 @@ pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
     }
     let second = match up.listen.ip().is_loopback() {
         true => None,
-        false => Some(format!(
-            "ocelot-executor register --token '{}' && ocelot-executor start",
-            invitation(&client).await?
-        )),
+        false => Some(register(&invitation(&client).await?)),
     };
     let text = Started {
         url: &local.url,

@@ -515,7 +515,7 @@ fn executors_are_looked_after() {
     ocelot_reg_abc
     [stderr]
     good for one machine, ends in 15m; on the new machine:
-      ocelot-executor register ocelot_reg_abc && ocelot-executor start
+      ocelot-executor register 'ocelot_reg_abc' && ocelot-executor start
     exit 0
     ");
     insta::assert_snapshot!(fleet.transcript(&["executor", "resume", "box-1"]), @"

@@ -14,7 +14,7 @@ pub(super) fn row() -> Result<()> {
         .env(ASKED, reports.path())
         .status()?;
     let said = Said::read(reports.path())?;
-    println!(
+    eprintln!(
         "{} fleets at trace level, {} secrets of theirs looked for in {} MiB: found {} times; {:.0} s",
         said.fleets,
         said.secrets,
