@@ -397,11 +397,10 @@ async fn a_sweep_takes_what_nothing_names_in_two_passes_and_nothing_else() {
     executor.push(&controller, attempt, named("junk"), b"junk").await.unwrap();
     executor.push(&controller, attempt, named("site"), b"site").await.unwrap();
     executor.complete_with(&controller, attempt, (Report::Succeeded, &[("site", b"site")])).await.unwrap();
+    let left = || (kitchen.files("objects/objects"), kitchen.files("objects/leaving"));
     let sweep = async || {
-        // Both at once, as two controllers do.
-        let (one, two) = tokio::join!(controller.service.sweep_objects(), other.service.sweep_objects());
-        one.and(two).unwrap();
-        (kitchen.files("objects/objects"), kitchen.files("objects/leaving"))
+        controller.service.sweep_objects().await.unwrap();
+        left()
     };
     assert_eq!(sweep().await, (2, 0), "what is fresh stays");
     controller.clock_advance(HOUR + HOUR);
@@ -410,8 +409,12 @@ async fn a_sweep_takes_what_nothing_names_in_two_passes_and_nothing_else() {
     assert_eq!(controller.service.artifacts(run_id(1)).await.unwrap().len(), 1);
     controller.clock_advance(24 * HOUR);
     assert!(controller.service.artifacts(run_id(1)).await.unwrap().is_empty(), "it has expired");
-    assert_eq!(sweep().await, (0, 1));
-    assert_eq!(sweep().await, (0, 0));
+    // Two controllers at once: one may find what the other has just laid apart, and no pass fails.
+    for _ in 0..2 {
+        let (one, two) = tokio::join!(controller.service.sweep_objects(), other.service.sweep_objects());
+        one.and(two).unwrap();
+    }
+    assert_eq!(left(), (0, 0));
     assert!(page(&kitchen.world, &Folder::Artifacts.to_string()).await.items.is_empty());
 }
 
