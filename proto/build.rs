@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 8] = ["run", "job", "client", "executor", "admin", "project", "secret", "object"];
+const FILES: [&str; 9] =
+    ["run", "job", "client", "executor", "admin", "project", "schedule", "secret", "object"];
 
 /// Messages that hold values which nothing may print; `src/wire.rs` says what is shown of them.
 const UNSHOWN: [&str; 5] = [

@@ -32,6 +32,8 @@ pub(crate) enum Error {
     Unanswered { what: String, hint: String },
     /// The run is over and did not succeed; that was told already.
     RunNotSucceeded,
+    /// A doctor found what does not work; that was told already.
+    Sick,
     /// A person stopped following; that was told already.
     Stopped,
     /// Standard output is gone.
@@ -91,7 +93,7 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::ReaderGone => 0,
-            Self::Output(_) | Self::Unwritable { .. } | Self::Stopped => 1,
+            Self::Output(_) | Self::Unwritable { .. } | Self::Sick | Self::Stopped => 1,
             Self::Refused { whose, .. } => match whose {
                 Whose::State | Whose::Missing | Whose::Taken => 1,
                 Whose::Request => 2,
@@ -111,7 +113,7 @@ impl Error {
     /// What people are told; nothing for what they know already.
     pub(crate) fn told(&self) -> Option<String> {
         match self {
-            Self::RunNotSucceeded | Self::Stopped | Self::ReaderGone => None,
+            Self::RunNotSucceeded | Self::Sick | Self::Stopped | Self::ReaderGone => None,
             Self::Unreadable { .. }
             | Self::Unwritable { .. }
             | Self::Mistakes(_)
@@ -147,6 +149,7 @@ impl Error {
             | Self::Mistakes(_)
             | Self::MistakesShown { .. }
             | Self::RunNotSucceeded
+            | Self::Sick
             | Self::Stopped
             | Self::Output(_)
             | Self::ReaderGone => None,
@@ -174,6 +177,7 @@ impl fmt::Display for Error {
             | Self::Refused { what, .. }
             | Self::Unavailable { what, .. }
             | Self::Unanswered { what, .. } => f.write_str(what),
+            Self::Sick => f.write_str("something does not work"),
             Self::RunNotSucceeded => f.write_str("the run did not succeed"),
             Self::Stopped => f.write_str("stopped following"),
             Self::Output(source) => write!(f, "cannot write the result: {source}"),

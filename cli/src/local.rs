@@ -127,6 +127,8 @@ impl Local {
         let mut settings =
             executor::Settings { allow_process: true, ..executor::Settings::new(data.clone()) };
         settings.repositories = allowed;
+        // It runs once what is here.
+        settings.warm = Some(0);
         settings.reach.controllers = vec![self.url.clone()];
         if self.engine == Engine::None {
             settings.runtime = executor::RuntimeChoice::Process;

@@ -168,12 +168,14 @@ fn help_fits_one_screen() {
       why         Tell why a run is where it is, executor by executor
       artifacts   List and fetch what a run kept
       project     Look after the repositories that pushes are built of
+      schedule    See what executes jobs by the clock, pause it, run it now
       executor    Look after the machines that run jobs
       token       Look after the tokens that people and scripts call with
       secret      Keep the values that tasks are given by name
       config      Say which controllers this command talks to
       validate    Check ocelot.yml or job files, and show every mistake with what would be right
       explain     Tell which tasks and stages of an ocelot.yml an event would run, and why
+      doctor      Check what this command needs, and say what mends each finding
       completion  Print the completions of a shell, as in `source <(ocelot completion bash)`
       version     Show the versions of this command and of the controllers
 

@@ -20,4 +20,6 @@ pub mod server;
 pub mod service;
 mod shown;
 pub mod store;
+mod timetable;
+mod version;
 pub mod waiters;

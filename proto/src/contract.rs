@@ -5,7 +5,7 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 use std::fmt::Write;
 
 fn files() -> Vec<FileDescriptorProto> {
-    let files = ["run", "job", "client", "executor", "admin", "project", "secret", "object"];
+    let files = ["run", "job", "client", "executor", "admin", "project", "schedule", "secret", "object"];
     let paths = files.map(|file| format!("proto/ocelot/v1/{file}.proto"));
     protox::compile(paths, ["proto"]).unwrap().file
 }

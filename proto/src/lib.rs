@@ -4,6 +4,8 @@
 //! stored: what is stored has versioned types of its own in the controller.
 
 #[cfg(test)]
+mod compat;
+#[cfg(test)]
 mod contract;
 pub mod kit;
 pub mod wire;

@@ -35,6 +35,10 @@ pub(crate) struct RegistrationToken {
     /// How long it is good for
     #[arg(long, value_name = "DURATION", default_value = "15m")]
     pub(crate) expires: String,
+
+    /// Put it into this file, for this user alone, and show it nowhere
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Group)]

@@ -8,6 +8,7 @@ mod jobs;
 mod pipelines;
 mod projects;
 mod runs;
+mod schedules;
 mod secrets;
 mod settings;
 mod specs;
@@ -20,6 +21,7 @@ pub(crate) use jobs::*;
 pub(crate) use pipelines::*;
 pub(crate) use projects::*;
 pub(crate) use runs::*;
+pub(crate) use schedules::*;
 pub(crate) use secrets::*;
 pub(crate) use settings::*;
 pub(crate) use specs::*;
@@ -113,6 +115,9 @@ pub(crate) enum Command {
     /// Look after the repositories that pushes are built of
     #[command(alias = "projects", subcommand)]
     Project(Project),
+    /// See what executes jobs by the clock, pause it, run it now
+    #[command(alias = "schedules", subcommand)]
+    Schedule(Schedule),
     /// Look after the machines that run jobs
     #[command(alias = "executors", subcommand)]
     Executor(Executor),
@@ -129,10 +134,18 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Tell which tasks and stages of an ocelot.yml an event would run, and why
     Explain(Explain),
+    /// Check what this command needs, and say what mends each finding
+    ///
+    /// Changes nothing. What a controller or an executor needs is checked on its machine, with
+    /// `ocelot-controller doctor` and `ocelot-executor doctor`.
+    Doctor,
     /// Print the completions of a shell, as in `source <(ocelot completion bash)`
     Completion(Completion),
     /// Show the versions of this command and of the controllers
     Version(Version),
+    /// Tell a shell which names fit, for what is typed so far
+    #[command(name = "__complete", hide = true)]
+    Complete(Complete),
     /// The old name of `project add`
     #[command(hide = true)]
     Watch(ProjectAdd),

@@ -27,6 +27,17 @@ pub(crate) struct Completion {
 }
 
 #[derive(Debug, Group)]
+pub(crate) struct Complete {
+    /// Milliseconds that a person may be kept waiting
+    #[arg(long, value_name = "MS", default_value_t = 300)]
+    pub(crate) within: u64,
+
+    /// The words after the command's own name; the last one is not finished
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
+}
+
+#[derive(Debug, Group)]
 pub(crate) struct ConfigAdd {
     /// What to call it
     pub(crate) name: String,

@@ -32,7 +32,7 @@ nothing: the last run that was executed from here.
 
 Where a command goes: `--server` or `OCELOT_SERVER`, then `--context` or `OCELOT_CONTEXT`, then the context
 that `ocelot config use` chose, then the `ocelot up` that this user runs on this machine. `OCELOT_TOKEN` is
-the token to call with, `OCELOT_CA_FILE` holds authorities to trust in place of the machine's, `NO_COLOR`
+the token to call with, `OCELOT_TOKEN_FILE` a file that holds it, `OCELOT_CA_FILE` holds authorities to trust in place of the machine's, `NO_COLOR`
 turns colours off.
 ";
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use ocelot_proto::kit::doctor::ask::{Answer, ask};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -71,6 +72,9 @@ fn words(error: &io::Error) -> String {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// By which a controller knows what is too old.
+const AGENT: &str = concat!("ocelot/", env!("CARGO_PKG_VERSION"));
+
 /// Connects to one address.
 pub(super) async fn connect(url: &Url, trust: &Trust) -> Result<Channel, DialError> {
     let failed = |why| DialError { url: url.clone(), why };
@@ -78,6 +82,7 @@ pub(super) async fn connect(url: &Url, trust: &Trust) -> Result<Channel, DialErr
     let stream = stream.await.map_err(|_| failed(Why::TimedOut))?.map_err(failed)?;
     let origin = url.to_string().parse::<Uri>().ok();
     let endpoint = Endpoint::from_shared(format!("http://{}", url.authority()))
+        .and_then(|endpoint| endpoint.user_agent(AGENT))
         .map_err(|error| failed(Why::Protocol(error)))?
         .origin(origin.unwrap_or_default())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -105,6 +110,36 @@ async fn tcp(url: &Url) -> Result<TcpStream, Why> {
     let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(Why::Network)?;
     tcp.set_nodelay(true).map_err(Why::Network)?;
     Ok(tcp)
+}
+
+/// What an address said to a doctor.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) answer: Answer,
+    /// What it showed, if it speaks TLS.
+    pub(crate) certificate: Option<Vec<u8>>,
+}
+
+/// Asks an address whether the controller there is ready.
+pub(crate) async fn ask_ready(url: &Url, trust: &Trust) -> Result<Looked, DialError> {
+    let failed = |why| DialError { url: url.clone(), why };
+    let asked = async {
+        let tcp = tcp(url).await?;
+        let host = url.authority();
+        match url.scheme {
+            Scheme::Http => {
+                let answer = ask(tcp, &host).await.map_err(Why::Network)?;
+                Ok(Looked { answer, certificate: None })
+            }
+            Scheme::Https => {
+                let stream = tls::handshake_for(b"http/1.1", tcp, &url.host, trust).await?;
+                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                let certificate = shown.map(|certificate| certificate.to_vec());
+                Ok(Looked { answer: ask(stream, &host).await.map_err(Why::Network)?, certificate })
+            }
+        }
+    };
+    tokio::time::timeout(DIAL_DEADLINE, asked).await.map_err(|_| failed(Why::TimedOut))?.map_err(failed)
 }
 
 /// Asks an address for its certificate, trusts it in nothing, and returns the fingerprint.

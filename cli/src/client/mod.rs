@@ -18,6 +18,7 @@ use ocelot_proto::wire::artifact_service_client::ArtifactServiceClient;
 use ocelot_proto::wire::job_service_client::JobServiceClient;
 use ocelot_proto::wire::project_service_client::ProjectServiceClient;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
+use ocelot_proto::wire::schedule_service_client::ScheduleServiceClient;
 use ocelot_proto::wire::secret_service_client::SecretServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -29,7 +30,7 @@ use crate::config::Target;
 use crate::error::{Error, Result};
 use crate::show::{StatusLine, Style};
 
-pub(crate) use dial::{DialError, look};
+pub(crate) use dial::{DialError, ask_ready, look};
 pub(crate) use refusal::{is_lost, refused};
 pub(crate) use request_id::new_run_id;
 
@@ -119,6 +120,11 @@ impl Api {
 
     pub(crate) fn projects(&self) -> ProjectServiceClient<Wire> {
         ProjectServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn schedules(&self) -> ScheduleServiceClient<Wire> {
+        ScheduleServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -16,6 +16,9 @@ use tokio_rustls::client::TlsStream;
 use super::dial::Why;
 use crate::config::Trust;
 
+/// What all calls speak.
+const HTTP2: &[u8] = b"h2";
+
 /// Takes exactly one certificate, and notes which one came.
 #[derive(Debug)]
 struct Pinned {
@@ -74,10 +77,20 @@ pub(super) async fn handshake(
     host: &str,
     trust: &Trust,
 ) -> Result<TlsStream<TcpStream>, Why> {
+    handshake_for(HTTP2, tcp, host, trust).await
+}
+
+/// The same, for what is then spoken.
+pub(super) async fn handshake_for(
+    tongue: &[u8],
+    tcp: TcpStream,
+    host: &str,
+    trust: &Trust,
+) -> Result<TlsStream<TcpStream>, Why> {
     match trust {
         Trust::Fingerprint(wanted) => {
             let pinned = Arc::new(pinned(Some(*wanted)));
-            let ended = with(tcp, host, pinned_config(&pinned)).await;
+            let ended = with(tongue, tcp, host, pinned_config(&pinned)).await;
             let seen = *pinned.seen.lock().unwrap_or_else(PoisonError::into_inner);
             ended.map_err(|error| match seen {
                 Some(seen) if seen != *wanted => Why::Stranger { seen },
@@ -86,7 +99,7 @@ pub(super) async fn handshake(
         }
         Trust::System | Trust::Authorities(_) => {
             let roots = roots(trust).map_err(Why::Authorities)?;
-            with(tcp, host, rooted_config(roots)).await.map_err(Why::Tls)
+            with(tongue, tcp, host, rooted_config(roots)).await.map_err(Why::Tls)
         }
     }
 }
@@ -94,13 +107,18 @@ pub(super) async fn handshake(
 /// Returns the fingerprint of the certificate that is shown.
 pub(super) async fn look(tcp: TcpStream, host: &str) -> Result<[u8; 32], Why> {
     let pinned = Arc::new(pinned(None));
-    with(tcp, host, pinned_config(&pinned)).await.map_err(Why::Tls)?;
+    with(HTTP2, tcp, host, pinned_config(&pinned)).await.map_err(Why::Tls)?;
     let seen = *pinned.seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.ok_or_else(|| Why::Tls(io::Error::other("it showed no certificate")))
 }
 
-async fn with(tcp: TcpStream, host: &str, mut config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
-    config.alpn_protocols = vec![b"h2".to_vec()];
+async fn with(
+    tongue: &[u8],
+    tcp: TcpStream,
+    host: &str,
+    mut config: ClientConfig,
+) -> io::Result<TlsStream<TcpStream>> {
+    config.alpn_protocols = vec![tongue.to_vec()];
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }

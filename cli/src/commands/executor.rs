@@ -1,6 +1,8 @@
 //! `ocelot executor`: the machines that run jobs.
 
 use std::fmt::Write;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use ocelot_proto::kit::clock::{Clock, SystemClock};
@@ -11,7 +13,7 @@ use super::Session;
 use super::token::milliseconds;
 use crate::args::{Drain, Executor, ExecutorList, ExecutorName, Quarantine, RegistrationToken, Remove};
 use crate::client::{Api, Client, Repeat};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shape;
 use crate::show::{Output, StatusLine, Table, Tone, plain, precise};
 use crate::words;
@@ -27,6 +29,12 @@ struct Executors {
 #[derive(Debug, Serialize)]
 struct NewToken {
     token: String,
+    expires: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kept {
+    file: String,
     expires: Option<String>,
 }
 
@@ -63,6 +71,12 @@ async fn token(token: &RegistrationToken, session: &Session) -> Result<()> {
     let client = session.client()?;
     let made = client.call("make a registration token", Repeat::Never, request, call).await?;
     let output = &session.output;
+    if let Some(file) = &token.file {
+        let unwritable = |source| Error::Unwritable { file: file.clone(), source };
+        keep(file, &made.token).map_err(unwritable)?;
+        let kept = Kept { file: file.display().to_string(), expires: precise(made.expires_unix_us) };
+        return output.result(format_args!("{}\n", kept.file), &kept);
+    }
     let text = plain(&made.token);
     if !output.is_json() {
         let uses =
@@ -75,6 +89,16 @@ async fn token(token: &RegistrationToken, session: &Session) -> Result<()> {
     }
     let expires = precise(made.expires_unix_us);
     output.result(format_args!("{text}\n"), &NewToken { token: made.token, expires })
+}
+
+/// Puts a secret where its owner alone can read it; it has its name only when it is whole.
+fn keep(file: &Path, secret: &str) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // A temporary file is made for its owner alone.
+    let mut draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    writeln!(draft, "{secret}")?;
+    draft.as_file().sync_all()?;
+    draft.persist(file).map(drop).map_err(|error| error.error)
 }
 
 /// What is typed on a new machine.

@@ -3,12 +3,14 @@
 pub(crate) mod artifacts;
 pub(crate) mod build;
 pub(crate) mod cancel;
+pub(crate) mod complete;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod describe;
+pub(crate) mod doctor;
 pub(crate) mod execute;
 pub(crate) mod executor;
 pub(crate) mod explain;
@@ -19,6 +21,7 @@ pub(crate) mod local;
 pub(crate) mod project;
 pub(crate) mod retry;
 pub(crate) mod runs;
+pub(crate) mod schedule;
 pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod token;
@@ -38,7 +41,7 @@ use crate::checkout::Checkout;
 use crate::client::Client;
 use crate::config::{Environment, Wanted, resolve};
 use crate::error::{Error, Result};
-use crate::show::Output;
+use crate::show::{Output, Tone};
 
 /// What every command that talks to a fleet is given.
 #[derive(Debug)]
@@ -83,4 +86,9 @@ fn read_up_to(file: &Path, most: u64) -> Result<Vec<u8>> {
         File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes)).map_err(unreadable)?;
     }
     Ok(bytes)
+}
+
+/// One line of a description.
+fn field(title: &str, value: String, output: &Output) -> String {
+    format!("{}{value}\n", output.style.paint(Tone::Dim, format!("{title:<12}")))
 }

@@ -39,8 +39,12 @@ fn text(run: &wire::RunSummary, tasks: &[wire::Task], output: &Output) -> String
         field(what, plain(&standing));
         field("Commit", plain(&commit::line(commit)));
     }
-    let by = shape.by.as_ref().map(|by| format!(" by {}", plain(by))).unwrap_or_default();
-    let how = shape.trigger.replace('_', " ");
+    let by = shape.by.as_ref().filter(|by| shape.schedule.as_ref() != Some(*by));
+    let by = by.map(|by| format!(" by {}", plain(by))).unwrap_or_default();
+    let how = match &shape.schedule {
+        Some(schedule) => format!("schedule {}", plain(schedule)),
+        None => shape.trigger.replace('_', " "),
+    };
     field("Accepted", format!("{}{by}, {how}", output.times.moment(run.accepted_unix_us)));
     if run.finished_unix_us > 0 {
         let took = duration(run.finished_unix_us - run.accepted_unix_us);

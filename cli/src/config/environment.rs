@@ -11,6 +11,8 @@ pub(crate) struct Environment {
     pub(crate) state_home: Option<PathBuf>,
     pub(crate) data_home: Option<PathBuf>,
     pub(crate) token: Option<String>,
+    /// A file that holds it, where it is not said itself.
+    pub(crate) token_file: Option<PathBuf>,
     /// Authorities to trust in place of the machine's.
     pub(crate) ca: Option<PathBuf>,
     pub(crate) around: Surroundings,
@@ -26,6 +28,7 @@ impl Environment {
             state_home: path("XDG_STATE_HOME"),
             data_home: path("XDG_DATA_HOME"),
             token: text("OCELOT_TOKEN"),
+            token_file: path("OCELOT_TOKEN_FILE"),
             ca: path("OCELOT_CA_FILE"),
             around: Surroundings {
                 no_color: text("NO_COLOR").is_some(),

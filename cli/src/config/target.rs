@@ -53,6 +53,10 @@ pub(crate) fn resolve(wanted: &Wanted, environment: &Environment) -> Result<Targ
     };
     if let Some(token) = &environment.token {
         target.token = Some(token.clone());
+    } else if let Some(file) = &environment.token_file {
+        let read = std::fs::read_to_string(file);
+        let text = read.map_err(|source| Error::Unreadable { file: file.clone(), source })?;
+        target.token = Some(text.trim().to_owned());
     }
     Ok(target)
 }

@@ -7,6 +7,7 @@ mod fleet;
 mod job;
 mod project;
 mod run;
+mod schedule;
 mod secret;
 
 pub(crate) use artifact::{Artifact, Fetched};
@@ -14,6 +15,7 @@ pub(crate) use fleet::{Executor, Fleet, Token};
 pub(crate) use job::Job;
 pub(crate) use project::{Event, Project};
 pub(crate) use run::{Reason, Run};
+pub(crate) use schedule::Schedule;
 pub(crate) use secret::{Secret, place};
 
 use uuid_text::uuid;

@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) trigger: &'static str,
     pub(crate) by: Option<String>,
+    /// The schedule that it is a run of.
+    pub(crate) schedule: Option<String>,
     pub(crate) group: Option<String>,
     pub(crate) accepted: Option<String>,
     pub(crate) started: Option<String>,
@@ -157,6 +159,7 @@ impl From<&wire::RunSummary> for Run {
             outcome,
             trigger: words::trigger(trigger.kind()),
             by: text(&trigger.by),
+            schedule: text(&trigger.schedule),
             group: text(&run.group),
             accepted: precise(run.accepted_unix_us),
             started: precise(run.started_unix_us),

@@ -33,6 +33,12 @@ impl Times {
         moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
     }
 
+    /// Returns a moment in the time of everybody, to the second.
+    pub(crate) fn utc(&self, unix_us: i64) -> String {
+        let moment = Timestamp::from_microsecond(unix_us).ok().filter(|_| unix_us != 0);
+        moment.map_or("-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+    }
+
     /// Understands `2h`, `3d`, `today`, `yesterday`, a date, a date and time, and RFC 3339.
     pub(crate) fn since(&self, text: &str) -> Option<i64> {
         let zone = TimeZone::system();

@@ -300,6 +300,36 @@ pub(crate) fn trigger(kind: Kind) -> &'static str {
     }
 }
 
+pub(crate) fn overlap(overlap: wire::schedule::Overlap) -> &'static str {
+    match overlap {
+        wire::schedule::Overlap::Unspecified => "unknown",
+        wire::schedule::Overlap::Skip => "skip",
+        wire::schedule::Overlap::Queue => "queue",
+        wire::schedule::Overlap::Allow => "allow",
+    }
+}
+
+pub(crate) fn catch_up(catch_up: wire::schedule::CatchUp) -> &'static str {
+    match catch_up {
+        wire::schedule::CatchUp::Unspecified => "unknown",
+        wire::schedule::CatchUp::None => "none",
+        wire::schedule::CatchUp::One => "one",
+        wire::schedule::CatchUp::All => "all",
+    }
+}
+
+/// Why a moment of a schedule made no run: the word for scripts, and what people are told.
+pub(crate) fn passed(why: wire::schedule::passed::Why) -> (&'static str, &'static str) {
+    use wire::schedule::passed::Why;
+    match why {
+        Why::Unspecified => ("unknown", "nobody knows why"),
+        Why::Missed => ("missed", "no controller was there, or the clock jumped over it"),
+        Why::GoesOn => ("goes_on", "the run before it still went on"),
+        Why::TooMany => ("too_many", "more had come than are made up for"),
+        Why::Paused => ("paused", "it waited when the schedule was paused"),
+    }
+}
+
 /// Whether an executor takes work, and if not, why.
 pub(crate) fn executor_state(executor: &wire::Executor) -> (ExecutorWord, Option<String>) {
     use wire::executor_state::State;

@@ -54,9 +54,17 @@ fn the_page_of_shapes_is_what_the_command_writes() {
         "project remove acme/shop",
         "build --project acme/shop",
     ];
-    let projects = crate::projects::fleet();
+    let of_schedules = [
+        "schedule list sweep",
+        "schedule describe restore-check/1",
+        "schedule pause restore-check/1",
+        "schedule resume restore-check/1",
+        "schedule run restore-check/1",
+    ];
+    let (projects, schedules) = (crate::projects::fleet(), crate::schedules::fleet());
     let all = jobs.iter().map(|typed| (&fleet, typed));
-    for (fleet, typed) in all.chain(of_projects.iter().map(|typed| (&projects, typed))) {
+    let all = all.chain(of_projects.iter().map(|typed| (&projects, typed)));
+    for (fleet, typed) in all.chain(of_schedules.iter().map(|typed| (&schedules, typed))) {
         let mut arguments: Vec<&str> = typed.split(' ').collect();
         arguments.extend(["--output", "json"]);
         let seen = fleet.run(&arguments);

@@ -2,10 +2,12 @@
 
 mod artifacts;
 mod configuration;
+mod doctor;
 mod documents;
 mod fleet;
 mod following;
 mod graphs;
 mod projects;
+mod schedules;
 mod secrets;
 mod verbs;

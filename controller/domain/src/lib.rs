@@ -6,4 +6,5 @@
 pub mod outcome;
 pub mod placement;
 pub mod run;
+pub mod schedule;
 pub mod task;

@@ -132,3 +132,14 @@ impl Plans for HomePlans {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::codec::assert_stored_shape;
+
+    #[test]
+    fn which_home_is_the_fleets_is_stored_as_the_one_on_file() {
+        assert_stored_shape(&HomeRecord { identity: [7; 16] }, "home.v1");
+    }
+}

@@ -5,8 +5,10 @@
 //! missing; only what no waiting can mend is an error.
 
 mod bytes;
+mod certificate;
 mod chance;
 mod disk;
+pub mod doctor;
 mod health;
 mod late;
 mod outside;
@@ -32,12 +34,13 @@ use ocelot_proto::wire::artifact_service_server::ArtifactServiceServer;
 use ocelot_proto::wire::job_service_server::JobServiceServer;
 use ocelot_proto::wire::project_service_server::ProjectServiceServer;
 use ocelot_proto::wire::run_service_server::RunServiceServer;
+use ocelot_proto::wire::schedule_service_server::ScheduleServiceServer;
 use ocelot_proto::wire::secret_service_server::SecretServiceServer;
 
 use crate::auth::{ApiTokens, Gate, NewApiToken, random_secret};
 use crate::grpc::executor::{Executors, ObjectCalls};
 use crate::grpc::{
-    Admin, Artifacts, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Secrets,
+    Admin, Artifacts, Client, Directory, Jobs, LogReaders, OwnToken, Peers, Projects, Schedules, Secrets,
 };
 use crate::hooks::Hooks;
 use crate::http::{METRICS, Rest, scraped};
@@ -55,6 +58,7 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::update::Chance;
 
+pub use certificate::certificate;
 pub use outside::OutsideError;
 pub use settings::{EtcdSettings, InvalidSettings, Settings, StoreSettings};
 
@@ -296,6 +300,7 @@ fn routes(
     let jobs = Jobs::new(Arc::clone(service));
     let secrets = Secrets::new(Arc::clone(service));
     let projects = Projects::new(Arc::clone(service));
+    let schedules = Schedules::new(Arc::clone(service));
     let decoy = random_secret().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let decoy = HookSecret::new(decoy).expect("64 digits are long enough for a secret");
     let hooks = Hooks::new(Arc::clone(service), Arc::clone(clock), decoy);
@@ -311,6 +316,7 @@ fn routes(
     .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(SecretServiceServer::new(secrets).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(ProjectServiceServer::new(projects).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    .add_service(ScheduleServiceServer::new(schedules).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(executors.into_server())
     .add_service(objects.into_server())
     .add_service(ArtifactServiceServer::new(artifacts).max_decoding_message_size(MESSAGE_BYTES_MAX))

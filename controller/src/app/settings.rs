@@ -89,6 +89,8 @@ pub enum InvalidSettings {
     Advertise(String),
     #[error("a controller's name has 1 to 63 letters, digits, `-`, `_` or `.`, not {0:?}")]
     Name(String),
+    #[error("from here nobody can say which directory {0:?} is")]
+    Directory(PathBuf),
     #[error("--project-cache-gib is not more than --cache-gib, which is {0}")]
     Caches(u64),
 }
@@ -120,10 +122,10 @@ impl Settings {
         let certificate = pair(("--certificate", start.certificate), ("--key", start.key))?;
         let seal = seal(start.seal_key_file, start.seal_key_command.as_deref())?;
         let settings = Self {
-            data: start.data.unwrap_or_else(|| "ocelot-data".into()),
+            data: absolute(start.data.unwrap_or_else(|| "ocelot-data".into()))?,
             listen: start.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7070).into()),
             store,
-            logs: start.logs,
+            logs: start.logs.map(absolute).transpose()?,
             advertise: start.advertise.map(|url| url.trim_end_matches('/').to_owned()),
             certificate,
             name: start.name,
@@ -242,6 +244,11 @@ fn forge_apis(texts: &[String]) -> Result<Apis, InvalidSettings> {
         Ok((host.to_owned(), url.to_owned()))
     };
     texts.iter().map(parse).collect()
+}
+
+/// What this controller starts has working directories of its own.
+fn absolute(path: PathBuf) -> Result<PathBuf, InvalidSettings> {
+    std::path::absolute(&path).map_err(|_| InvalidSettings::Directory(path))
 }
 
 fn seal(file: Option<PathBuf>, command: Option<&str>) -> Result<Option<SealSource>, InvalidSettings> {

@@ -123,7 +123,7 @@ pub(super) async fn pause(
     Ok(())
 }
 
-fn config(settings: &EtcdSettings) -> Result<Config, StartError> {
+pub(super) fn config(settings: &EtcdSettings) -> Result<Config, StartError> {
     let scheme = if settings.ca.is_some() { "https" } else { "http" };
     let mut config = Config::new(settings.members.iter().map(|member| format!("{scheme}://{member}")));
     if let Some(ca) = &settings.ca {

@@ -124,7 +124,7 @@ mod tests {
             last_used_us: Some(3),
             values: vec![value(None), value(Some(5))],
         };
-        assert_stored_shape(&token, include_bytes!("golden/api-token.v1"));
+        assert_stored_shape(&token, "api-token.v1");
         let token = RegistrationToken {
             sha256: hash,
             labels: vec!["pool=build".into()],
@@ -133,6 +133,7 @@ mod tests {
             expires_us: 9,
             by: "ada".into(),
         };
-        assert_stored_shape(&token, include_bytes!("golden/registration-token.v1"));
+        assert_stored_shape(&token, "registration-token.v1");
+        assert_stored_shape(&FirstToken { sha256: hash }, "first-token.v1");
     }
 }

@@ -40,6 +40,7 @@ pub struct File {
     pub allow_egress: Option<Vec<String>>,
     pub egress_ca: Option<PathBuf>,
     pub forge_api: Option<Vec<String>>,
+    pub first_token_file: Option<PathBuf>,
     pub notify: BTreeMap<String, NotifyTarget>,
     pub log_format: Option<LogFormat>,
     pub log: Option<String>,

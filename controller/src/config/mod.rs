@@ -31,6 +31,17 @@ pub enum Command {
     /// Start a controller; SIGTERM lets open work finish, a second one stops at once
     Start(Box<Start>),
 
+    /// Look at everything that this controller needs, and say what mends what is not well
+    ///
+    /// It takes what `start` takes, and changes nothing. Exit code 1: something does not work.
+    Doctor(Box<Doctor>),
+
+    /// Make a certificate for all controllers of a fleet, unless the folder holds one
+    ///
+    /// It is for loopback and the names that are given. Executors know it by its fingerprint, so it needs
+    /// no authority. Start each controller with --certificate and --key and the two files.
+    Certificate(CertificateOf),
+
     /// Put a new key first in a file of keys that seal secrets; the others go on to open
     ///
     /// Controllers that run take it up within seconds, and seal every secret with it. The file is the one
@@ -40,6 +51,37 @@ pub enum Command {
         /// The file of keys
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Group)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub start: Start,
+
+    /// Only whether the controller that runs here is ready: for health checks
+    #[arg(long)]
+    pub running: bool,
+
+    /// How the findings are written
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How a result is written; json is a contract for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Group)]
+pub struct CertificateOf {
+    /// Where `tls-certificate.pem` and `tls-key.pem` are put
+    pub folder: PathBuf,
+
+    /// A host or address at which a controller is reached; several are allowed
+    #[arg(long = "for", value_name = "HOST", value_delimiter = ',', required = true)]
+    pub names: Vec<String>,
 }
 
 /// How events are written.
@@ -156,6 +198,10 @@ pub struct Start {
     #[arg(long, value_name = "HOST=URL", value_delimiter = ',', env = "OCELOT_CONTROLLER_FORGE_API")]
     pub forge_api: Option<Vec<String>>,
 
+    /// Put the first API token into this file, for this user alone, and not on standard output
+    #[arg(long, value_name = "FILE", env = "OCELOT_CONTROLLER_FIRST_TOKEN_FILE")]
+    pub first_token_file: Option<PathBuf>,
+
     /// Targets of notifications; in the file alone
     #[arg(skip)]
     pub notify: BTreeMap<String, NotifyTarget>,
@@ -213,6 +259,7 @@ impl Start {
             allow_egress: self.allow_egress.or(file.allow_egress),
             egress_ca: self.egress_ca.or(file.egress_ca),
             forge_api: self.forge_api.or(file.forge_api),
+            first_token_file: self.first_token_file.or(file.first_token_file),
             notify: if self.notify.is_empty() { file.notify } else { self.notify },
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),

@@ -167,13 +167,9 @@ impl AdminService for Admin {
         let wire::ListExecutorsRequest { labels, page_size, page_token } = request.into_inner();
         let (limit, after) = (page::size(page_size, PAGE)?, page::after(&page_token)?);
         self.service.see_latest().await;
-        let mut all = self.service.all_executors();
-        all.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
-        let wanted = all.into_iter().filter(|(record, _)| {
-            let behind = after.as_ref().is_none_or(|after| record.name > *after);
-            behind && labels.iter().all(|label| self.service.has_label(record, label))
-        });
-        let mut found: Vec<Known> = wanted.take(limit + 1).collect();
+        let is_wanted =
+            |record: &ExecutorRecord| labels.iter().all(|label| self.service.has_label(record, label));
+        let mut found: Vec<Known> = self.service.executors_by_name(after.as_deref(), limit + 1, is_wanted);
         let more = found.len() > limit;
         found.truncate(limit);
         let next_page_token =

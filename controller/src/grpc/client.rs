@@ -139,7 +139,7 @@ impl RunService for Client {
             job: request.job,
             arguments: request.arguments.into_iter().collect(),
             env: request.env.into_iter().collect(),
-            trigger: Trigger { kind: TriggerKind::CommandLine, by },
+            trigger: Trigger { kind: TriggerKind::CommandLine, by, schedule: None },
         });
         let executed = executed.await.map_err(Error::from)?;
         let run = Some(convert::summary(&executed.run, None));

@@ -67,7 +67,11 @@ pub(super) fn summary(run: &RunRecord, tasks: Option<&[Task]>) -> wire::RunSumma
         of: Some(of),
         number: run.number,
         state: Some(run_state(run, tasks)),
-        trigger: Some(wire::Trigger { kind: trigger(run.trigger.kind).into(), by: run.trigger.by.0.clone() }),
+        trigger: Some(wire::Trigger {
+            kind: trigger(run.trigger.kind).into(),
+            by: run.trigger.by.0.clone(),
+            schedule: run.trigger.schedule.clone().unwrap_or_default(),
+        }),
         accepted_unix_us: micros(run.accepted_at),
         started_unix_us: started.unwrap_or_default(),
         finished_unix_us: match run.stage {

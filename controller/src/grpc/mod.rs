@@ -15,6 +15,7 @@ mod peers;
 mod phases;
 mod pick;
 mod project;
+mod schedule;
 mod secret;
 
 use std::pin::Pin;
@@ -31,8 +32,9 @@ pub use artifact::Artifacts;
 pub use client::Client;
 pub use job::Jobs;
 pub use log::LogReaders;
-pub use peers::{OwnToken, Peers};
+pub use peers::{OwnToken, Peers, look};
 pub use project::Projects;
+pub use schedule::Schedules;
 pub use secret::Secrets;
 
 /// An answer that goes on.

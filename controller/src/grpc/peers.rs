@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use ocelot_proto::kit::doctor::ask::{Answer, ask};
 use ocelot_proto::wire;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -135,6 +137,22 @@ fn connect(other: &ControllerRecord) -> io::Result<Channel> {
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(false);
     Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
+/// Asks the controller that listens at `address` of this machine whether it is ready. It shows the
+/// certificate with this fingerprint, or speaks plain text.
+pub async fn look(address: SocketAddr, fingerprint: Option<[u8; 32]>) -> io::Result<Answer> {
+    let looked = async {
+        let stream = TcpStream::connect(address).await?;
+        let Some(fingerprint) = fingerprint else { return ask(stream, &address.to_string()).await };
+        let mut config = config(fingerprint);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = ServerName::from(address.ip());
+        let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        ask(tls, &address.to_string()).await
+    };
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+    tokio::time::timeout(CONNECT + KEEPALIVE, looked).await.map_err(timed_out)?
 }
 
 fn config(fingerprint: [u8; 32]) -> ClientConfig {

@@ -243,7 +243,7 @@ impl ProjectService for Projects {
             tag: some(request.tag),
             env: request.env.into_iter().collect(),
             definition: some(request.definition),
-            trigger: Trigger { kind: TriggerKind::CommandLine, by },
+            trigger: Trigger { kind: TriggerKind::CommandLine, by, schedule: None },
         };
         let built = self.service.build(request).await.map_err(Error::from)?;
         let run = Some(convert::summary(&built.run, None));

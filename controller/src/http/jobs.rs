@@ -108,7 +108,7 @@ pub(super) async fn execute(
         job,
         arguments: new.arguments,
         env: new.env,
-        trigger: Trigger { kind: TriggerKind::Rest, by },
+        trigger: Trigger { kind: TriggerKind::Rest, by, schedule: None },
     });
     let Executed { run, existed } = executed.await?;
     let status = if existed { StatusCode::OK } else { StatusCode::CREATED };

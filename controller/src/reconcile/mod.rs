@@ -11,6 +11,7 @@ pub mod outbox;
 mod projects;
 pub mod retention;
 pub mod runs;
+mod schedules;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,14 @@ pub async fn run(service: &Service, keep: Keep) {
         }
     };
     // None of them ends; dropping one at any await leaves only transactions that happened or did not.
-    tokio::join!(runs::follow(service), seconds, sweeps, objects, projects::follow(service));
+    tokio::join!(
+        runs::follow(service),
+        seconds,
+        sweeps,
+        objects,
+        projects::follow(service),
+        schedules::follow(service)
+    );
 }
 
 /// Lets a pass go on behind a record that cannot be dealt with; the store's trouble ends it.

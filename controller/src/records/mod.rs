@@ -9,6 +9,7 @@ mod outbox;
 mod progress;
 mod project;
 mod run;
+mod schedule;
 mod secret;
 mod stored;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use run::{
     Cancel, PLAN_INLINE_MAX, RetryOf, RunRecord, SourceRecord, Stage, StoredPlan, Subject, Trigger,
     TriggerKind, Trust,
 };
+pub use schedule::{PassedMoment, Paused, ScheduleRecord, ScheduledRun, SchedulesRecord};
 pub use secret::{BareSecrets, RunSecretsRecord, SealRecord, SecretAbout, SecretRecord, SecretUseRecord};
 pub use stored::Stored;
 

@@ -102,6 +102,9 @@ pub enum StoredPlan {
 pub struct Trigger {
     pub kind: TriggerKind,
     pub by: Actor,
+    /// The name of the schedule that it is a run of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use ocelot_domain::task::Task;
 
 use super::{
     ArtifactRecord, CacheRecord, ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord,
-    JobRecord, LookRecord, OutboxEntry, ProgressRecord, ProjectRecord, RunRecord, SecretAbout, SecretRecord,
-    SecretUseRecord, SessionRecord,
+    JobRecord, LookRecord, OutboxEntry, ProgressRecord, ProjectRecord, RunRecord, SchedulesRecord,
+    SecretAbout, SecretRecord, SecretUseRecord, SessionRecord,
 };
 use crate::store::codec::decode;
 use crate::store::keys::Key;
@@ -29,6 +29,7 @@ pub enum Stored {
     Group(GroupRecord),
     Controller(ControllerRecord),
     Outbox(OutboxEntry),
+    Schedules(SchedulesRecord),
     /// All but the value.
     Secret(SecretAbout),
     SecretUse(SecretUseRecord),
@@ -65,6 +66,7 @@ impl Stored {
             Key::Group(_) => Self::Group(decode(&item.value)?),
             Key::Controller(_) => Self::Controller(decode(&item.value)?),
             Key::Outbox { .. } => Self::Outbox(decode(&item.value)?),
+            Key::Schedule(_) => Self::Schedules(decode(&item.value)?),
             Key::Secret(..) => Self::Secret(decode::<SecretRecord>(&item.value)?.about),
             Key::SecretUse(..) => Self::SecretUse(decode(&item.value)?),
             Key::Artifact(..) => Self::Artifact(decode(&item.value)?),
@@ -76,8 +78,7 @@ impl Stored {
             | Key::ExecutorName(_)
             | Key::Token(_)
             | Key::RunSecrets(_)
-            | Key::Seal
-            | Key::Schedule(_) => Self::Other,
+            | Key::Seal => Self::Other,
         })
     }
 
@@ -95,6 +96,7 @@ impl Stored {
     accessor!(group, Group, GroupRecord);
     accessor!(controller, Controller, ControllerRecord);
     accessor!(outbox, Outbox, OutboxEntry);
+    accessor!(schedules, Schedules, SchedulesRecord);
     accessor!(secret, Secret, SecretAbout);
     accessor!(secret_use, SecretUse, SecretUseRecord);
     accessor!(artifact, Artifact, ArtifactRecord);

@@ -1,12 +1,17 @@
 //! The stored shapes, as they are on disk: a change here needs a new version.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ocelot_core::id::{ExecutorId, Incarnation, RunId, SessionId};
-use ocelot_core::plan::Plan;
-use ocelot_domain::outcome::Actor;
+use ocelot_core::id::{Attempt, Epoch, ExecutorId, Incarnation, RunId, SessionId, TaskId};
+use ocelot_core::plan::{Cause, Class, Plan};
+use ocelot_domain::outcome::{Actor, Failure, Outcome, Timeout};
 use ocelot_domain::run::RunOutcome;
-use ocelot_domain::task::state::{Session, Timestamp};
+use ocelot_domain::task::retry;
+use ocelot_domain::task::state::{
+    Approval, Completed, CompletionId, Ended, Failing, Group, JournalSequence, Live, LogEnd, Needs, Policy,
+    Session, TaskState, Timestamp,
+};
 use ocelot_forge::Forge;
 use ocelot_forge::event::{self, CommitId, EventKind, Push, RepositoryId, RepositoryIdentity};
 
@@ -38,7 +43,7 @@ fn run(plan: StoredPlan) -> RunRecord {
         number: 42,
         payload: Digest::of(b"payload"),
         plan,
-        trigger: Trigger { kind: TriggerKind::Retry, by: ana() },
+        trigger: Trigger { kind: TriggerKind::Retry, by: ana(), schedule: None },
         retry: Some(RetryOf { run: id, succeeded: vec![0] }),
         accepted_at: at(),
         stage: Stage::Finished { outcome: RunOutcome::Failed, at: at() },
@@ -51,17 +56,17 @@ fn run(plan: StoredPlan) -> RunRecord {
 #[test]
 fn a_run_is_stored_as_the_one_on_file() {
     let plan = Plan { tasks: Vec::new(), concurrency: None, notify: Vec::new(), group: None };
-    assert_stored_shape(&run(StoredPlan::Inline(Arc::new(plan))), include_bytes!("golden/run.v1"));
+    assert_stored_shape(&run(StoredPlan::Inline(Arc::new(plan))), "run.v1");
     let kept = StoredPlan::Kept { digest: Digest::of(b"plan"), tasks: 250 };
-    assert_stored_shape(&run(kept), include_bytes!("golden/run_kept.v1"));
+    assert_stored_shape(&run(kept), "run_kept.v1");
 }
 
 #[test]
 fn a_job_is_stored_as_the_one_on_file() {
     let first = JobVersion { version: 1, text: "a".into(), by: ana(), at: at() };
     let job = JobRecord { name: "build".into(), versions: vec![first] }.with("b".into(), ana(), at());
-    assert_stored_shape(&job, include_bytes!("golden/job.v1"));
-    assert_stored_shape(&JobNumber(7), b"job_number/1\n7\n");
+    assert_stored_shape(&job, "job.v1");
+    assert_stored_shape(&JobNumber(7), "job_number.v1");
 }
 
 #[test]
@@ -81,8 +86,8 @@ fn an_executor_is_stored_as_the_one_on_file() {
         draining: Some(notice),
         quarantined: None,
     };
-    assert_stored_shape(&record, include_bytes!("golden/executor.v1"));
-    assert_stored_shape(&NameOf(executor()), b"executor_name/1\n\"01010101-0101-0101-0101-010101010101\"\n");
+    assert_stored_shape(&record, "executor.v1");
+    assert_stored_shape(&NameOf(executor()), "executor_name.v1");
 }
 
 #[test]
@@ -90,10 +95,10 @@ fn a_session_and_its_epoch_are_stored_as_the_ones_on_file() {
     let token = Digest::of(b"token");
     let condition = Condition { refusing: Some("disk".into()), warm_images: vec!["alpine".into()] };
     let record = SessionRecord { session: session(), token, opened_at: at(), condition };
-    assert_stored_shape(&record, include_bytes!("golden/session.v1"));
+    assert_stored_shape(&record, "session.v1");
     let past = Past { session: session().id, incarnation: Incarnation(2), token };
     let epoch = ExecutorEpoch { past: vec![past], ..ExecutorEpoch::new(session(), token) };
-    assert_stored_shape(&epoch, include_bytes!("golden/executor_epoch.v1"));
+    assert_stored_shape(&epoch, "executor_epoch.v1");
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn what_an_attempt_went_through_is_stored_as_the_one_on_file() {
         ended_us: Some(11),
         told,
     };
-    assert_stored_shape(&record, include_bytes!("golden/progress.v1"));
+    assert_stored_shape(&record, "progress.v1");
 }
 
 fn project() -> ProjectRecord {
@@ -179,7 +184,7 @@ fn project() -> ProjectRecord {
 
 #[test]
 fn a_project_is_stored_as_the_one_on_file() {
-    assert_stored_shape(&project(), include_bytes!("golden/project.v1"));
+    assert_stored_shape(&project(), "project.v1");
 }
 
 fn push() -> event::Event {
@@ -220,7 +225,7 @@ fn an_event_is_stored_as_the_one_on_file() {
         deliveries: vec!["72d3162e".into()],
         decision: EventDecision::Pending { tries: 2, trouble: Some("the server did not answer".into()) },
     };
-    assert_stored_shape(&record, include_bytes!("golden/event.v1"));
+    assert_stored_shape(&record, "event.v1");
     let run = EventDecision::Run { run: record.id };
     assert_eq!(
         serde_json::to_string(&run).unwrap(),
@@ -255,11 +260,11 @@ fn heads_looks_and_tags_are_stored_as_the_ones_on_file() {
         seen_at: at(),
         success: Some(SuccessRecord { commit: "b2".repeat(20), number: 41 }),
     };
-    assert_stored_shape(&head, include_bytes!("golden/head.v1"));
+    assert_stored_shape(&head, "head.v1");
     let look = LookRecord { at: at(), trouble: Some("the server did not answer".into()), is_known: true };
-    assert_stored_shape(&look, include_bytes!("golden/look.v1"));
+    assert_stored_shape(&look, "look.v1");
     let tags = TagsRecord { seen: [7, 9].into(), decided: [7].into() };
-    assert_stored_shape(&tags, b"tags/1\n{\"seen\":[7,9],\"decided\":[7]}\n");
+    assert_stored_shape(&tags, "tags.v1");
 }
 
 #[test]
@@ -287,13 +292,13 @@ fn secrets_are_stored_as_the_ones_on_file() {
     let sealed = crate::seal::SealKeys::from(key).seal("context", b"value", &fresh).unwrap();
     let about = SecretAbout { created_at: at(), updated_at: at(), updated_by: ana(), short: true };
     let record = SecretRecord { about, sealed: sealed.clone() };
-    assert_stored_shape(&record, include_bytes!("golden/secret.v1"));
+    assert_stored_shape(&record, "secret.v1");
     let used = SecretUseRecord { at: at(), by: "build#42".into() };
-    assert_stored_shape(&used, include_bytes!("golden/secret_use.v1"));
-    assert_stored_shape(&RunSecretsRecord(sealed.clone()), include_bytes!("golden/sealed.v2"));
+    assert_stored_shape(&used, "secret_use.v1");
+    assert_stored_shape(&RunSecretsRecord(sealed.clone()), "sealed.v2");
     let bare = BareSecrets { nonce: [1; 12], bytes: vec![1, 2] };
-    assert_stored_shape(&bare, include_bytes!("golden/sealed.v1"));
-    assert_stored_shape(&SealRecord(sealed), include_bytes!("golden/seal.v1"));
+    assert_stored_shape(&bare, "sealed.v1");
+    assert_stored_shape(&SealRecord(sealed), "seal.v1");
 }
 
 #[test]
@@ -307,7 +312,7 @@ fn what_is_kept_is_stored_as_the_ones_on_file() {
         created_at: at(),
         expires_at: Some(Timestamp { unix_ms: at().unix_ms + 1 }),
     };
-    assert_stored_shape(&artifact, include_bytes!("golden/artifact.v1"));
+    assert_stored_shape(&artifact, "artifact.v1");
     let cache = CacheRecord {
         owner: "acme/site".into(),
         scope: "acme/site own branch main".into(),
@@ -317,5 +322,198 @@ fn what_is_kept_is_stored_as_the_ones_on_file() {
         created_at: at(),
         used_at: at(),
     };
-    assert_stored_shape(&cache, include_bytes!("golden/cache.v1"));
+    assert_stored_shape(&cache, "cache.v1");
+}
+
+#[test]
+fn the_schedules_of_a_job_are_stored_as_those_on_file() {
+    use ocelot_core::schedule::{CatchUp, Overlap};
+    use ocelot_domain::schedule::{Mark, Moment, Passed};
+
+    let moment = Moment { unix_ms: 1_800_000_060_000 };
+    let plain = ScheduleRecord {
+        seed: 7,
+        cron: "30 3 * * *".into(),
+        timezone: "Europe/Berlin".into(),
+        arguments: Digest::of(b"{}"),
+        overlap: Overlap::Skip,
+        catch_up: CatchUp::One,
+        jitter_ms: 0,
+        mark: Mark { until: moment, waiting: Vec::new() },
+        runs: Vec::new(),
+        passed: None,
+        paused: None,
+        trouble: None,
+    };
+    let full = ScheduleRecord {
+        overlap: Overlap::Queue,
+        catch_up: CatchUp::All,
+        jitter_ms: 600_000,
+        mark: Mark { until: moment, waiting: vec![moment] },
+        runs: vec![
+            ScheduledRun { run: plain.run_of(moment), moment: Some(moment) },
+            ScheduledRun { run: RunId::from_parts(1_700_000_000_000, [3; 10]), moment: None },
+        ],
+        passed: Some(PassedMoment { moment, why: Passed::GoesOn }),
+        paused: Some(Paused { by: ana(), at: at() }),
+        trouble: Some("the argument `DB` is missing".into()),
+        ..plain.clone()
+    };
+    let record = SchedulesRecord { job: "restore-check".into(), version: 2, schedules: vec![plain, full] };
+    assert_stored_shape(&record, "schedules.v1");
+}
+
+#[test]
+fn a_schedule_remembers_a_run_once_and_only_the_newest() {
+    let mut schedule = ScheduleRecord {
+        seed: 7,
+        cron: "* * * * *".into(),
+        timezone: "UTC".into(),
+        arguments: Digest::of(b"{}"),
+        overlap: ocelot_core::schedule::Overlap::Skip,
+        catch_up: ocelot_core::schedule::CatchUp::One,
+        jitter_ms: 0,
+        mark: ocelot_domain::schedule::Mark {
+            until: ocelot_domain::schedule::Moment { unix_ms: 0 },
+            waiting: Vec::new(),
+        },
+        runs: Vec::new(),
+        passed: None,
+        paused: None,
+        trouble: None,
+    };
+    for minute in [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11] {
+        let moment = ocelot_domain::schedule::Moment { unix_ms: minute * 60_000 };
+        schedule.remember(ScheduledRun { run: schedule.run_of(moment), moment: Some(moment) });
+    }
+    let minutes: Vec<u64> = schedule.runs.iter().map(|run| run.moment.unwrap().unix_ms / 60_000).collect();
+    assert_eq!(minutes, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+}
+
+/// A task that has been through everything, in one state.
+fn task(state: TaskState) -> Task {
+    let outcome = |outcome| Ended {
+        attempt: Attempt::FIRST,
+        executor: executor(),
+        outcome,
+        completion: None,
+        at: at(),
+    };
+    let whole = LogEnd::Whole { bytes: 5, sha256: [6; 32] };
+    let cut = LogEnd::Truncated { at: 4, why: "gone".into() };
+    let completed = |log| Some(Completed { id: CompletionId(7), log });
+    let failed = |failure| Outcome::Failed { stage: Some("build".into()), failure };
+    let ended = vec![
+        Ended { completion: completed(whole), ..outcome(Outcome::Succeeded) },
+        Ended { completion: completed(cut), ..outcome(failed(Failure::Exit(8))) },
+        outcome(failed(Failure::Signal(9))),
+        outcome(failed(Failure::OutOfMemory { limit_bytes: Some(10) })),
+        outcome(failed(Failure::Image { why: "image".into() })),
+        outcome(failed(Failure::Disk { why: "disk".into() })),
+        outcome(failed(Failure::Policy { why: "policy".into() })),
+        outcome(Outcome::Failed { stage: None, failure: Failure::Setup { why: "setup".into() } }),
+        outcome(Outcome::TimedOut(Timeout::Queue)),
+        outcome(Outcome::TimedOut(Timeout::Run)),
+        outcome(Outcome::TimedOut(Timeout::Stage { stage: "build".into() })),
+        outcome(Outcome::TimedOut(Timeout::Quiet)),
+        outcome(Outcome::Cancelled { by: ana(), result: Some(Box::new(Outcome::Succeeded)) }),
+        outcome(Outcome::Skipped { why: "skipped".into() }),
+        outcome(Outcome::Rejected { why: "rejected".into() }),
+        outcome(Outcome::Lost { why: "lost".into() }),
+    ];
+    let retry = retry::Policy {
+        limit: 1,
+        on: vec![Cause::Exit, Cause::Signal],
+        exit_codes: vec![2],
+        delay: Duration::from_millis(3),
+    };
+    let policy = Policy {
+        class: Class::Exclusive,
+        retry,
+        queue_timeout: Duration::from_millis(11),
+        approval_expires: Some(Duration::from_millis(12)),
+        group: Some(Group { name: "/deploy".into(), limit: 13 }),
+    };
+    Task {
+        id: TaskId { run: RunId::from_parts(1_700_000_000_000, [3; 10]), index: 14 },
+        epoch: Epoch(15),
+        policy,
+        state,
+        attempt: Some(Attempt::FIRST),
+        tries: 16,
+        waited: Duration::from_millis(17),
+        failing: Some(Failing { deliveries: 18, since_waited: Duration::from_millis(19) }),
+        avoided: vec![executor()],
+        ended,
+        changed_at: at(),
+    }
+}
+
+#[test]
+fn a_task_is_stored_in_each_state_as_the_one_on_file() {
+    let live = Live { attempt: Attempt::FIRST, session: session() };
+    let acknowledged = JournalSequence(20);
+    let states = [
+        ("task_waiting.v1", TaskState::Waiting { needs: Needs::Unmet, approval: Approval::Pending }),
+        (
+            "task_approved.v1",
+            TaskState::Waiting { needs: Needs::Met, approval: Approval::Granted { by: ana() } },
+        ),
+        ("task_unapproved.v1", TaskState::Waiting { needs: Needs::Met, approval: Approval::NotNeeded }),
+        ("task_queued.v1", TaskState::Queued { after: Duration::from_millis(21) }),
+        ("task_offered.v1", TaskState::Offered { live }),
+        ("task_running.v1", TaskState::Running { live, acknowledged }),
+        ("task_cancelling.v1", TaskState::Cancelling { live, acknowledged, by: ana() }),
+        ("task_finished.v1", TaskState::Finished { outcome: Outcome::Succeeded }),
+    ];
+    for (name, state) in states {
+        assert_stored_shape(&task(state), name);
+    }
+}
+
+#[test]
+fn a_group_is_stored_as_the_one_on_file() {
+    use ocelot_domain::placement::Holder;
+
+    let run = RunId::from_parts(1_700_000_000_000, [3; 10]);
+    let holders = [Holder::Run(run), Holder::Task(TaskId { run, index: 14 })].into();
+    assert_stored_shape(&GroupRecord { holders }, "group.v1");
+}
+
+#[test]
+fn what_is_to_be_told_is_stored_as_the_ones_on_file() {
+    let owed = OutboxEntry {
+        run: RunId::derived([4; 16]),
+        subject: "acme/widget".into(),
+        target: OutboxTarget::Status(Forge::GitHub),
+        wanted: Wanted::Pending,
+        number: 1,
+        owed_at: at(),
+        step: OutboxStep::Owed { claim: Some("c0".into()), trouble: Some("busy".into()), is_checked: true },
+    };
+    let ended = Wanted::Ended { outcome: RunOutcome::Failed, is_fixed: true };
+    let posted = OutboxEntry {
+        target: OutboxTarget::Notify("ops".into()),
+        wanted: ended,
+        step: OutboxStep::Posted,
+        ..owed.clone()
+    };
+    let given_up = OutboxEntry { step: OutboxStep::GivenUp { why: "refused".into() }, ..posted.clone() };
+    assert_stored_shape(&owed, "outbox_owed.v2");
+    assert_stored_shape(&posted, "outbox_posted.v2");
+    assert_stored_shape(&given_up, "outbox_given_up.v2");
+}
+
+#[test]
+fn a_controller_is_stored_as_the_one_on_file() {
+    let record = ControllerRecord {
+        name: "c0".into(),
+        life: 5,
+        address: "https://c0:7070".into(),
+        version: "0.1.0".into(),
+        started_at: at(),
+        certificate: Some([6; 32]),
+        token: Digest::of(b"token"),
+    };
+    assert_stored_shape(&record, "controller.v1");
 }

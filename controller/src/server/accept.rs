@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use ocelot_proto::kit::clock::Clock;
@@ -120,9 +121,17 @@ impl Serving {
             tracing::debug!(%peer, %error, "a connection is gone already");
             return;
         }
-        let Some(Tls(acceptor)) = &self.tls else { return self.serve(stream, peer).await };
-        match tokio::time::timeout(self.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream, peer).await,
+        // Boxed, so that a connection without TLS takes no room for one with it.
+        match &self.tls {
+            None => self.serve(stream, peer).boxed().await,
+            Some(Tls(acceptor)) => self.encrypt(acceptor, stream, peer).boxed().await,
+        }
+    }
+
+    async fn encrypt(&self, acceptor: &TlsAcceptor, stream: TcpStream, peer: SocketAddr) {
+        let shaken = tokio::time::timeout(self.handshake, acceptor.accept(stream).boxed()).await;
+        match shaken {
+            Ok(Ok(stream)) => self.serve(stream, peer).boxed().await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
         }

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::api_error::ErrorBody;
 use crate::error::{Error, Kind};
+use crate::version;
 
 use super::body;
 use super::request_id;
@@ -60,6 +61,10 @@ async fn through(shared: &Shared, mut request: Request, next: Next) -> Response 
     let path = request.uri().path();
     if is_public(path) || shared.open.contains(&path) {
         return next.run(request).await;
+    }
+    let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    if let Err(error) = version::admit_agent(agent.unwrap_or_default()) {
+        return error.into_response();
     }
     let Some(Peer(peer)) = request.extensions().get().copied() else {
         return Error::new(Kind::Internal, "a request came from nowhere").into_response();

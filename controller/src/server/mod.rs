@@ -55,7 +55,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 16_384,
+            // An executor has two, one of them for its heartbeats: 10,000 and room for people.
+            connections: 32_768,
             handshake: Duration::from_secs(5),
             headers: Duration::from_secs(10),
             header_list_bytes: 16 * 1024,

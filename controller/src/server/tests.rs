@@ -344,6 +344,11 @@ async fn grpc_runs_beside_http_and_a_revoked_token_ends_its_streams() {
         connect_pinned(TcpStream::connect(address).await?, fingerprint, b"h2").await.map(TokioIo::new)
     });
     let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
+    let old = endpoint.clone().user_agent("ocelot/0.0.9").unwrap();
+    let old = old.connect_with_connector(connector).await.unwrap();
+    let old = HealthClient::new(old).check(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(old.code(), tonic::Code::FailedPrecondition);
+    assert!(old.message().ends_with("install 0.1.0 or a newer one"), "{old}");
     let channel = endpoint.connect_with_connector(connector).await.unwrap();
     let bearer: tonic::metadata::AsciiMetadataValue =
         format!("Bearer {}", bench.token.reveal()).parse().unwrap();

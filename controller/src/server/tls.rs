@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ocelot_proto::kit::clock::Clock;
+use ocelot_proto::kit::doctor::moment::{self, Validity};
 use ocelot_proto::kit::shutdown::Tasks;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -97,6 +98,11 @@ impl Certificate {
 
     pub fn fingerprint(&self) -> Fingerprint {
         self.current().fingerprint
+    }
+
+    /// Returns from when to when it counts, if it says so.
+    pub fn validity(&self) -> Option<Validity> {
+        self.current().signing.cert.first().and_then(|certificate| moment::validity(certificate))
     }
 
     /// Takes a changed file over, for connections that begin from now on. Blocks. What cannot be

@@ -43,6 +43,7 @@ impl Service {
     /// Notes that a fenced attempt's processes are gone.
     pub fn confirm_fenced(&self, session: Session, attempt: AttemptRef) {
         self.memory().confirmed(&session.executor, &attempt);
+        self.waiters.look_at(&session.id);
         self.bell.notify_one();
     }
 

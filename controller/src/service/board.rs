@@ -17,6 +17,7 @@ use ocelot_domain::placement::{
 use ocelot_domain::task::state::{Session, Task, TaskState};
 
 use super::ages::Ages;
+use super::waits::Waits;
 use crate::records::{RunRecord, Stage};
 use crate::store::Revision;
 
@@ -25,6 +26,8 @@ pub(super) struct Board {
     pub(super) queue: Queue,
     pub(super) fleet: Fleet,
     pub(super) peers: Peers,
+    /// When everything is looked at, whatever the news.
+    pub(super) look_again: Duration,
     /// The session of each executor that has one.
     pub(super) sessions: BTreeMap<ExecutorId, Session>,
     /// What the fleet counts for at least.
@@ -37,7 +40,7 @@ pub(super) struct Board {
     /// What is known of each task that has not ended.
     seen: BTreeMap<TaskId, Seen>,
     /// Those of them that wait for an executor or a person.
-    waiting: BTreeSet<TaskId>,
+    waiting: Waits,
     /// Those of them that are offered.
     offered: BTreeSet<TaskId>,
     pub(super) ages: Ages,
@@ -73,13 +76,14 @@ impl Board {
             queue: Queue::new(limits),
             fleet: Fleet::new(),
             peers: Peers::alone(),
+            look_again: Duration::ZERO,
             sessions: BTreeMap::new(),
             #[cfg(test)]
             fleet_least: 0,
             groups: BTreeSet::new(),
             by_session: BTreeMap::new(),
             seen: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            waiting: Waits::default(),
             offered: BTreeSet::new(),
             ages: Ages::default(),
             asked: BTreeMap::new(),
@@ -150,12 +154,17 @@ impl Board {
             TaskState::Running { .. } | TaskState::Cancelling { .. } => (false, false, false),
             TaskState::Finished { .. } => (false, false, true),
         };
-        for (set, is_in) in [(&mut self.waiting, waits), (&mut self.offered, is_offered)] {
-            if is_in {
-                set.insert(task.id);
-            } else {
-                set.remove(&task.id);
-            }
+        if waits {
+            let since = self.seen.get(&task.id).map_or(Duration::ZERO, |seen| seen.since);
+            let most = task.waits_at_most();
+            self.waiting.insert(task.id, most.map(|most| since.saturating_add(most)));
+        } else {
+            self.waiting.remove(&task.id);
+        }
+        if is_offered {
+            self.offered.insert(task.id);
+        } else {
+            self.offered.remove(&task.id);
         }
         self.ages.note(task);
         if is_over {
@@ -171,6 +180,7 @@ impl Board {
 
     /// Notes that an offer was not made, or that nobody knows.
     pub(super) fn not_made(&mut self, id: &TaskId) {
+        self.queue.look_at_everything();
         self.asked.remove(id);
     }
 
@@ -181,6 +191,7 @@ impl Board {
 
     /// Takes over what the store says about an executor; none if it is gone.
     pub(super) fn executor(&mut self, id: ExecutorId, now: Option<(Executor, Option<Session>)>) {
+        self.queue.look_at_everything();
         let (executor, session) = now.unzip();
         match executor {
             Some(executor) => drop(self.fleet.insert(id, executor)),
@@ -214,8 +225,9 @@ impl Board {
         session.and_then(|session| self.holdings.get(&session.id)).map_or(0, BTreeSet::len)
     }
 
-    pub(super) fn waiting(&self) -> Vec<TaskId> {
-        self.waiting.iter().copied().collect()
+    /// Returns the tasks that have waited long enough.
+    pub(super) fn overdue(&self, now: Duration) -> Vec<TaskId> {
+        self.waiting.over(now)
     }
 
     pub(super) fn offered(&self) -> Vec<TaskId> {

@@ -14,10 +14,10 @@ use crate::auth::network;
 
 /// How long a challenge may be answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
-/// Of all addresses together: about 2 MB.
-const ALL_MAX: usize = 10_000;
-/// Of one address. A network behind one address opens its sessions one after the other.
-const ADDRESS_MAX: usize = 1_000;
+/// Of all addresses together: about 8 MB.
+const ALL_MAX: usize = 40_000;
+/// Of one address: a whole fleet may stand behind one, and comes back all at once.
+const ADDRESS_MAX: usize = 20_000;
 
 type Key = [u8; 32];
 
@@ -133,7 +133,7 @@ mod tests {
     fn where_all_is_full_the_address_that_has_most_makes_room() {
         let mut challenges = Challenges::default();
         challenges.give(key(0), EXECUTOR, address(99), Duration::ZERO);
-        for number in 1..=30_000 {
+        for number in 1..=60_000 {
             challenges.give(key(number), EXECUTOR, address(number % 20), Duration::from_millis(1));
         }
         assert_eq!(challenges.given.len(), ALL_MAX);

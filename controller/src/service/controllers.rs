@@ -110,7 +110,7 @@ impl Service {
         let queued = self.view.read(|items| {
             let folder = Folder::Tasks.to_string();
             let tasks = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
-            let tasks = tasks.filter_map(|(_, entry)| entry.known()?.task().cloned());
+            let tasks = tasks.filter_map(|(_, entry)| entry.known()?.task());
             tasks.fold((0, 0), |(queued, held), task| match &task.state {
                 ocelot_domain::task::TaskState::Queued { .. } => (queued + 1, held),
                 ocelot_domain::task::TaskState::Offered { .. }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ocelot_core::id::{ExecutorId, TaskId};
-use ocelot_domain::placement::{GroupName, Offer, Peers, SlotClaim, View as Sight};
+use ocelot_core::id::{ExecutorId, SessionId, TaskId};
+use ocelot_domain::placement::{GroupName, News, Offer, Peers, SlotClaim, View as Sight};
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::{Session, Task};
 use ocelot_domain::task::{Step, step};
@@ -31,7 +31,7 @@ const OFFERS_PER_ROUND: usize = 240;
 const ROUNDS: usize = 16;
 /// How long a refusal waits for the view.
 const CATCH_UP: Duration = Duration::from_secs(2);
-/// How long the dispatcher waits for a reason to look before it looks anyway.
+/// How long the dispatcher waits for a reason to look before it looks anyway, and at everything.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One offer with the transition that makes it.
@@ -90,7 +90,13 @@ impl Service {
 
     /// Tells the dispatcher which controllers there are.
     pub fn set_peers(&self, names: &[Arc<str>]) {
-        self.board().peers = Peers::new(&self.name, names);
+        self.divide_among(names);
+    }
+
+    pub(super) fn divide_among(&self, names: &[Arc<str>]) {
+        let mut board = self.board();
+        board.peers = Peers::new(&self.name, names);
+        board.queue.look_at_everything();
     }
 
     /// Offers what can be offered now; returns how many offers were made.
@@ -112,11 +118,10 @@ impl Service {
             return Vec::new();
         }
         let now = self.now();
-        let sessions: Vec<Session> = {
-            let memory = self.memory();
-            let polling = self.waiters.polling().into_iter();
-            polling.filter(|session| !memory.owes_a_confirmation(&session.executor, now)).collect()
-        };
+        let sessions = self.to_look_at(now);
+        if sessions.is_empty() {
+            return Vec::new();
+        }
         let mut guard = self.board();
         let board = &mut *guard;
         let polling: Vec<ExecutorId> = sessions
@@ -151,6 +156,32 @@ impl Service {
         // News of a group may be in already: what was taken for such a task is not taken.
         self.take_in_groups(&taken_back);
         prepared
+    }
+
+    /// Returns the polling sessions that may get an offer now: where nothing is new but their polls,
+    /// only those. Ten thousand executors that idle beside a task for none of them cost no more than
+    /// their polls.
+    fn to_look_at(&self, now: Duration) -> Vec<Session> {
+        let freed: Option<Vec<SessionId>> = {
+            let mut board = self.board();
+            let is_due = now >= board.look_again;
+            match board.queue.take_news(now) {
+                News::Executors(_) if is_due => None,
+                News::Executors(freed) => {
+                    let session = |executor| board.sessions.get(executor).map(|session| session.id);
+                    Some(freed.iter().filter_map(session).collect())
+                }
+                News::Everything => None,
+            }
+        };
+        if freed.is_none() {
+            self.board().look_again = now + TICK;
+        }
+        // Taken in any case: whoever is among all is not new any more.
+        let anew = self.waiters.polling_anew(freed.iter().flatten().copied());
+        let polling = if freed.is_some() { anew } else { self.waiters.polling() };
+        let memory = self.memory();
+        polling.into_iter().filter(|session| !memory.owes_a_confirmation(&session.executor, now)).collect()
     }
 
     fn prepare_one(

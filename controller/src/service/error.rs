@@ -59,6 +59,7 @@ pub enum What {
     Artifact,
     Cache,
     Object,
+    Schedule,
 }
 
 impl fmt::Display for What {
@@ -74,6 +75,7 @@ impl fmt::Display for What {
             Self::Artifact => "artifact",
             Self::Cache => "cache",
             Self::Object => "object",
+            Self::Schedule => "schedule",
         })
     }
 }

@@ -10,10 +10,11 @@ use ocelot_core::id::RunId;
 use ocelot_spec::{Execution, Job, JobEvent};
 
 use super::Service;
-use super::accept::{Draft, same};
+use super::accept::{Draft, PlanFor, same};
 use super::error::{Error, Result};
 use crate::bytes::Room;
 use crate::records::{Digest, JobVersion, RunRecord, Subject, Trigger, TriggerKind};
+use crate::store::Txn;
 use crate::store::codec::decode;
 use crate::store::keys::Key;
 
@@ -79,6 +80,27 @@ impl Service {
             return Ok(Executed { run, existed: true });
         }
         self.check_room()?;
+        let (draft, plan_for) = self.drafted(request, payload).await?;
+        self.accept_with_secrets(draft, plan_for).await
+    }
+
+    /// The same, if what `beside` compares holds when the run is put; none if it does not.
+    pub(super) async fn execute_beside(
+        &self,
+        request: ExecuteRequest,
+        beside: &Txn,
+    ) -> Result<Option<Executed>> {
+        request.check()?;
+        let payload = request.payload();
+        if let Some(run) = self.accepted(request.id, payload).await? {
+            return Ok(Some(Executed { run, existed: true }));
+        }
+        self.check_room()?;
+        let (draft, plan_for) = self.drafted(request, payload).await?;
+        self.accept_beside(draft, plan_for, beside).await
+    }
+
+    async fn drafted(&self, request: ExecuteRequest, payload: Digest) -> Result<(Draft, PlanFor)> {
         let ExecuteRequest { id, job: name, arguments, env, trigger } = request;
         let version = self.job_version(&name).await?;
         let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
@@ -90,7 +112,7 @@ impl Service {
             let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
             Ok((resolution.plan, resolution.secret_args))
         };
-        self.accept_with_secrets(draft, Box::new(plan_for)).await
+        Ok((draft, Box::new(plan_for)))
     }
 
     /// Makes an id for a run whose client brought none; such a request cannot be repeated.

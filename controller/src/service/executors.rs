@@ -1,5 +1,6 @@
 //! What an operator does with an executor: drain, resume, quarantine, remove.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use ocelot_core::id::ExecutorId;
@@ -8,14 +9,20 @@ use ocelot_domain::outcome::Actor;
 use super::error::{Error, Result, What};
 use super::jobs::{PAGE_MAX, settled};
 use super::{AttemptRef, Service};
-use crate::records::{ExecutorEpoch, ExecutorRecord, Notice, SessionRecord};
+use crate::records::{ExecutorEpoch, ExecutorRecord, Notice, SessionRecord, Stored};
 use crate::store::codec::decode;
 use crate::store::keys::{Folder, Key};
 use crate::store::update::Edit;
+use crate::store::view::Entry;
 use crate::store::{Expected, Txn};
 
 /// An executor with its session, if it has one.
 pub type Known = (ExecutorRecord, Option<SessionRecord>);
+
+fn session_of(items: &BTreeMap<String, Entry<Stored>>, id: ExecutorId) -> Option<&SessionRecord> {
+    let epoch = items.get(&Key::ExecutorEpoch(id).to_string())?.known()?.epoch()?;
+    items.get(&Key::Session(epoch.session.id).to_string())?.known()?.session()
+}
 
 impl Service {
     /// Lists executors by id, from the one after `after`; with the place where the next page begins.
@@ -27,10 +34,7 @@ impl Service {
         };
         let limit = limit.clamp(1, PAGE_MAX);
         let mut found: Vec<Known> = self.view.read(|items| {
-            let session_of = |id: ExecutorId| {
-                let epoch = items.get(&Key::ExecutorEpoch(id).to_string())?.known()?.epoch()?.clone();
-                items.get(&Key::Session(epoch.session.id).to_string())?.known()?.session().cloned()
-            };
+            let session_of = |id| session_of(items, id).cloned();
             let items = items.range((start, Bound::Unbounded));
             let items = items.take_while(|(key, _)| key.starts_with(&folder));
             let records = items.filter_map(|(_, entry)| entry.known()?.executor().cloned());
@@ -40,6 +44,26 @@ impl Service {
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(record, _)| record.id);
         (found, next)
+    }
+
+    /// Lists those executors that are wanted by name, from the one after `after`, at most so many.
+    /// Only what is listed is copied.
+    pub fn executors_by_name(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&ExecutorRecord) -> bool,
+    ) -> Vec<Known> {
+        let folder = Folder::Executors.to_string();
+        self.view.read(|items| {
+            let all = items.range(folder.clone()..).take_while(|(key, _)| key.starts_with(&folder));
+            let records = all.filter_map(|(_, entry)| entry.known()?.executor());
+            let behind = records.filter(|record| after.is_none_or(|after| record.name.as_str() > after));
+            let mut found: Vec<&ExecutorRecord> = behind.filter(|record| wanted(record)).collect();
+            found.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            found.truncate(limit);
+            found.into_iter().map(|one| (one.clone(), session_of(items, one.id).cloned())).collect()
+        })
     }
 
     /// Finds the executor that a person means: its name, its id, or any unique part of that.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocelot_core::id::{ExecutorId, RunId, SessionId, TaskId};
-use ocelot_domain::placement::Peers;
 use ocelot_domain::task::state::{Task, TaskState};
 
 use super::board::RunOf;
@@ -133,7 +132,7 @@ impl Service {
     /// Controllers share tasks out among those that run.
     fn take_in_controllers(&self) {
         let names: Vec<Arc<str>> = self.controllers().into_iter().map(|one| one.name.into()).collect();
-        self.board().peers = Peers::new(&self.name, &names);
+        self.divide_among(&names);
     }
 
     pub(super) fn take_in_group(&self, written: &str) {
@@ -252,12 +251,10 @@ impl Service {
         self.tasks_with_age(ids, |_, _| true)
     }
 
-    /// Returns those that wait for an executor or a person and are wanted, with how long they do.
-    pub(crate) fn waiting_tasks(&self, wanted: impl Fn(&Task, Duration) -> bool) -> Vec<(Task, Duration)> {
-        let ids = self.board().waiting();
-        self.tasks_with_age(ids, |task, age| {
-            task.live().is_none() && task.outcome().is_none() && wanted(task, age)
-        })
+    /// Returns those that have waited long enough for an executor or a person, with how long they did.
+    pub(crate) fn overdue_tasks(&self) -> Vec<(Task, Duration)> {
+        let ids = self.board().overdue(self.now());
+        self.tasks_with_age(ids, |task, _| task.live().is_none() && task.outcome().is_none())
     }
 
     fn tasks_with_age(

@@ -15,6 +15,9 @@ use crate::store::update::{Edit, UpdateError};
 /// The longest page of a list.
 pub(super) const PAGE_MAX: usize = 500;
 
+/// How often a job is tried whose schedules move on meanwhile.
+const ROUNDS: usize = 16;
+
 /// Which version a writer has seen, if that matters to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
@@ -38,37 +41,49 @@ impl Service {
         let parsed = Job::parse("job.yml", text.as_bytes()).map_err(Error::invalid)?;
         let now = self.timestamp();
         let key = Key::Job(parsed.name.clone()).to_string();
-        let mut put = None;
-        let updated = self.updater.update(&key, |known: Option<JobRecord>| {
-            if known.as_ref().is_some_and(|job| job.current().text == text) {
-                put = known;
-                return Ok(Edit::Keep);
-            }
-            let version = known.as_ref().map(|job| job.current().version);
-            let is_as_seen = match seen {
-                Seen::Any => true,
-                Seen::None => version.is_none(),
-                Seen::Version(seen) => version == Some(seen),
-            };
-            if !is_as_seen {
-                let name = parsed.name.clone();
-                return Err(match version {
-                    Some(_) => Error::AlreadyExists { what: What::Job, name },
-                    None => Error::NotFound { what: What::Job, name },
-                });
-            }
-            let next = match known {
-                Some(job) => job.with(text.to_owned(), by.clone(), now),
-                None => {
-                    let first = JobVersion { version: 1, text: text.to_owned(), by: by.clone(), at: now };
-                    JobRecord { name: parsed.name.clone(), versions: vec![first] }
+        let timed = self.timed(&parsed)?;
+        for _ in 0..ROUNDS {
+            let standing = self.schedules_standing(&parsed.name).await?;
+            let mut put = None;
+            let updated = self.updater.update(&key, |known: Option<JobRecord>| {
+                if known.as_ref().is_some_and(|job| job.current().text == text) {
+                    put = known;
+                    return Ok(Edit::Keep.into());
                 }
-            };
-            put = Some(next.clone());
-            Ok(Edit::Put(next))
-        });
-        settled(updated.await)?;
-        put.ok_or(Error::NotNow { why: "the job was not written" })
+                let version = known.as_ref().map(|job| job.current().version);
+                let is_as_seen = match seen {
+                    Seen::Any => true,
+                    Seen::None => version.is_none(),
+                    Seen::Version(seen) => version == Some(seen),
+                };
+                if !is_as_seen {
+                    let name = parsed.name.clone();
+                    return Err(match version {
+                        Some(_) => Error::AlreadyExists { what: What::Job, name },
+                        None => Error::NotFound { what: What::Job, name },
+                    });
+                }
+                let next = match known {
+                    Some(job) => job.with(text.to_owned(), by.clone(), now),
+                    None => {
+                        let first = JobVersion { version: 1, text: text.to_owned(), by: by.clone(), at: now };
+                        JobRecord { name: parsed.name.clone(), versions: vec![first] }
+                    }
+                };
+                let beside = standing.after(&timed, next.current().version);
+                put = Some(next.clone());
+                Ok(Edit::Put(next).beside(beside))
+            });
+            match updated.await {
+                // A schedule has moved on meanwhile.
+                Err(UpdateError::Beside { .. }) => {}
+                updated => {
+                    settled(updated)?;
+                    return put.ok_or(Error::NotNow { why: "the job was not written" });
+                }
+            }
+        }
+        Err(Error::NotNow { why: "the job's schedules were faster each time" })
     }
 
     /// Returns a job, read for this call: what was put is found.
@@ -97,16 +112,26 @@ impl Service {
         JobPage { jobs, next }
     }
 
-    /// Deletes a job; its runs stay. Returns whether it was there.
+    /// Deletes a job and its schedules; its runs stay. Returns whether it was there.
     pub async fn delete_job(&self, name: &str) -> Result<bool> {
-        let mut existed = false;
         let key = Key::Job(name.to_owned()).to_string();
-        let updated = self.updater.update(&key, |known: Option<JobRecord>| {
-            existed |= known.is_some();
-            Ok::<_, Error>(if known.is_some() { Edit::Delete } else { Edit::<JobRecord>::Keep })
-        });
-        settled(updated.await)?;
-        Ok(existed)
+        for _ in 0..ROUNDS {
+            let standing = self.schedules_standing(name).await?;
+            let mut existed = false;
+            let updated = self.updater.update(&key, |known: Option<JobRecord>| {
+                existed |= known.is_some();
+                let edit = if known.is_some() { Edit::Delete } else { Edit::Keep };
+                Ok::<_, Error>(edit.beside(standing.gone()))
+            });
+            match updated.await {
+                Err(UpdateError::Beside { .. }) => {}
+                updated => {
+                    settled(updated)?;
+                    return Ok(existed);
+                }
+            }
+        }
+        Err(Error::NotNow { why: "the job's schedules were faster each time" })
     }
 }
 

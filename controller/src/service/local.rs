@@ -46,7 +46,7 @@ impl Service {
             id,
             payload,
             subject: Subject::Project { name: project },
-            trigger: Trigger { kind: TriggerKind::CommandLine, by: Actor(by) },
+            trigger: Trigger { kind: TriggerKind::CommandLine, by: Actor(by), schedule: None },
             retry: None,
             source: Some(source),
             rejected: None,

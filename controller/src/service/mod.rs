@@ -37,6 +37,7 @@ mod projects;
 mod query;
 mod register;
 mod retry;
+mod schedules;
 mod secrets;
 mod session;
 mod sight;
@@ -45,6 +46,7 @@ mod signature;
 pub mod testing;
 pub(crate) mod transition;
 mod variables;
+mod waits;
 mod why;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -84,6 +86,8 @@ pub(crate) use query::group_of;
 pub use query::{RunFilter, RunPage, RunWithTasks};
 pub use register::{NewRegistrationToken, RegisterRequest, Registered};
 pub use retry::RetryRequest;
+pub(crate) use schedules::{Rest, Turn};
+pub use schedules::{SchedulePage, SeenSchedule};
 pub use secrets::{
     ListedSecret, NewSecret, Released, Resealed, SECRET_BYTES_MAX, SECRET_BYTES_SHORT, SealStanding,
     SecretPage,

@@ -106,11 +106,12 @@ impl Service {
             memory::put(&mut memory.last_poll, session.id, started);
             memory.still_held(&session.executor, &held);
         }
-        self.judge_list(session, &request, &held).await?;
+        // Boxed, so that a poll that waits holds no more than it waits with.
+        Box::pin(self.judge_list(session, &request, &held)).await?;
         self.bell.notify_one();
         let mut said = Said::default();
         loop {
-            let (answer, again) = self.answer(session, &held, &mut said).await?;
+            let (answer, again) = Box::pin(self.answer(session, &held, &mut said)).await?;
             if !answer.is_empty() {
                 return Ok(answer);
             }

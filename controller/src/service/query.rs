@@ -180,14 +180,14 @@ impl Service {
     pub fn runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> RunPage {
         let folder = Folder::Runs.to_string();
         let end = match after {
-            Some(id) => Bound::Excluded(Key::Run(id).to_string()),
-            None => Bound::Unbounded,
+            Some(id) => Key::Run(id).to_string(),
+            // The first key behind the folder: what lies there is not gone through to get here.
+            None => folder.trim_end_matches('/').to_owned() + "0",
         };
         let limit = limit.clamp(1, PAGE_MAX);
         self.view.read(|items| {
-            let items = items.range((Bound::Included(folder.clone()), end)).rev();
-            let items = items.skip_while(|(key, _)| !key.starts_with(&folder));
-            let runs = items.take_while(|(key, _)| key.starts_with(&folder)).filter_map(run_of);
+            let items = items.range((Bound::Included(folder), Bound::Excluded(end))).rev();
+            let runs = items.filter_map(run_of);
             let mut found = Vec::new();
             for (looked_at, run) in runs.enumerate() {
                 if filter.admits(run) {

@@ -50,7 +50,7 @@ impl Service {
             id,
             payload,
             subject: old.subject,
-            trigger: Trigger { kind: TriggerKind::Retry, by },
+            trigger: Trigger { kind: TriggerKind::Retry, by, schedule: None },
             retry: Some(RetryOf { run, succeeded }),
             source: old.source,
             rejected: None,

@@ -2,7 +2,7 @@
 //! the conversation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,11 +31,13 @@ use crate::store::{
 pub struct ManualClock {
     origin: Instant,
     now: watch::Sender<Duration>,
+    /// How far the clock on the wall was set forward, or back.
+    jumped_us: AtomicI64,
 }
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self { origin: Instant::now(), now: watch::Sender::new(Duration::ZERO) }
+        Self { origin: Instant::now(), now: watch::Sender::new(Duration::ZERO), jumped_us: AtomicI64::new(0) }
     }
 }
 
@@ -43,12 +45,18 @@ impl ManualClock {
     pub fn advance(&self, time: Duration) {
         self.now.send_modify(|now| *now += time);
     }
+
+    /// Sets the clock on the wall forward or back; no time passes.
+    pub fn jump(&self, seconds: i64) {
+        self.jumped_us.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
 }
 
 impl Clock for ManualClock {
     fn wall(&self) -> UnixMicros {
         let since = u64::try_from(self.now.borrow().as_micros()).unwrap_or(u64::MAX);
-        UnixMicros(1_800_000_000_000_000 + since)
+        let wall = 1_800_000_000_000_000 + since;
+        UnixMicros(wall.saturating_add_signed(self.jumped_us.load(Ordering::Relaxed)))
     }
 
     fn monotonic(&self) -> Instant {

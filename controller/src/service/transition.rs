@@ -5,7 +5,6 @@
 //! here may be answered to an executor. Effects only wake what would find out by itself.
 
 use ocelot_core::id::{Epoch, TaskId};
-
 use ocelot_domain::outcome::Outcome;
 use ocelot_domain::placement::{GroupName, Holder};
 use ocelot_domain::task::event::Event;

@@ -70,6 +70,7 @@ pub enum Key {
     RunSecrets(RunId),
     /// Tells whether a controller has the fleet's seal keys.
     Seal,
+    /// The schedules of a job.
     Schedule(String),
     /// The wanted state of one run at one target.
     Outbox {

@@ -1,10 +1,11 @@
 //! The executor as one piece that a program starts: `ocelot-executor` and `ocelot up` alike.
 
 mod logs;
-mod parts;
+pub(crate) mod parts;
 mod register;
 mod registration;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::DirBuilder;
 use std::io;
@@ -24,6 +25,7 @@ use crate::attempt::ports::Logs;
 use crate::attempt::ready::Ready;
 use crate::boot::{BootClock, MachineBootClock};
 use crate::checkout::Checkouts;
+use crate::collect::Collector;
 use crate::connection::{Credential, Fingerprint, InvalidAddress, Line, Proxies, Route, Trust, TrustError};
 use crate::disk::MachineDisk;
 use crate::identity::{Key, KeyError};
@@ -32,8 +34,14 @@ use crate::runtime::Runtime;
 use crate::runtimes::Runtimes;
 use crate::session::{Board, Rules, Speech, Stopped, run};
 
+pub use crate::collect::{Limits, Report};
+pub use crate::session::Leave;
+pub use parts::ENGINE_SOCKET;
 pub use register::{Register, RegisterError, Registered, register};
 pub use registration::{Registration, RegistrationError};
+
+/// So many containers wait at most, where nobody says otherwise.
+const WARM_USUAL: u32 = 4;
 
 /// Which runtimes are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,15 +71,23 @@ pub struct Settings {
     pub reach: Reach,
     /// Attempts at a time; none: as it was registered. More than that are never offered.
     pub slots: Option<u32>,
+    /// Containers that are started before a task needs them; none: one for each slot, and four at most.
+    pub warm: Option<u32>,
     /// With fewer bytes free, no work is taken.
     pub disk_floor: u64,
+    /// What its things may take, and when they make room.
+    pub limits: Limits,
     pub runtime: RuntimeChoice,
+    /// The engine's socket; none: the usual one.
+    pub engine: Option<PathBuf>,
     /// Tasks may run without a container.
     pub allow_process: bool,
     /// How long attempts may go on when the program ends, before they are left to the next start.
     pub drain_grace: Duration,
     /// Which repositories may be checked out beyond those over https and ssh.
     pub repositories: ocelot_git::Allowed,
+    /// When it ends without being told to.
+    pub leave: Leave,
 }
 
 impl Settings {
@@ -81,12 +97,23 @@ impl Settings {
             data,
             reach: Reach::default(),
             slots: None,
+            warm: None,
             disk_floor: 2 << 30,
+            limits: Limits::default(),
             runtime: RuntimeChoice::Auto,
+            engine: None,
             allow_process: false,
             drain_grace: Duration::from_secs(30),
             repositories: ocelot_git::Allowed::default(),
+            leave: Leave::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Returns the socket of the engine.
+    pub(crate) fn engine_socket(&self) -> &Path {
+        self.engine.as_deref().unwrap_or(Path::new(parts::ENGINE_SOCKET))
     }
 }
 
@@ -189,6 +216,7 @@ async fn start_on(
         ready: Ready::default(),
         memory,
         checkouts: Arc::clone(&checkouts),
+        signs: Arc::default(),
         poll: AtomicU64::new(0),
         beat: Arc::new(Notify::new()),
         live: watch::Sender::new(false),
@@ -199,13 +227,27 @@ async fn start_on(
     let slots = settings.slots.unwrap_or(registration.slots);
     let rules = Rules {
         slots: usize::try_from(slots).unwrap_or(usize::MAX),
+        warm: usize::try_from(warm(&settings, slots)).unwrap_or(usize::MAX),
         disk_floor: settings.disk_floor,
         allow_process: settings.allow_process || settings.runtime == RuntimeChoice::Process,
         drain_grace: settings.drain_grace,
+        leave: settings.leave,
     };
     let speech = Speech::new(Arc::clone(&shared), credential, (identity.executor, key), data, rules);
     watch_runtimes(&shared, &runtimes, tasks);
-    keep_room(&shared, checkouts, settings.disk_floor, tasks);
+    let holding = Arc::clone(&shared);
+    let collector = Collector {
+        data: settings.data,
+        floor: settings.disk_floor,
+        limits: settings.limits,
+        incarnation: shared.journal.incarnation().0,
+        holds: Box::new(move || held(&holding.journal)),
+        signs: Arc::clone(&shared.signs),
+        runtimes: Arc::clone(&runtimes),
+        checkouts,
+        clock: Arc::clone(&shared.clock),
+    };
+    collect(&shared, collector, tasks);
     let (tell, stopped) = oneshot::channel();
     let own = tasks.clone();
     tasks.spawn("session", async move {
@@ -216,11 +258,16 @@ async fn start_on(
     Ok(Started { executor: identity.executor, name: registration.name, stopped })
 }
 
-fn keep_room(shared: &Arc<Shared>, checkouts: Arc<Checkouts>, floor: u64, tasks: &Tasks) {
+/// Returns how many containers may wait. One that carries a single attempt through needs none.
+fn warm(settings: &Settings, slots: u32) -> u32 {
+    if settings.leave.once { 0 } else { settings.warm.unwrap_or(slots.min(WARM_USUAL)) }
+}
+
+fn collect(shared: &Arc<Shared>, collector: Collector, tasks: &Tasks) {
     let mut over = shared.over.subscribe();
-    tasks.spawn("mirrors", async move {
+    tasks.spawn("collect", async move {
         tokio::select! {
-            () = checkouts.keep_room(floor) => {}
+            () = collector.keep() => {}
             _ = over.wait_for(|over| *over) => {}
         }
     });
@@ -243,8 +290,40 @@ fn watch_runtimes(shared: &Arc<Shared>, runtimes: &Arc<Runtimes>, tasks: &Tasks)
     });
 }
 
+/// Returns the directories of all attempts that are held.
+fn held(journal: &Journal) -> BTreeSet<PathBuf> {
+    journal.state().attempts.into_iter().map(|held| held.accepted.directory).collect()
+}
+
+/// Does one pass of collection by hand, on an executor that does not run; a dry one only says what it
+/// would do.
+pub async fn collect_now(settings: Settings, dry: bool) -> Result<Report, StartError> {
+    let data = settings.data.canonicalize();
+    let data = data.map_err(|source| StartError::Directory { path: settings.data.clone(), source })?;
+    let journal = Journal::open(&data, Arc::new(MachineDisk))?;
+    let identity =
+        journal.state().identity.ok_or_else(|| StartError::NotRegistered { data: data.clone() })?;
+    let Parts { runtimes, clock, .. } = parts::standard(&settings, identity.executor)?;
+    let runtimes = Arc::new(Runtimes::new(runtimes));
+    runtimes.check().await;
+    let memory = memory_directory(identity.executor)?;
+    let checkouts = Checkouts::new(&data, &git_memory(&memory), settings.repositories, Arc::clone(&clock));
+    let collector = Collector {
+        data,
+        floor: settings.disk_floor,
+        limits: settings.limits,
+        incarnation: journal.incarnation().0,
+        holds: Box::new(move || held(&journal)),
+        signs: Arc::default(),
+        runtimes,
+        checkouts: Arc::new(checkouts),
+        clock,
+    };
+    Ok(collector.pass(dry).await)
+}
+
 /// Returns the ways to the controllers.
-fn routes(reach: &Reach, registration: &Registration) -> Result<Vec<Route>, StartError> {
+pub(crate) fn routes(reach: &Reach, registration: &Registration) -> Result<Vec<Route>, StartError> {
     let trust = match (&reach.ca, registration.fingerprint) {
         (Some(path), _) => Trust::File(path.clone()),
         (None, Some(fingerprint)) => Trust::Fingerprint(Fingerprint(fingerprint)),

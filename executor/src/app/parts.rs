@@ -1,6 +1,5 @@
 //! The parts that a real executor is put together from, by its settings.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use ocelot_core::id::ExecutorId;
@@ -13,7 +12,7 @@ use crate::runtime::process::Process;
 use crate::runtime::{self, Runtime};
 
 /// Where an engine is found if nobody says otherwise.
-const ENGINE_SOCKET: &str = "/var/run/docker.sock";
+pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 
 pub(super) fn standard(settings: &Settings, executor: ExecutorId) -> Result<Parts, StartError> {
     let data = super::own_directory(&settings.data)?;
@@ -24,11 +23,11 @@ pub(super) fn standard(settings: &Settings, executor: ExecutorId) -> Result<Part
     let (docker, process) = match settings.runtime {
         RuntimeChoice::Docker => (true, settings.allow_process),
         RuntimeChoice::Process => (false, true),
-        RuntimeChoice::Auto => (Path::new(ENGINE_SOCKET).exists(), settings.allow_process),
+        RuntimeChoice::Auto => (settings.engine_socket().exists(), settings.allow_process),
     };
     if docker {
         let settings = docker::Settings {
-            engine: None,
+            engine: Some(format!("unix://{}", settings.engine_socket().display())),
             executor: executor.to_string(),
             data: data.clone(),
             memory: memory.clone(),

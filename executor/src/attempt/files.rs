@@ -33,6 +33,9 @@ pub struct Offered {
     /// The commit that the task works on; none for a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// The acknowledgement brings values to mask.
+    #[serde(default)]
+    pub masks: bool,
 }
 
 impl Offered {
@@ -206,7 +209,7 @@ mod tests {
         let id = AttemptId { task, number: Attempt::FIRST, epoch: Epoch(1) };
         for plan in ["short".to_owned(), "long".repeat(OFFER_ROOM)] {
             let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
-            let offered = Offered { plan, env, source: None };
+            let offered = Offered { plan, env, source: None, masks: false };
             places.make(id, &offered).unwrap();
             places.sync().unwrap();
             assert_eq!(places.read().unwrap(), offered);

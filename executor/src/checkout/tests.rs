@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use ocelot_proto::kit::clock::SystemClock;
 
-use super::room::{Known, surplus};
 use super::*;
 
 /// A machine with a repository that has two commits on `main`.
@@ -152,40 +151,19 @@ async fn what_an_offer_names_is_checked_before_git_sees_it() {
 }
 
 #[tokio::test]
-async fn a_mirror_gives_way_when_the_disk_is_short_unless_it_is_in_use() {
+async fn a_mirror_gives_way_unless_it_is_in_use_and_is_made_again() {
     let bench = Bench::new();
     bench.place(&bench.order(&bench.commits[0])).await.0.unwrap();
-    let mirrors = bench.root.path().join("data/mirrors");
-    let folder = std::fs::read_dir(&mirrors).unwrap().next().unwrap().unwrap().path();
-    bench.checkouts.make_room(0).await;
-    assert!(folder.exists(), "nothing is missing");
-    let in_use = bench.checkouts.uses(&folder);
-    bench.checkouts.make_room(u64::MAX / 200).await;
-    assert!(folder.exists(), "somebody reads it");
+    let known = bench.checkouts.known().await;
+    let [mirror] = &known[..] else { panic!("{known:?}") };
+    assert!(mirror.bytes > 0 && !mirror.in_use, "{mirror:?}");
+    assert!(mirror.last_used > SystemTime::UNIX_EPOCH, "{mirror:?}");
+    let in_use = bench.checkouts.uses(&mirror.folder);
+    assert!(bench.checkouts.known().await[0].in_use);
+    assert_eq!(bench.checkouts.take_away(&mirror.folder).await, Ok(false));
+    assert!(mirror.folder.exists(), "somebody reads it");
     drop(in_use);
-    bench.checkouts.make_room(u64::MAX / 200).await;
-    assert!(!folder.exists());
-    // It is made again.
+    assert_eq!(bench.checkouts.take_away(&mirror.folder).await, Ok(true));
+    assert_eq!(bench.checkouts.known().await, []);
     bench.place(&bench.order(&bench.commits[1])).await.0.unwrap();
-}
-
-#[test]
-fn the_mirror_that_was_not_used_for_the_longest_time_goes_first_and_no_more_than_needed() {
-    let known = |name: &str, used: u64, in_use| Known {
-        folder: PathBuf::from(name),
-        last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(used),
-        bytes: 10,
-        in_use,
-    };
-    let all =
-        vec![known("new", 9, false), known("old", 1, false), known("busy", 0, true), known("mid", 5, false)];
-    let gone = |missing| {
-        let gone = surplus(all.clone(), missing);
-        gone.iter().map(|mirror| mirror.folder.to_string_lossy().into_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(gone(0), Vec::<String>::new());
-    assert_eq!(gone(1), ["old"]);
-    assert_eq!(gone(10), ["old"]);
-    assert_eq!(gone(11), ["old", "mid"]);
-    assert_eq!(gone(1_000), ["old", "mid", "new"]);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use ocelot_proto::kit::doctor::ask::{Answer, ask};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -41,6 +42,14 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.origin().fmt(f)
     }
+}
+
+/// What a controller said to a doctor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    pub answer: Answer,
+    /// What it showed, if it speaks TLS.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Why an address is none.
@@ -109,12 +118,37 @@ impl Route {
         dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    /// Asks the controller there whether it is ready, for a doctor.
+    pub async fn look(&self) -> io::Result<Looked> {
+        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let (stream, certificate) =
+            tokio::time::timeout(CONNECT, self.connect_to_look()).await.map_err(timed_out)??;
+        Ok(Looked { answer: ask(stream, &self.host_and_port()).await?, certificate })
+    }
+
+    async fn connect_to_look(&self) -> io::Result<(Box<dyn Stream>, Option<Vec<u8>>)> {
+        let stream = self.reach().await?;
+        let Some(tls) = &self.tls else { return Ok((Box::new(stream), None)) };
+        let mut tls = rustls::ClientConfig::clone(tls);
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let shown = shown.map(|certificate| certificate.to_vec());
+        Ok((Box::new(stream), shown))
+    }
+
+    async fn reach(&self) -> io::Result<TcpStream> {
         let stream = match &self.proxy {
             Some(proxy) => proxy::tunnel(proxy, &self.host_and_port()).await?,
             None => TcpStream::connect((self.host.as_str(), self.port)).await?,
         };
         stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let stream = self.reach().await?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;

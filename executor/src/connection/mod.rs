@@ -19,11 +19,11 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-pub use dial::{InvalidAddress, Route};
+pub use dial::{InvalidAddress, Looked, Route};
 pub use proxy::{Proxies, Proxy, ProxyError};
 pub use tls::{Fingerprint, Trust, TrustError};
 
-/// Between two signs of life that a silent connection is asked for.
+/// Between two signs of life that a silent connection is asked for, in a small fleet.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Without one for so long, the connection is given up.
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(4);
@@ -86,6 +86,8 @@ pub struct Line {
 #[derive(Debug)]
 struct Current {
     at: usize,
+    /// Between two signs of life.
+    apart: Duration,
     client: Option<Client>,
     /// A connection of its own: no heartbeat waits behind what is large.
     objects: Option<Objects>,
@@ -103,14 +105,26 @@ impl Line {
     /// If there is no route.
     pub fn new(routes: Vec<Route>, credential: Credential) -> Self {
         assert!(!routes.is_empty(), "the settings hold at least one address");
-        Self { routes, credential, current: Mutex::new(Current { at: 0, client: None, objects: None }) }
+        let current = Current { at: 0, apart: KEEPALIVE, client: None, objects: None };
+        Self { routes, credential, current: Mutex::new(current) }
+    }
+
+    /// Lets signs of life be as far apart as heartbeats are: in a large fleet they would be more work
+    /// than those. Connections are made anew for it; calls that are under way end on theirs.
+    pub fn ease(&self, heartbeat: Duration) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if heartbeat >= 2 * current.apart {
+            current.apart = heartbeat;
+            current.client = None;
+            current.objects = None;
+        }
     }
 
     /// Returns a client for the address that counts now, and its place in the list.
     pub fn client(&self) -> (Client, usize) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = current.at;
-        let client = current.client.get_or_insert_with(|| connect(&self.routes[at]));
+        let (at, apart) = (current.at, current.apart);
+        let client = current.client.get_or_insert_with(|| connect(&self.routes[at], apart));
         (client.clone(), at)
     }
 
@@ -132,9 +146,10 @@ impl Line {
     /// Returns a client for objects at the address that counts now.
     pub fn objects(&self) -> (Objects, Spoken) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = current.at;
+        let (at, apart) = (current.at, current.apart);
         let client = current.objects.get_or_insert_with(|| {
-            ObjectServiceClient::new(channel(&self.routes[at])).max_decoding_message_size(ANSWER_BYTES_MAX)
+            let channel = channel(&self.routes[at], apart);
+            ObjectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
         });
         (client.clone(), Spoken { at, with: self.credential.get() })
     }
@@ -196,13 +211,13 @@ impl Line {
     }
 }
 
-fn connect(route: &Route) -> Client {
-    ExecutorServiceClient::new(channel(route)).max_decoding_message_size(ANSWER_BYTES_MAX)
+fn connect(route: &Route, apart: Duration) -> Client {
+    ExecutorServiceClient::new(channel(route, apart)).max_decoding_message_size(ANSWER_BYTES_MAX)
 }
 
-fn channel(route: &Route) -> Channel {
+fn channel(route: &Route, apart: Duration) -> Channel {
     let endpoint = Endpoint::from(route.authority())
-        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_interval(apart)
         .keep_alive_timeout(KEEPALIVE_PATIENCE)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(1024 * 1024)

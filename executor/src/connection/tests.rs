@@ -157,3 +157,18 @@ fn an_address_has_a_scheme_and_no_path() {
     let route = Route::new("https://[::1]:7070", &tls, None).unwrap();
     assert_eq!(route.to_string(), "https://[::1]:7070/");
 }
+
+#[tokio::test]
+async fn signs_of_life_become_as_rare_as_heartbeats_and_never_more_frequent_again() {
+    let line = Line::new(vec![route("http://ci.example.com", &Trust::System, None)], Credential::default());
+    let stands = |told: u64| {
+        line.client();
+        line.ease(Duration::from_secs(told));
+        let current = line.current.lock().unwrap();
+        (current.apart.as_secs(), current.client.is_some())
+    };
+    assert_eq!(
+        [2, 3, 10, 12, 2, 36].map(stands),
+        [(2, true), (2, true), (10, false), (10, true), (10, true), (36, false)]
+    );
+}

@@ -6,12 +6,23 @@ mod remove;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 pub(crate) use remove::remove_tree;
+
+/// Returns what a folder takes on disk, as far as it can be read. No link is followed. Blocks.
+pub(crate) fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
 
 /// Writes and syncs. The path only says which file it is.
 pub trait Disk: fmt::Debug + Send + Sync {

@@ -170,7 +170,7 @@ impl JournalFile {
 }
 
 /// Writes a journal that holds `state` only, and gives it its name once it is durable.
-fn write_anew(
+pub(super) fn write_anew(
     directory: &Path,
     path: &Path,
     disk: &dyn Disk,

@@ -9,6 +9,8 @@
 //! the state as the first block of a new file and renames it over the old one.
 
 mod commit;
+#[cfg(test)]
+mod compat;
 mod error;
 mod file;
 mod state;

@@ -10,6 +10,7 @@ mod embedded;
 mod listening;
 #[cfg(target_os = "linux")]
 pub mod process;
+mod unused;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,12 +19,14 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use ocelot_core::plan::{Environment, Resources, Service};
+use ocelot_proto::kit::clock::UnixMicros;
 
 use crate::attempt::state::{BootTime, Cause, Gone};
 use crate::attempt::{AttemptId, Failure};
 use crate::journal::Container;
 
 pub use embedded::{InstallError, install};
+pub(crate) use unused::mark as mark_waiting;
 
 /// What an attempt asks of a runtime. The directories are there already and belong to the attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,6 +150,27 @@ pub struct OutOfMemory {
 pub struct Ours {
     pub container: Container,
     pub running: bool,
+    /// It was made ready, and no start has taken it over: it is nobody's.
+    pub waiting: bool,
+}
+
+/// What lies about in a runtime for one control directory, and does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idle {
+    pub control: PathBuf,
+    pub containers: u64,
+    pub networks: u64,
+}
+
+/// An image that this executor brought to a runtime, and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnImage {
+    pub id: String,
+    /// For people: the name that it was asked for by.
+    pub name: String,
+    pub bytes: u64,
+    pub last_used: UnixMicros,
+    pub in_use: bool,
 }
 
 /// What a runtime says of itself.
@@ -201,6 +225,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Proves that it works here: the engine answers, is new enough, and sees this machine's paths.
     async fn check(&self) -> Result<Support, RuntimeError>;
 
+    /// Looks at what an offered task will need, beside its acknowledgement. Changes nothing.
+    async fn look_ahead(&self, _launch: &Launch) {}
+
     /// Makes ready what can be made ready before the start: the image.
     async fn prepare(&self, launch: &Launch, tell: &dyn Tell) -> Result<(), Cause>;
 
@@ -208,6 +235,19 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// The next start in this control directory takes it over. Without an attempt it ends by itself.
     async fn make_ready(&self, _control: &Path) -> Result<bool, Cause> {
         Ok(false)
+    }
+
+    /// Starts what would be started for this, before anyone needs it; false where nothing can wait. The
+    /// next start in its control directory takes it over if that asks for exactly the same, and makes
+    /// its own if not. Who keeps it for others marks it. Without an attempt it ends by itself.
+    async fn make_ready_like(&self, _like: &Launch) -> Result<bool, Cause> {
+        Ok(false)
+    }
+
+    /// Whether what waits there is made of what would be used now: names of images move. What is not
+    /// known counts as yes, since the start looks again.
+    async fn is_current(&self, _like: &Launch) -> bool {
+        true
     }
 
     /// Starts the supervisor. It listens in the control directory when this returns.
@@ -271,4 +311,25 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Lists everything that is this executor's.
     async fn list(&self) -> Result<Vec<Ours>, RuntimeError>;
+
+    /// Returns the folder of this machine in which it keeps what is large, if it keeps anything.
+    fn storage(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Lists what is this executor's and does not run. What is of use all the same, its caller knows;
+    /// [`Runtime::remove`] takes it away.
+    async fn idle(&self) -> Result<Vec<Idle>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Lists the images that this executor brought here, with when each was last used.
+    async fn own_images(&self) -> Result<Vec<OwnImage>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes an own image away; returns false where somebody uses it after all.
+    async fn remove_image(&self, _id: &str) -> Result<bool, RuntimeError> {
+        Ok(false)
+    }
 }

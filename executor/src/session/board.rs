@@ -3,6 +3,7 @@
 //! It holds no truth: the journal says what is held, and each attempt's driver what becomes of it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ocelot_proto::wire;
@@ -22,6 +23,8 @@ pub(super) const INBOX_MAX: usize = 256;
 pub struct Board {
     attempts: Mutex<BTreeMap<AttemptId, Seat>>,
     count: watch::Sender<usize>,
+    /// Attempts that left with their result known to a controller.
+    carried: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -53,7 +56,10 @@ impl Board {
 
     pub fn leave(&self, id: AttemptId) {
         let mut attempts = self.lock();
-        attempts.remove(&id);
+        let left = attempts.remove(&id);
+        if left.is_some_and(|seat| seat.recorded) {
+            self.carried.fetch_add(1, Ordering::Relaxed);
+        }
         let count = attempts.len();
         drop(attempts);
         self.count.send_replace(count);
@@ -122,6 +128,17 @@ impl Board {
     /// Returns how many attempts need a slot.
     pub fn working(&self) -> usize {
         self.lock().values().filter(|seat| seat.working).count()
+    }
+
+    /// Returns how many attempts are on their way to their containers.
+    pub fn starting(&self) -> usize {
+        let starts = |seat: &&Seat| matches!(seat.phase, WirePhase::Accepted | WirePhase::Preparing);
+        self.lock().values().filter(starts).count()
+    }
+
+    /// Returns how many attempts were carried through: a controller has their result and their log.
+    pub fn carried(&self) -> usize {
+        self.carried.load(Ordering::Relaxed)
     }
 
     /// Returns how many attempts have done their work, and only their end is still to be told.

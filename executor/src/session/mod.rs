@@ -4,6 +4,7 @@
 
 mod board;
 mod heartbeat;
+mod leave;
 mod offer;
 mod open;
 mod poll;
@@ -21,16 +22,18 @@ use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::kit::telemetry::chain;
 use ocelot_proto::wire;
 use ocelot_proto::wire::directive::Directive;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::alive::Alive;
 use crate::attempt::AttemptId;
 use crate::attempt::driver::Shared;
-use crate::attempt::ready::Ready;
+use crate::attempt::ready::{Bounds, Ready};
 use crate::attempt::state::Event;
 use crate::connection::{CallError, Credential, Route};
 use crate::identity::Key;
 
 pub use board::Board;
+pub use leave::{Leave, Why};
 pub use standing::{Refusal, Standing};
 
 /// After a stop that was ordered, what runs has so long to be killed.
@@ -44,6 +47,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(8);
 pub enum Stopped {
     #[error("everything it held is done")]
     Drained,
+    /// As it was told at its start.
+    #[error("{0}, and everything it held is done")]
+    Leaves(Why),
     /// What runs goes on, and the next process takes it over.
     #[error("the grace is over; {left} attempts go on, and are taken over by the next start")]
     Left { left: usize },
@@ -101,9 +107,12 @@ impl Timing {
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub slots: usize,
+    /// Containers that wait for tasks.
+    pub warm: usize,
     pub disk_floor: u64,
     pub allow_process: bool,
     pub drain_grace: Duration,
+    pub leave: Leave,
 }
 
 /// All that speaks for this executor.
@@ -119,6 +128,8 @@ pub(crate) struct Speech {
     draining: Mutex<Draining>,
     removed: Mutex<Option<String>>,
     stop: Notify,
+    /// What health checks are told.
+    alive: watch::Sender<Option<Alive>>,
 }
 
 /// Why nothing new is taken.
@@ -126,6 +137,8 @@ pub(crate) struct Speech {
 struct Draining {
     /// A controller said so, and may take it back.
     told: Option<String>,
+    /// It ends by itself once everything is done.
+    leaving: Option<Why>,
     /// The program ends.
     ending: bool,
 }
@@ -149,28 +162,39 @@ impl Speech {
             draining: Mutex::default(),
             removed: Mutex::default(),
             stop: Notify::new(),
+            alive: watch::Sender::new(None),
         }
     }
 
     /// Looks at what decides whether work is taken.
     pub(crate) fn look(&self) -> Standing {
-        let disk_free = match crate::identity::disk(&self.data) {
-            Ok(disk) => disk.free,
-            Err(error) => {
-                tracing::error!(%error, "the disk cannot be looked at");
-                0
-            }
-        };
+        let disk_free = self.disk_free();
+        if disk_free < self.rules.disk_floor {
+            self.shared.signs.ask();
+        }
         let draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         let ending = draining.ending.then(|| "the executor is being stopped".to_owned());
+        let leaving = draining.leaving.or_else(|| self.has_its_one());
         Standing {
-            draining: ending.or_else(|| draining.told.clone()),
+            draining: ending.or_else(|| leaving.map(|why| why.to_string())).or_else(|| draining.told.clone()),
             disk_free,
             disk_floor: self.rules.disk_floor,
             working: self.shared.board.working(),
             slots: self.rules.slots,
             runtimes: self.shared.runtimes.refusing(),
         }
+    }
+
+    /// Returns what is free on the disk that has least: ours, or that of an engine.
+    fn disk_free(&self) -> u64 {
+        let own = crate::identity::disk(&self.data).map(|disk| disk.free).unwrap_or_else(|error| {
+            tracing::error!(%error, "the disk cannot be looked at");
+            0
+        });
+        let storages = self.shared.runtimes.all().filter_map(|runtime| runtime.storage());
+        // Where an engine keeps its things may be out of sight.
+        let theirs = storages.filter_map(|path| Some(crate::identity::disk(&path).ok()?.free));
+        theirs.fold(own, u64::min)
     }
 
     /// The session does not count: nothing is said any more before another one is open.
@@ -243,7 +267,9 @@ pub(crate) async fn run(speech: Arc<Speech>, routes: Vec<Route>, tasks: Tasks) -
             return Stopped::Left { left: shared.board.ids().len() };
         }
     };
-    tasks.spawn("ready", Ready::keep(Arc::clone(shared)));
+    let bounds = Bounds { most: speech.rules.warm, disk_floor: speech.rules.disk_floor };
+    tasks.spawn("ready", Ready::keep(Arc::clone(shared), bounds));
+    tasks.spawn("alive", leave_signs(Arc::clone(&speech)));
     let talking = async {
         loop {
             if let Err(stopped) = speech.open().await {
@@ -262,11 +288,31 @@ pub(crate) async fn run(speech: Arc<Speech>, routes: Vec<Route>, tasks: Tasks) -
         () = shared.failed.notified() => Stopped::Journal,
         () = speech.stop.notified() => removed(&speech).await,
         stopped = ending(&speech, &tasks) => stopped,
+        stopped = leave::leave(&speech) => stopped,
     };
     shared.live.send_replace(false);
     shared.over.send_replace(true);
     drop(heartbeat);
     stopped
+}
+
+/// Leaves signs of life. A disk that hangs is waited for here, and not by the heartbeat.
+async fn leave_signs(speech: Arc<Speech>) {
+    let mut told = speech.alive.subscribe();
+    let mut over = speech.shared.over.subscribe();
+    loop {
+        tokio::select! {
+            changed = told.changed() => if changed.is_err() { return },
+            _ = over.wait_for(|over| *over) => return,
+        }
+        let Some(alive) = told.borrow_and_update().clone() else { continue };
+        let data = speech.data.clone();
+        match tokio::task::spawn_blocking(move || alive.write(&data)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "no sign of life can be left"),
+            Err(error) => tracing::debug!(%error, "no sign of life can be left"),
+        }
+    }
 }
 
 /// Waits for the end of the program, and then for what is held, inside the grace.

@@ -55,7 +55,8 @@ fn judge(speech: &Speech, id: AttemptId, offer: wire::Offer) -> Result<Taken, Re
         branch: source.branch,
         needs_credentials: source.needs_credentials,
     });
-    let offered = Offered { plan, env: offer.env.into_iter().collect(), source };
+    let env = offer.env.into_iter().collect();
+    let offered = Offered { plan, env, source, masks: offer.masks };
     let plan = offered.read_plan().map_err(|error| unreadable(error.to_string()))?;
     let broken = speech.shared.runtimes.broken(&plan.environment.runtime);
     speech.look().admit(&plan, offered.source.is_some(), broken, speech.rules.allow_process)?;
@@ -63,7 +64,7 @@ fn judge(speech: &Speech, id: AttemptId, offer: wire::Offer) -> Result<Taken, Re
     let mut completion = [0; 16];
     getrandom::fill(&mut completion)
         .map_err(|error| Refusal::new(Reason::Runtime, format!("there is no randomness: {error}")))?;
-    let ready = speech.shared.ready.take(&plan);
+    let ready = speech.shared.ready.take(&speech.shared, &plan);
     let is_ready = ready.is_some();
     let places = ready.unwrap_or_else(|| Places::new(&speech.shared.attempts, id));
     let accepted = Accepted { plan_sha256, directory: places.directory, completion };

@@ -22,6 +22,7 @@ pub(super) async fn poll(speech: &Arc<Speech>, tasks: &Tasks) -> CallError {
     let shared = &speech.shared;
     let mut failures = 0;
     loop {
+        shared.line.ease(Duration::from_millis(speech.timing.heartbeat_ms.load(Ordering::Relaxed)));
         // Read at one moment, so that the list is what the number says.
         let journal = shared.journal.state();
         let request = wire::PollRequest {

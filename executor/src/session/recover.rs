@@ -1,8 +1,8 @@
 //! What another process of this executor left: looked for in the journal, on disk and in every
 //! runtime, before a session says what is held.
 //!
-//! A container of ours that the journal does not know is ended. A directory that it does not know is
-//! taken away.
+//! A container of ours that the journal does not know is ended, and so is one that waited for an attempt
+//! and that no start took over. A directory that the journal does not know is taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ocelot_core::plan::{
     Class, Environment, Gate, Keep, Limits, Resources, Retry, Runtime as Wanted, TaskPlan, Tolerance, Work,
 };
@@ -20,7 +21,7 @@ use super::Timing;
 use crate::attempt::driver::{Driver, Left, Shared};
 use crate::attempt::files::{Offered, Places, gone};
 use crate::attempt::state::Spec;
-use crate::journal::{Container, Entry, Held, JournalError, Phase, Record};
+use crate::journal::{Entry, Held, JournalError, Phase, Record};
 use crate::logs::kept;
 use crate::runtime::{Ours, Runtime};
 
@@ -30,14 +31,14 @@ const ASKS_MAX: u32 = 30;
 /// Makes a driver for each attempt that is held, and takes away what nobody holds.
 pub(super) async fn recover(shared: &Arc<Shared>, timing: &Timing) -> Result<Vec<Driver>, JournalError> {
     let held = shared.journal.state().attempts;
-    let running = list(shared, &held).await;
-    let known: Vec<PathBuf> =
+    let mut running = list(shared, &held).await;
+    let known: BTreeSet<PathBuf> =
         held.iter().map(|held| Places { directory: held.accepted.directory.clone() }.control()).collect();
-    for (runtime, ours) in &running {
-        for stray in ours.iter().filter(|ours| !known.contains(&ours.container.control)) {
-            tracing::warn!(container = stray.container.id, "a container that nobody holds is ended");
-            end(&**runtime, &stray.container).await;
-        }
+    for (runtime, ours) in &mut running {
+        let is_held = |ours: &Ours| !ours.waiting && known.contains(&ours.container.control);
+        let (kept, strays): (Vec<_>, Vec<_>) = ours.drain(..).partition(|ours| is_held(ours));
+        join_all(strays.iter().map(|stray| end(&**runtime, stray))).await;
+        *ours = kept;
     }
     sweep(shared, &held).await;
     let mut drivers = Vec::new();
@@ -77,7 +78,11 @@ async fn list(shared: &Shared, held: &[Held]) -> Running {
     running
 }
 
-async fn end(runtime: &dyn Runtime, container: &Container) {
+async fn end(runtime: &dyn Runtime, Ours { container, waiting, .. }: &Ours) {
+    match waiting {
+        true => tracing::debug!(container = container.id, "a container that waited for an attempt is ended"),
+        false => tracing::warn!(container = container.id, "a container that nobody holds is ended"),
+    }
     if let Err(error) = runtime.kill(container).await {
         tracing::error!(container = container.id, error = %chain(&error), "it cannot be ended");
     }
@@ -137,7 +142,10 @@ async fn driver(
         }
         (Err(error), Phase::Starting | Phase::Started(_) | Phase::Ended(_) | Phase::Fenced) => {
             tracing::error!(attempt = %held.id, %error, "what was offered is gone");
-            (unknown_plan(), Offered { plan: String::new(), env: BTreeMap::new(), source: None })
+            (
+                unknown_plan(),
+                Offered { plan: String::new(), env: BTreeMap::new(), source: None, masks: false },
+            )
         }
     };
     let Some(inbox) = shared.board.seat(held.id) else { return Ok(None) };

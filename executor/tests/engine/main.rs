@@ -7,6 +7,7 @@
 mod controller;
 #[path = "../stories/repository.rs"]
 mod repository;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -34,14 +35,27 @@ use repository::repository;
 
 const IMAGE: &str = "ocelot-test/busybox:1";
 
+/// The engine that is asked, as the command of the engine finds it too.
+#[expect(clippy::disallowed_methods, reason = "whoever runs these stories chooses the engine")]
+fn socket() -> Option<std::path::PathBuf> {
+    let host = std::env::var("DOCKER_HOST").ok()?;
+    Some(host.strip_prefix("unix://").unwrap().into())
+}
+
 struct World {
     controller: Controller,
     data: tempfile::TempDir,
+    /// Containers that may wait.
+    warm: u32,
     running: Option<(mpsc::Sender<()>, oneshot::Receiver<Ended>)>,
 }
 
 impl World {
     async fn started() -> Self {
+        Self::started_with(0).await
+    }
+
+    async fn started_with(warm: u32) -> Self {
         let controller = Controller::start().await;
         let data = tempfile::tempdir().unwrap();
         let invitation =
@@ -56,7 +70,7 @@ impl World {
             proxies: Proxies::default(),
         });
         registered.await.unwrap();
-        let mut world = Self { controller, data, running: None };
+        let mut world = Self { controller, data, warm, running: None };
         world.start().await;
         world
     }
@@ -66,7 +80,9 @@ impl World {
         let tasks = shutdown.tasks();
         let mut settings = Settings::new(self.data.path().to_owned());
         settings.runtime = RuntimeChoice::Docker;
+        settings.engine = socket();
         settings.disk_floor = 0;
+        settings.warm = Some(self.warm);
         settings.repositories.file = true;
         // The lock of a process that has just ended is free a moment later.
         loop {
@@ -99,13 +115,18 @@ impl World {
     }
 
     fn offer_source(&self, plan: &TaskPlan, source: Option<wire::Source>) {
+        self.offer_as(id(), plan, source);
+    }
+
+    fn offer_as(&self, id: AttemptId, plan: &TaskPlan, source: Option<wire::Source>) {
         let plan = serde_json::to_vec(plan).unwrap();
         let offer = wire::Offer {
-            attempt: Some(id().to_wire()),
+            attempt: Some(id.to_wire()),
             plan_digest: Sha256::digest(&plan).to_vec().into(),
             plan: plan.into(),
             env: [].into(),
             source,
+            masks: false,
         };
         self.controller.set(|model| model.offers.push(offer));
     }
@@ -204,6 +225,20 @@ impl Drop for World {
 fn docker(arguments: &[&str]) -> String {
     let ran = Command::new("docker").args(arguments).output().unwrap();
     String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+}
+
+/// Makes an image of what the usual one is after a script ran in it. Not every engine has a `commit`
+/// that the command of another one can ask for.
+fn make_image(script: &str, changes: &[&str], image: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let tar = folder.path().join("tar").display().to_string();
+    let made = docker(&["create", IMAGE, "/bin/sh", "-c", script]);
+    docker(&["start", &made]);
+    assert_eq!(docker(&["wait", &made]), "0");
+    docker(&["export", "--output", &tar, &made]);
+    docker(&["rm", "--force", &made]);
+    let changes: Vec<&str> = changes.iter().flat_map(|change| ["--change", change]).collect();
+    assert_ne!(docker(&[&["import"], &changes[..], &[&tar, image]].concat()), "");
 }
 
 fn id() -> AttemptId {
@@ -394,9 +429,7 @@ async fn a_cancel_stops_services_with_a_word_and_leaves_nothing() {
 async fn a_kill_takes_services_away_with_their_volumes() {
     let world = World::started().await;
     let image = format!("ocelot-test/volume:{}", world.controller.address.port());
-    let made = docker(&["create", IMAGE]);
-    docker(&["commit", "--change", "VOLUME /kept", &made, &image]);
-    docker(&["rm", "--force", &made]);
+    make_image("true", &["VOLUME /kept"], &image);
     let mut kept = service(
         "kept",
         "echo x > /kept/file; touch /ready; exec sleep 1000",
@@ -477,10 +510,7 @@ async fn a_commit_is_in_the_workspace_of_a_container_and_belongs_to_its_user() {
     let source = repository(folder.path());
     let image = format!("ocelot-test/worker:{}", world.controller.address.port());
     let add = "echo worker:x:1234:1235::/tmp:/bin/sh >> /etc/passwd";
-    let made = docker(&["create", IMAGE, "/bin/sh", "-c", add]);
-    docker(&["start", "--attach", &made]);
-    docker(&["commit", "--change", "USER worker", "--change", "CMD /bin/sh", &made, &image]);
-    docker(&["rm", "--force", &made]);
+    make_image(add, &["USER worker", "CMD /bin/sh"], &image);
     let script = "cat file; echo; id -u; stat -c '%u %g' . file .git; touch new; cat .git/HEAD; echo $GIT_CONFIG_KEY_0 $GIT_CONFIG_VALUE_0";
     let mut plan = checked_out(script, vec![]);
     plan.environment.runtime =

@@ -322,6 +322,7 @@ impl Runtime for Machine {
         let ours = facts.containers.iter().map(|(control, seen)| Ours {
             container: Container { id: "1".to_owned(), control: control.clone() },
             running: seen.alive,
+            waiting: false,
         });
         Ok(ours.collect())
     }

@@ -5,6 +5,8 @@
 
 mod checkout;
 mod controller;
+mod doctor;
+mod leave;
 mod machine;
 mod objects;
 mod repository;
@@ -19,7 +21,7 @@ use ocelot_core::plan::{
     Class, Environment, Gate, Keep, Limits, Resources, Retry, Runtime as Wanted, SecretDelivery, SecretUse,
     Stage, TaskPlan, Tolerance, Tool, Work,
 };
-use ocelot_executor::app::{Parts, Register, Settings, StartError, Started, register, start_with};
+use ocelot_executor::app::{Leave, Parts, Register, Settings, StartError, Started, register, start_with};
 use ocelot_executor::attempt::AttemptId;
 use ocelot_executor::attempt::ports::Logs;
 use ocelot_executor::connection::Proxies;
@@ -45,6 +47,7 @@ struct World {
     allow_process: bool,
     disk_floor: u64,
     drain_grace: Duration,
+    leave: Leave,
     running: Option<Program>,
 }
 
@@ -81,6 +84,7 @@ impl World {
             allow_process: true,
             disk_floor: 0,
             drain_grace: PATIENCE,
+            leave: Leave::default(),
             running: None,
         }
     }
@@ -98,6 +102,7 @@ impl World {
         settings.disk_floor = self.disk_floor;
         settings.drain_grace = self.drain_grace;
         settings.repositories.file = true;
+        settings.leave = self.leave.clone();
         settings
     }
 
@@ -144,6 +149,7 @@ impl World {
             plan: plan.into(),
             env: [("OCELOT_RUN_ID".to_owned(), "r".to_owned())].into(),
             source,
+            masks: false,
         };
         self.controller.set(|model| model.offers.push(offer));
         id()
@@ -497,12 +503,14 @@ async fn a_restart_before_the_acknowledgement_acknowledges_and_starts_once() {
     world.controller.fault("acknowledge", &faults);
     world.offer(&plan(vec![stage("a")]));
     world.controller.until("a try", |model| model.calls.contains(&"acknowledge")).await;
+    world.machine.until("a log", |facts| facts.logs_begun == 1).await;
     world.killed().await;
     world.controller.set(|model| model.faults.clear());
     world.start().await;
     assert!(matches!(world.outcome().await, Outcome::Succeeded(_)));
     let facts = world.machine.facts();
-    assert_eq!((facts.starts, facts.logs_begun, facts.logs_recovered), (1, 1, 0));
+    // The log is begun beside the acknowledgement, by each process anew: there is nothing in it.
+    assert_eq!((facts.starts, facts.logs_begun, facts.logs_recovered), (1, 2, 0));
 }
 
 #[tokio::test]
@@ -511,6 +519,7 @@ async fn an_attempt_that_is_taken_away_before_its_log_is_opened_again_leaves_non
     world.controller.fault("acknowledge", &[Fault::Unavailable; 1_000]);
     let id = world.offer(&plan(vec![stage("a")]));
     world.controller.until("a try", |model| model.calls.contains(&"acknowledge")).await;
+    world.machine.until("a log", |facts| facts.logs_begun == 1).await;
     world.killed().await;
     world.controller.set(|model| {
         model.faults.clear();
@@ -521,7 +530,7 @@ async fn an_attempt_that_is_taken_away_before_its_log_is_opened_again_leaves_non
     world.controller.until("the fence", |model| model.confirmed == [id]).await;
     world.clean().await;
     let facts = world.machine.facts();
-    assert_eq!((facts.logs_begun, facts.logs_recovered, facts.logs_removed), (0, 0, 1));
+    assert_eq!((facts.logs_begun, facts.logs_recovered, facts.logs_removed), (1, 0, 1));
 }
 
 #[tokio::test]

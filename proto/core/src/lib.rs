@@ -7,3 +7,4 @@ pub mod escape;
 pub mod frame;
 pub mod id;
 pub mod plan;
+pub mod schedule;

@@ -38,12 +38,25 @@ pub struct Git {
 impl Git {
     /// Makes the folders and asks for the version, so that a missing git is known at the start.
     pub async fn open(setup: Setup) -> Result<Self, GitError> {
-        let mut git = Self { setup: Arc::new(setup), version: Version { major: 0, minor: 0, patch: 0 } };
+        let mut git = Self::unknown(setup);
         git.make_folder(&git.setup.home).await?;
         git.make_folder(&git.setup.secrets).await?;
-        let text = git.call("version").run().await?.text();
-        git.version = Version::parse(&text).ok_or(GitError::Answer { verb: "version", what: text })?;
+        git.version = git.ask_version().await?;
         Ok(git)
+    }
+
+    /// Asks the git of this machine for its version, and makes nothing.
+    pub async fn installed() -> Result<Version, GitError> {
+        Self::unknown(Setup::new("/", "/")).ask_version().await
+    }
+
+    fn unknown(setup: Setup) -> Self {
+        Self { setup: Arc::new(setup), version: Version { major: 0, minor: 0, patch: 0 } }
+    }
+
+    async fn ask_version(&self) -> Result<Version, GitError> {
+        let text = self.call("version").run().await?.text();
+        Version::parse(&text).ok_or(GitError::Answer { verb: "version", what: text })
     }
 
     pub fn version(&self) -> Version {

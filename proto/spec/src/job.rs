@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ocelot_core::plan::{Plan, SecretDelivery, SecretUse};
+pub use ocelot_core::schedule::{CatchUp, Overlap};
 
 use crate::check::Checker;
 use crate::glob::Glob;
@@ -62,22 +63,6 @@ pub struct Schedule {
     pub overlap: Overlap,
     pub catch_up: CatchUp,
     pub jitter: Duration,
-}
-
-/// What a schedule does while its last run still goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlap {
-    Skip,
-    Queue,
-    Allow,
-}
-
-/// Which missed moments a schedule makes up for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CatchUp {
-    None,
-    One,
-    All,
 }
 
 /// What a job is resolved against, beside its arguments.

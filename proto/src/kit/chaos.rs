@@ -2,8 +2,9 @@
 //!
 //! Without the feature `chaos` nothing of it is compiled in. With it, the variable `OCELOT_CHAOS`
 //! says what happens, as a list with commas: `kill:POINT:N` ends the process without a word when it
-//! passes POINT for the N-th time, `stop:POINT:N` holds it there until it is told to go on, and
-//! `bug:NAME` plants a bug that the tests must find.
+//! passes POINT for the N-th time, `stop:POINT:N` holds it there until it is told to go on,
+//! `bug:NAME` plants a bug that the tests must find, and `wall:PATH` moves the clock on the wall by as
+//! many seconds as that file says.
 
 /// Where a test may end or hold a process, in the order in which a run passes them.
 pub const POINTS: &[&str] = &[
@@ -12,6 +13,8 @@ pub const POINTS: &[&str] = &[
     "event.decided",
     "execute.before_commit",
     "execute.committed",
+    "schedule.fired",
+    "schedule.moved",
     "offer.before_commit",
     "offer.committed",
     "poll.answered",
@@ -83,8 +86,15 @@ pub const fn bug(_name: &'static str) -> bool {
     false
 }
 
+/// Returns by how many microseconds the clock on the wall is moved.
+#[cfg(not(feature = "chaos"))]
+#[inline]
+pub const fn wall_moved_us() -> i64 {
+    0
+}
+
 #[cfg(feature = "chaos")]
-pub use planted::{bug, point};
+pub use planted::{bug, point, wall_moved_us};
 
 #[cfg(feature = "chaos")]
 mod planted {
@@ -102,6 +112,7 @@ mod planted {
     struct Planted {
         at: HashMap<&'static str, (Signal, u64)>,
         bugs: Vec<&'static str>,
+        wall: Option<String>,
         passed: Mutex<HashMap<&'static str, u64>>,
     }
 
@@ -113,10 +124,12 @@ mod planted {
         /// # Panics
         /// If the list is not understood: a test that plants nothing proves nothing.
         fn parse(list: &str) -> Self {
-            let mut planted = Self { at: HashMap::new(), bugs: Vec::new(), passed: Mutex::default() };
+            let mut planted =
+                Self { at: HashMap::new(), bugs: Vec::new(), wall: None, passed: Mutex::default() };
             for item in list.split(',').filter(|item| !item.is_empty()) {
                 match item.split(':').collect::<Vec<_>>()[..] {
                     ["bug", name] => planted.bugs.push(known(BUGS, name)),
+                    ["wall", path] => planted.wall = Some(path.to_owned()),
                     [action @ ("kill" | "stop"), name, times] => {
                         let times = times.parse().expect("a count follows the point");
                         let signal = if action == "kill" { Signal::KILL } else { Signal::STOP };
@@ -164,5 +177,15 @@ mod planted {
     /// If the bug is not in the list.
     pub fn bug(name: &'static str) -> bool {
         PLANTED.bugs.contains(&known(BUGS, name))
+    }
+
+    /// Returns by how many microseconds the clock on the wall is moved; read anew each time.
+    ///
+    /// # Panics
+    /// If the file holds something else than a number of seconds.
+    pub fn wall_moved_us() -> i64 {
+        let Some(path) = &PLANTED.wall else { return 0 };
+        let text = std::fs::read_to_string(path).expect("the file with the clock's move is there");
+        text.trim().parse::<i64>().expect("it holds a number of seconds") * 1_000_000
     }
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::chaos;
+
 /// Waits that a [`Clock`] hands out.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -38,7 +40,8 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn wall(&self) -> UnixMicros {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        let wall = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        UnixMicros(wall.saturating_add_signed(chaos::wall_moved_us()))
     }
 
     fn monotonic(&self) -> Instant {

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod chaos;
 pub mod clock;
+pub mod doctor;
 pub mod invitation;
 pub mod shutdown;
 pub mod telemetry;

@@ -34,6 +34,9 @@ struct Arguments {
     /// Seconds of each round.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// How many executors or tasks a row of a whole cell has; without it, what the row says.
+    #[arg(long)]
+    count: Option<usize>,
     /// Where files are written; its disk is what is measured.
     #[arg(long, default_value = "/var/tmp")]
     directory: PathBuf,
@@ -56,6 +59,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let effort = Effort {
         rounds: arguments.rounds.max(1),
         round: Duration::from_secs_f64(arguments.seconds),
+        count: arguments.count,
         directory: arguments.directory.clone(),
     };
     let mut out = std::io::stdout().lock();

@@ -11,6 +11,8 @@ use serde::Serialize;
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) round: Duration,
+    /// Of executors or tasks, where a row has a number of them.
+    pub(crate) count: Option<usize>,
     pub(crate) directory: PathBuf,
 }
 
@@ -45,6 +47,30 @@ pub(crate) struct NamedFigure<'a> {
 
 impl Figure {
     pub(crate) const HEADING: &'static str = "row                          unit       ours  baseline  ratio   p50 ms  p99 ms   (baseline)       runs  note";
+
+    /// Makes a figure of rounds, ours and those of what it is measured beside.
+    pub(crate) fn beside(
+        unit: &'static str,
+        ours: Vec<Round>,
+        baseline_name: &str,
+        baseline: Vec<Round>,
+    ) -> Self {
+        let runs = ours.len();
+        let (our_rate, our_latencies) = combine(ours);
+        let (baseline_rate, baseline_latencies) = combine(baseline);
+        Self {
+            unit,
+            ours: our_rate,
+            baseline: baseline_rate,
+            ratio: our_rate / baseline_rate,
+            p50_ms: percentile(&our_latencies, 0.50),
+            p99_ms: percentile(&our_latencies, 0.99),
+            baseline_p50_ms: percentile(&baseline_latencies, 0.50),
+            baseline_p99_ms: percentile(&baseline_latencies, 0.99),
+            runs,
+            note: format!("baseline: {baseline_name}; load {}", load()),
+        }
+    }
 
     pub(crate) fn named<'a>(&'a self, row: &'a str) -> NamedFigure<'a> {
         NamedFigure { row, figure: self }
@@ -89,20 +115,7 @@ where
         our_rounds.push(ours().await?);
         baseline_rounds.push(baseline().await?);
     }
-    let (our_rate, our_latencies) = combine(our_rounds);
-    let (baseline_rate, baseline_latencies) = combine(baseline_rounds);
-    Ok(Figure {
-        unit,
-        ours: our_rate,
-        baseline: baseline_rate,
-        ratio: our_rate / baseline_rate,
-        p50_ms: percentile(&our_latencies, 0.50),
-        p99_ms: percentile(&our_latencies, 0.99),
-        baseline_p50_ms: percentile(&baseline_latencies, 0.50),
-        baseline_p99_ms: percentile(&baseline_latencies, 0.99),
-        runs: effort.rounds,
-        note: format!("baseline: {baseline_name}; load {}", load()),
-    })
+    Ok(Figure::beside(unit, our_rounds, baseline_name, baseline_rounds))
 }
 
 fn combine(rounds: Vec<Round>) -> (f64, Vec<f64>) {
@@ -114,7 +127,7 @@ fn combine(rounds: Vec<Round>) -> (f64, Vec<f64>) {
 }
 
 /// Returns the value at the fraction `at` of sorted values.
-fn percentile(sorted: &[f64], at: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], at: f64) -> f64 {
     let index = (sorted.len() as f64 * at) as usize;
     sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
@@ -138,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn rates_are_the_median_of_rounds_taken_in_turns() {
-        let effort = Effort { rounds: 3, round: Duration::ZERO, directory: PathBuf::new() };
+        let effort = Effort { rounds: 3, round: Duration::ZERO, count: None, directory: PathBuf::new() };
         let order = std::cell::RefCell::new(Vec::new());
         let round = |name, rate| {
             order.borrow_mut().push(name);

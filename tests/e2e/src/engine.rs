@@ -1,11 +1,41 @@
 //! The container engine that the tests work with. `tests/run` starts it and makes its image.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 /// A static busybox and nothing else, made without a registry.
 pub const IMAGE: &str = "ocelot-test/busybox:1";
+
+/// The socket of the engine that is asked, for the engine's own command and for our programs.
+#[expect(clippy::disallowed_methods, reason = "whoever runs these tests chooses the engine")]
+pub fn host() -> Option<String> {
+    std::env::var("DOCKER_HOST").ok()
+}
+
+/// The path of that socket.
+pub fn socket() -> PathBuf {
+    let host = host();
+    host.as_deref().and_then(|host| host.strip_prefix("unix://")).unwrap_or("/var/run/docker.sock").into()
+}
+
+/// Whether the engine keeps the containers of this network from each other.
+pub fn keeps_apart(network: &str) -> Result<bool> {
+    let option = "{{index .Options \"com.docker.network.bridge.enable_icc\"}}";
+    Ok(docker(&["network", "inspect", "--format", option, network])? == "false")
+}
+
+/// The network that a container is in, by its name.
+pub fn network_of(container: &str) -> Result<String> {
+    docker(&["inspect", "-f", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", container])
+}
+
+/// Whether Podman answers, which says less than Docker of what it does.
+pub fn is_podman() -> Result<bool> {
+    let parts = docker(&["version", "--format", "{{range .Server.Components}}{{.Name}} {{end}}"])?;
+    Ok(parts.contains("Podman"))
+}
 
 /// Runs one command in a container of its own and returns what it printed.
 pub fn run_in_container(command: &[&str]) -> Result<String> {

@@ -3,10 +3,13 @@
 //! (`e2e long NAME COUNT SEED`).
 
 mod chaos;
+mod deploy;
+mod disk;
 mod images;
 mod long;
 mod pipelines;
 mod runtime;
+mod schedules;
 mod store;
 
 use std::process::ExitCode;
@@ -33,7 +36,16 @@ fn main() -> ExitCode {
 }
 
 fn run_trials() -> ExitCode {
-    let trials = [images::trials(), runtime::trials(), store::trials(), pipelines::trials(), chaos::trials()];
+    let trials = [
+        images::trials(),
+        runtime::trials(),
+        store::trials(),
+        pipelines::trials(),
+        schedules::trials(),
+        deploy::trials(),
+        disk::trials(),
+        chaos::trials(),
+    ];
     let mut trials: Vec<_> = trials.into_iter().flatten().collect();
     trials.push(chaos::failpoints::coverage(&trials));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

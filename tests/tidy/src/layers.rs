@@ -11,16 +11,17 @@ const CONTROLLER: &[&[&str]] = &[
     &["api_error", "shown"],
     &["service"],
     &["auth", "forge", "waiters", "metrics", "seal"],
-    &["store", "history", "bytes", "config", "egress"],
+    &["store", "history", "bytes", "config", "egress", "timetable"],
 ];
 
 /// A vendor's crate, and the only places that may name it.
 const VENDORS: &[(&str, &[&str])] = &[
     ("etcd_client", &["controller/src/store/etcd"]),
     ("rusqlite", &["controller/src/store/embedded"]),
+    ("croner", &["controller/src/timetable/"]),
     ("bollard", &["executor/src/runtime/docker"]),
     ("prometheus_client", &["controller/src/metrics/"]),
-    ("serde_yaml", &["proto/spec/src/", "controller/src/config/", "executor/src/config.rs", "cli/src/"]),
+    ("serde_yaml", &["proto/spec/src/", "controller/src/config/", "executor/src/config/", "cli/src/"]),
 ];
 
 /// Benchmarks measure a vendor's crate bare, and the integration program asks the real part itself.

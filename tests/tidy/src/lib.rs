@@ -2,6 +2,8 @@
 //! must say and what none may hold. `docs/ARCHITECTURE.md` gives the reasons.
 
 #[cfg(test)]
+mod compat;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod manifests;

@@ -120,7 +120,7 @@ pub(super) fn shown(answer: wire::PutProjectResponse, output: &Output) -> Result
     let secret = Some(hook_secret).filter(|secret| !secret.is_empty());
     let mut text = super::describe::settings(&project, output);
     if let Some(secret) = &secret {
-        text.push_str(&super::describe::field("Secret", plain(secret), output));
+        text.push_str(&crate::commands::field("Secret", plain(secret), output));
     }
     let json = Put {
         project: shape::Project::from(&project),

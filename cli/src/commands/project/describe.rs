@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Session;
 use crate::args::ProjectName;
+use crate::commands::field;
 use crate::error::Result;
 use crate::find_project::{described, named};
 use crate::shape;
@@ -35,11 +36,6 @@ pub(super) async fn run(name: &ProjectName, session: &Session) -> Result<()> {
         output.note(format_args!("nothing was built yet: ocelot build --follow --project {}", plain(&name)));
     }
     Ok(())
-}
-
-/// One line of a description.
-pub(super) fn field(title: &str, value: String, output: &Output) -> String {
-    format!("{}{value}\n", output.style.paint(Tone::Dim, format!("{title:<12}")))
 }
 
 /// Says what an operator decided.

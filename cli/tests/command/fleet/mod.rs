@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these functions are called by tests only")]
 
 mod projects;
+mod schedules;
 mod secrets;
 mod services;
 
@@ -33,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) tokens: Vec<wire::ApiToken>,
     pub(crate) secrets: Vec<wire::Secret>,
     pub(crate) sets: Vec<wire::SetSecretRequest>,
+    pub(crate) schedules: Vec<wire::Schedule>,
+    pub(crate) schedule_runs: Vec<wire::RunScheduleRequest>,
     /// Errors that the next calls of a method end with; it goes through once they are used up.
     pub(crate) refusals: HashMap<&'static str, VecDeque<Status>>,
     /// The changes that each next watch tells; the last one holds on to its end.
@@ -241,7 +244,11 @@ pub(crate) fn run(number: u64, end: Option<wire::Outcome>) -> wire::RunSummary {
         of: Some(wire::run_summary::Of::Job("hello".into())),
         number,
         state: Some(wire::RunState { state: Some(state) }),
-        trigger: Some(wire::Trigger { kind: wire::trigger::Kind::CommandLine.into(), by: "ada".into() }),
+        trigger: Some(wire::Trigger {
+            kind: wire::trigger::Kind::CommandLine.into(),
+            by: "ada".into(),
+            schedule: String::new(),
+        }),
         accepted_unix_us: accepted,
         started_unix_us: accepted + 3_000,
         finished_unix_us: if finished { accepted + 1_450_000 } else { 0 },
@@ -264,7 +271,11 @@ pub(crate) fn built(number: u64, end: Option<wire::Outcome>) -> wire::RunSummary
     };
     wire::RunSummary {
         of: Some(wire::run_summary::Of::Project("acme/shop".into())),
-        trigger: Some(wire::Trigger { kind: wire::trigger::Kind::Webhook.into(), by: "ada".into() }),
+        trigger: Some(wire::Trigger {
+            kind: wire::trigger::Kind::Webhook.into(),
+            by: "ada".into(),
+            schedule: String::new(),
+        }),
         commit: Some(commit),
         ..run(number, end)
     }

@@ -12,6 +12,7 @@ use ocelot_proto::wire::fetch_object_response::{Head, Piece};
 use ocelot_proto::wire::job_service_server::{JobService, JobServiceServer};
 use ocelot_proto::wire::project_service_server::ProjectServiceServer;
 use ocelot_proto::wire::run_service_server::{RunService, RunServiceServer};
+use ocelot_proto::wire::schedule_service_server::ScheduleServiceServer;
 use ocelot_proto::wire::secret_service_server::SecretServiceServer;
 use tonic::{Request, Response, Status};
 
@@ -43,6 +44,7 @@ pub(crate) fn serve(script: Arc<Mutex<Script>>) -> SocketAddr {
                 .add_service(ProjectServiceServer::new(served.clone()))
                 .add_service(ArtifactServiceServer::new(served.clone()))
                 .add_service(AdminServiceServer::new(served.clone()))
+                .add_service(ScheduleServiceServer::new(served.clone()))
                 .add_service(SecretServiceServer::new(served))
                 .serve_with_incoming(Box::pin(incoming))
                 .await

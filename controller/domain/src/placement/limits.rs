@@ -35,6 +35,12 @@ impl Limits {
         self.owners.get(owner).copied().or(self.owner)
     }
 
+    /// Tells whether the end of one task can let in another of the same project or owner.
+    pub(super) fn bind_projects(&self) -> bool {
+        let named = !self.projects.is_empty() || !self.owners.is_empty();
+        named || self.project.is_some() || self.owner.is_some()
+    }
+
     pub(super) fn weight(&self, project: &str) -> u32 {
         self.weights.get(project).copied().unwrap_or(1)
     }
@@ -94,12 +100,14 @@ impl Live {
         self.tasks.insert(id, LiveTask { project, owner, executor, proof });
     }
 
-    pub(super) fn remove(&mut self, id: &TaskId) {
-        let Some(task) = self.tasks.remove(id) else { return };
+    /// Returns the executor that had it.
+    pub(super) fn remove(&mut self, id: &TaskId) -> Option<ExecutorId> {
+        let task = self.tasks.remove(id)?;
         let LiveTask { project, owner, executor, proof } = task;
         uncount(&mut self.projects, &project, proof);
         uncount(&mut self.owners, &owner, proof);
         uncount(&mut self.executors, &executor, proof);
+        Some(executor)
     }
 
     pub(super) fn on(&self, executor: &ExecutorId) -> u32 {

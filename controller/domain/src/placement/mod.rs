@@ -42,6 +42,6 @@ pub use explain::{Explanation, Place, Reason, Summary, Unplaceable, Verdict};
 pub use group::{GroupFull, GroupName, GroupRecord, Holder, Member, Phase, SlotClaim, claims, superseded};
 pub use limits::Limits;
 pub use offer::{Offer, View};
-pub use queue::Queue;
+pub use queue::{News, Queue};
 pub use refusal::{Hold, Refusal};
 pub use rendezvous::{BAND, Peers};

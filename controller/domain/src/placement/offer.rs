@@ -69,6 +69,9 @@ impl Queue {
             takers.use_slot(&executor);
             offers.push(Offer { task: id, executor, slots: task.groups });
         }
+        if offers.len() == at_most {
+            self.look_at_everything();
+        }
         offers
     }
 

@@ -47,6 +47,19 @@ pub struct Queue {
     later: BTreeSet<(Duration, TaskId)>,
     /// The latest moment that an offer was made at; what was due by then is not in `later`.
     now: Duration,
+    pub(super) news: News,
+}
+
+/// What has changed since offers were sought, and may let one be made that could not be before.
+///
+/// Time alone lets some in, too: who is avoided for a while. So everything is to be looked at now and
+/// then, whatever the news.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum News {
+    #[default]
+    Everything,
+    /// Only that these may have a slot free.
+    Executors(BTreeSet<ExecutorId>),
 }
 
 impl Queue {
@@ -57,6 +70,19 @@ impl Queue {
     /// Replaces limits and weights; a weight counts from a project's next turn on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        self.look_at_everything();
+    }
+
+    /// Tells that something changed which the queue does not know of: an executor, an offer.
+    pub fn look_at_everything(&mut self) {
+        self.news = News::Everything;
+    }
+
+    /// Takes what is new, for whoever seeks offers next. A search that finds fewer than it asked for
+    /// has found all.
+    pub fn take_news(&mut self, now: Duration) -> News {
+        self.wake(now);
+        std::mem::replace(&mut self.news, News::Executors(BTreeSet::new()))
     }
 
     /// Returns how many tasks are queued, ready or not.
@@ -99,7 +125,9 @@ impl Queue {
 
     /// Takes out a task that is neither queued nor live any more; returns it if it was queued.
     pub fn gone(&mut self, id: &TaskId) -> Option<QueuedTask> {
-        self.live.remove(id);
+        if let Some(executor) = self.live.remove(id) {
+            self.let_go(executor);
+        }
         // The next in line comes in before this one goes out, so that a project which has both keeps its turn.
         self.quit_lines(id);
         self.unseat(id);
@@ -109,6 +137,15 @@ impl Queue {
             self.later.remove(&(after, *id));
         }
         Some(entry.task)
+    }
+
+    fn let_go(&mut self, executor: ExecutorId) {
+        match &mut self.news {
+            // A place under a limit is free for whoever polls.
+            News::Executors(_) if self.limits.bind_projects() => self.news = News::Everything,
+            News::Executors(executors) => _ = executors.insert(executor),
+            News::Everything => {}
+        }
     }
 
     /// Returns the groups that tasks of this queue wait for or hold.
@@ -218,6 +255,7 @@ impl Queue {
         let Some(entry) = self.tasks.get_mut(id) else { return };
         if entry.standing == Standing::Held {
             entry.standing = Standing::Ready;
+            self.news = News::Everything;
             let level = self.levels.entry(Reverse(entry.task.priority)).or_default();
             level.add(&seat(entry, &self.limits));
         }

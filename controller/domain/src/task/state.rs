@@ -235,6 +235,25 @@ impl Task {
         self.waited.saturating_add(waiting)
     }
 
+    /// Returns how long the record may stand as it is until a wait is over, for an executor or for a
+    /// person; none if nothing is waited for that could be over.
+    pub fn waits_at_most(&self) -> Option<Duration> {
+        match &self.state {
+            TaskState::Queued { after } => {
+                let left = self.policy.queue_timeout.saturating_sub(self.waited);
+                Some(if left.is_zero() { left } else { left.saturating_add(*after) })
+            }
+            TaskState::Waiting { needs: Needs::Met, approval: Approval::Pending } => {
+                self.policy.approval_expires
+            }
+            TaskState::Waiting { .. }
+            | TaskState::Offered { .. }
+            | TaskState::Running { .. }
+            | TaskState::Cancelling { .. }
+            | TaskState::Finished { .. } => None,
+        }
+    }
+
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.state {
             TaskState::Finished { outcome } => Some(outcome),

@@ -169,7 +169,19 @@ fn a_delay_before_a_retry_is_no_wait_for_an_executor() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn a_queue_time_is_over_when_the_longest_wait_is(
+        waited in 0u64..5_000, after in 0u64..5_000, seen in 0u64..12_000,
+    ) {
+        let [waited, after, seen] = [waited, after, seen].map(Duration::from_secs);
+        let task = Task { state: TaskState::Queued { after }, waited, ..queued(Class::Normal) };
+        let is_over = step(&task, Event::QueueTimedOut { waited: seen }, NOW).is_ok();
+        prop_assert_eq!(is_over, task.waits_at_most().is_some_and(|most| seen >= most));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn i1_i2_i9_i11_hold_after_any_sequence(
@@ -206,7 +218,8 @@ proptest! {
             }
         }
         if task.outcome().is_none() {
-            task = after(task, [Event::QueueTimedOut { waited: Duration::from_secs(3_600) }]);
+            let longest = task.policy.queue_timeout + task.policy.retry.delay;
+            task = after(task, [Event::QueueTimedOut { waited: longest }]);
         }
         prop_assert!(task.outcome().is_some());
     }

@@ -1,6 +1,7 @@
 //! A whole controller over a real listener, asked as clients ask it.
 
 mod calls;
+mod doctor;
 mod logs;
 mod metrics;
 mod rest;

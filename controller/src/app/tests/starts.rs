@@ -126,16 +126,25 @@ async fn ready(address: SocketAddr) -> std::io::Result<String> {
     Ok(answer)
 }
 
-#[test]
-fn settings_that_do_not_fit_together_say_what_would() {
+fn settings(args: &[&str]) -> Result<Settings, InvalidSettings> {
     use clap::Parser;
 
     use crate::config::{Args, Command};
-    let told = |args: &[&str]| {
-        let args = ["ocelot-controller", "start"].into_iter().chain(args.iter().copied());
-        let Command::Start(start) = Args::try_parse_from(args).unwrap().command else { panic!("no start") };
-        Settings::of(*start).map(|_| ()).map_err(|error| error.to_string()).unwrap_err()
-    };
+    let args = ["ocelot-controller", "start"].into_iter().chain(args.iter().copied());
+    let Command::Start(start) = Args::try_parse_from(args).unwrap().command else { panic!("no start") };
+    Settings::of(*start)
+}
+
+#[test]
+fn folders_are_the_same_ones_for_whatever_is_started() {
+    assert!(settings(&[]).unwrap().data.is_absolute());
+    let told = settings(&["--data", "d", "--logs", "l"]).unwrap();
+    assert!(told.data.is_absolute() && told.logs.unwrap().is_absolute());
+}
+
+#[test]
+fn settings_that_do_not_fit_together_say_what_would() {
+    let told = |args: &[&str]| settings(args).map(|_| ()).map_err(|error| error.to_string()).unwrap_err();
     let all = [
         told(&["--store", "postgres://x"]),
         told(&["--store", "etcd://a,b"]),

@@ -43,6 +43,7 @@ fn offer(offer: OfferedTask) -> wire::Offer {
         plan_digest: Bytes::copy_from_slice(offer.plan_digest.as_bytes()),
         env: offer.env.into_iter().collect(),
         source: offer.source.as_ref().map(|one| source(one, offer.needs_credentials)),
+        masks: false,
     }
 }
 

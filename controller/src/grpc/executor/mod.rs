@@ -9,7 +9,6 @@ mod object;
 mod push;
 #[cfg(test)]
 mod tests;
-mod version;
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -35,6 +34,7 @@ use crate::service::{
     self, Challenge, CompleteAnswer, CompleteRequest, HeartbeatRequest, OpenSessionRequest, PollRequest,
     RegisterRequest, Service,
 };
+use crate::version::{self, Unserved};
 
 const LABELS_MAX: usize = 64;
 const WARM_IMAGES_MAX: usize = 100;
@@ -72,12 +72,20 @@ impl Executors {
     }
 }
 
+/// Refuses an executor that is too old.
+fn served(version: &str) -> Result<(), Status> {
+    version::admit("executor", version).map_err(|unserved| match unserved {
+        Unserved::NoVersion => decode::invalid("version", "is none, such as 0.1.0"),
+        Unserved::TooOld(why) => Error::new(Kind::Rejected, why).into(),
+    })
+}
+
 #[tonic::async_trait]
 impl ExecutorService for Executors {
     async fn register(&self, request: Request<wire::RegisterRequest>) -> Answer<wire::RegisterResponse> {
         let from = from(&request);
         let given = request.into_inner();
-        version::admit(&given.version)?;
+        served(&given.version)?;
         decode::count("labels", &given.labels, LABELS_MAX)?;
         let labels = given.labels.into_iter().map(|label| decode::word("labels", label));
         let request = RegisterRequest {
@@ -106,7 +114,7 @@ impl ExecutorService for Executors {
     ) -> Answer<wire::OpenSessionResponse> {
         let from = from(&request);
         let given = request.into_inner();
-        version::admit(&given.version)?;
+        served(&given.version)?;
         let request = OpenSessionRequest {
             executor: ExecutorId::from_bytes(decode::bytes("executor", &given.executor)?),
             challenge: Challenge(decode::bytes("challenge", &given.challenge)?),

@@ -64,6 +64,8 @@ pub(in crate::http) struct Run {
     /// `command_line` `rest` `webhook` `poller` `schedule` `retry` `upstream`.
     trigger: &'static str,
     by: Option<String>,
+    /// The schedule that it is a run of.
+    schedule: Option<String>,
     group: Option<String>,
     accepted: Option<String>,
     started: Option<String>,
@@ -187,6 +189,7 @@ impl Run {
             outcome,
             trigger: run.trigger.kind.name(),
             by: text(&run.trigger.by.0),
+            schedule: run.trigger.schedule.clone(),
             group: group_of(run),
             accepted: stamped(run.accepted_at),
             started: started.and_then(stamped),

@@ -5,5 +5,6 @@ mod graphs;
 mod life;
 mod objects;
 mod projects;
+mod schedules;
 mod sessions;
 mod world;

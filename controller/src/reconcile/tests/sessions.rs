@@ -55,7 +55,7 @@ async fn a_session_needs_the_executors_own_signature_on_a_fresh_challenge() {
     let forged = controller.service.open_session(request.clone()).await;
     assert!(matches!(forged, Err(Error::Unauthenticated)), "{forged:?}");
     let again = controller.service.open_session(request).await;
-    assert!(matches!(again, Err(Error::Unauthenticated)), "a challenge is used once: {again:?}");
+    assert!(matches!(again, Err(Error::NotNow { .. })), "a challenge is used once: {again:?}");
     let forged = executor.token.replace('a', "b");
     let stranger = controller.service.authenticate(&forged).await;
     assert!(matches!(stranger, Err(Error::Unauthenticated)), "{stranger:?}");

@@ -455,7 +455,7 @@ pub(super) fn run_id(number: u8) -> RunId {
 }
 
 pub(super) fn trigger() -> Trigger {
-    Trigger { kind: TriggerKind::CommandLine, by: Actor("ana".into()) }
+    Trigger { kind: TriggerKind::CommandLine, by: Actor("ana".into()), schedule: None }
 }
 
 pub(super) fn request(number: u8) -> ExecuteRequest {

@@ -35,7 +35,7 @@ fn run(subject: Subject, source: Option<(Event, Trust)>) -> RunRecord {
             notify: Vec::new(),
             group: None,
         })),
-        trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
+        trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()), schedule: None },
         retry: None,
         accepted_at: Timestamp { unix_ms: 0 },
         stage: Stage::Active,

@@ -353,7 +353,7 @@ fn draft(pending: &Pending<'_>, source: SourceRecord, rejected: Option<String>) 
         id: record.id,
         payload: event_payload(&name, record.id),
         subject: Subject::Project { name },
-        trigger: Trigger { kind: record.source, by: Actor(by.to_owned()) },
+        trigger: Trigger { kind: record.source, by: Actor(by.to_owned()), schedule: None },
         retry: None,
         source: Some(source),
         rejected,

@@ -123,19 +123,10 @@ fn read<R: Record>(bytes: &[u8]) -> std::result::Result<R, Undecodable> {
     }
 }
 
-/// Checks a record against the file that keeps its stored shape: what was stored once is read for
-/// ever, and what is stored now is what the file says.
-#[cfg(any(test, feature = "test-util"))]
-pub fn assert_stored_shape<R: Record + PartialEq + fmt::Debug>(record: &R, golden: &[u8]) {
-    let stored = encode(record, None);
-    assert_eq!(
-        String::from_utf8_lossy(&stored),
-        String::from_utf8_lossy(golden.strip_suffix(b"\n").unwrap_or(golden)),
-        "the stored shape has changed: raise VERSION of {} and keep reading the old one",
-        R::KIND
-    );
-    assert_eq!(&decode::<R>(golden).expect("what was stored can be read"), record);
-}
+#[cfg(test)]
+pub(crate) use kept::assert_stored_shape;
 
+#[cfg(test)]
+mod kept;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! When leases end. Which keys they hold is in the tables; their time is in memory only, so that
 //! after a restart each has its full time again, and a heartbeat costs no write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,45 +18,67 @@ struct Remaining {
 /// its keys are.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    alive: Mutex<BTreeMap<LeaseId, Remaining>>,
+    alive: Mutex<Alive>,
+}
+
+/// Ordered by deadline too: the writer asks for the next one with every group that it writes.
+#[derive(Debug, Default)]
+struct Alive {
+    leases: BTreeMap<LeaseId, Remaining>,
+    by_deadline: BTreeSet<(Duration, LeaseId)>,
+}
+
+impl Alive {
+    fn put(&mut self, id: LeaseId, remaining: Remaining) {
+        self.remove(id);
+        self.by_deadline.insert((remaining.deadline, id));
+        self.leases.insert(id, remaining);
+    }
+
+    fn remove(&mut self, id: LeaseId) -> Option<Remaining> {
+        let remaining = self.leases.remove(&id)?;
+        self.by_deadline.remove(&(remaining.deadline, id));
+        Some(remaining)
+    }
 }
 
 impl Leases {
-    fn alive(&self) -> MutexGuard<'_, BTreeMap<LeaseId, Remaining>> {
+    fn alive(&self) -> MutexGuard<'_, Alive> {
         self.alive.lock().expect("nothing panics while it holds the leases")
     }
 
     pub(super) fn start(&self, lease: Lease, now: Duration) {
-        self.alive().insert(lease.id, Remaining { ttl: lease.ttl, deadline: now + lease.ttl });
+        self.alive().put(lease.id, Remaining { ttl: lease.ttl, deadline: now + lease.ttl });
     }
 
     pub(super) fn keep_alive(&self, id: LeaseId, now: Duration) -> Result<Lease> {
         let mut alive = self.alive();
-        let remaining = alive.get_mut(&id).ok_or(Error::LeaseGone)?;
-        remaining.deadline = now + remaining.ttl;
-        Ok(Lease { id, ttl: remaining.ttl })
+        let ttl = alive.leases.get(&id).ok_or(Error::LeaseGone)?.ttl;
+        alive.put(id, Remaining { ttl, deadline: now + ttl });
+        Ok(Lease { id, ttl })
     }
 
     pub(super) fn end(&self, id: LeaseId) {
-        self.alive().remove(&id);
+        self.alive().remove(id);
     }
 
-    /// Takes out every lease whose time is over.
+    /// Takes out every lease whose time is over, in the order of their ids.
     pub(super) fn take_due(&self, now: Duration) -> Vec<Lease> {
         let mut alive = self.alive();
-        let due: Vec<_> = alive
+        let due: Vec<LeaseId> = alive
+            .by_deadline
             .iter()
-            .filter(|(_, remaining)| remaining.deadline <= now)
-            .map(|(id, remaining)| Lease { id: *id, ttl: remaining.ttl })
+            .take_while(|(deadline, _)| *deadline <= now)
+            .map(|(_, id)| *id)
             .collect();
-        for lease in &due {
-            alive.remove(&lease.id);
-        }
+        let taken = due.into_iter().filter_map(|id| Some(Lease { id, ttl: alive.remove(id)?.ttl }));
+        let mut due: Vec<Lease> = taken.collect();
+        due.sort_by_key(|lease| lease.id);
         due
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.alive().values().map(|remaining| remaining.deadline).min()
+        self.alive().by_deadline.first().map(|(deadline, _)| *deadline)
     }
 }
 
@@ -81,5 +103,18 @@ mod tests {
         leases.start(LEASE, Duration::ZERO);
         leases.keep_alive(LEASE.id, Duration::from_secs(9)).unwrap();
         assert_eq!(leases.next_deadline(), Some(Duration::from_secs(19)));
+    }
+
+    #[test]
+    fn those_that_are_due_come_in_the_order_of_their_ids_and_the_next_is_the_earliest() {
+        let lease = |id, seconds| Lease { id: LeaseId(id), ttl: Duration::from_secs(seconds) };
+        let leases = Leases::default();
+        for lease in [lease(3, 10), lease(1, 12), lease(2, 30)] {
+            leases.start(lease, Duration::ZERO);
+        }
+        assert_eq!(leases.next_deadline(), Some(Duration::from_secs(10)));
+        leases.end(LeaseId(2));
+        assert_eq!(leases.take_due(Duration::from_secs(12)), [lease(1, 12), lease(3, 10)]);
+        assert_eq!(leases.next_deadline(), None);
     }
 }

@@ -77,8 +77,9 @@ fn in_view<T>(connection: &Connection, read: impl FnOnce(&Connection) -> Result<
     let run = |sql| connection.prepare_cached(sql)?.execute([]).map(drop);
     run("BEGIN DEFERRED").map_err(failure::of_read)?;
     let found = read(connection);
-    run("ROLLBACK").map_err(failure::of_read)?;
-    found
+    // After a failed read there may be nothing left to end: why it failed is the better error.
+    let over = run("ROLLBACK").map_err(failure::of_read);
+    found.and_then(|found| over.map(|()| found))
 }
 
 /// Returns the page that the request asks for.

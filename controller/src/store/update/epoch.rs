@@ -56,6 +56,6 @@ mod tests {
 
     #[test]
     fn the_stored_epoch_is_the_one_on_file() {
-        assert_stored_shape(&StoredEpoch(Epoch(7)), b"epoch/1\n7\n");
+        assert_stored_shape(&StoredEpoch(Epoch(7)), "epoch.v1");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::{Change, Event, KeyValue, LeaseId, Revision, WatchBatch};
@@ -76,6 +77,41 @@ pub(super) struct Difference {
 impl Difference {
     pub(super) fn len(&self) -> usize {
         self.behind.len() + self.ghosts.len()
+    }
+
+    /// Adds what another part came to.
+    pub(super) fn add(&mut self, other: Self) {
+        self.behind.extend(other.behind);
+        self.ghosts.extend(other.ghosts);
+    }
+
+    fn unlisted<T>(&mut self, key: &str, entry: &Entry<T>, at: Revision) {
+        if entry.mod_revision <= at {
+            self.ghosts.push(key.to_owned());
+        }
+    }
+}
+
+/// A part of a whole list of keys and revisions, with the keys that it reaches from and to.
+#[derive(Debug)]
+pub(super) struct Part<'l> {
+    listed: &'l [(String, Revision)],
+    after: Bound<&'l String>,
+    until: Bound<&'l String>,
+}
+
+impl<'l> Part<'l> {
+    /// Divides a whole list, so that everything lies in one part.
+    pub(super) fn all_of(listed: &'l [(String, Revision)], size: usize) -> impl Iterator<Item = Self> {
+        (0..listed.len().div_ceil(size).max(1)).map(move |place| {
+            let (from, to) = (place * size, listed.len().min((place + 1) * size));
+            let after = from.checked_sub(1).map_or(Bound::Unbounded, |last| Bound::Excluded(&listed[last].0));
+            let until = match to < listed.len() {
+                true => Bound::Included(&listed[to - 1].0),
+                false => Bound::Unbounded,
+            };
+            Self { listed: &listed[from..to], after, until }
+        })
     }
 }
 
@@ -183,20 +219,28 @@ impl<T> Mirror<T> {
         self.buried = Some(BTreeMap::new());
     }
 
-    /// Compares with a whole list of keys and revisions at `at`.
-    pub(super) fn compare(&self, listed: &[(String, Revision)], at: Revision) -> Difference {
+    /// Compares what is between two keys with that part of a whole list at `at`, which is sorted.
+    pub(super) fn compare(&self, part: &Part<'_>, at: Revision) -> Difference {
         let buried = |key: &String| {
             let graves = self.buried.as_ref();
             graves.and_then(|graves| graves.get(key)).is_some_and(|deleted| *deleted > at)
         };
-        let behind = listed.iter().filter(|(key, revision)| match self.items.get(key) {
-            Some(entry) => entry.mod_revision < *revision,
-            None => !buried(key),
-        });
-        let behind = behind.map(|(key, _)| key.clone()).collect();
-        let is_listed = |key: &String| listed.binary_search_by(|(listed, _)| listed.cmp(key)).is_ok();
-        let ghosts = self.items.iter().filter(|(key, entry)| entry.mod_revision <= at && !is_listed(key));
-        Difference { behind, ghosts: ghosts.map(|(key, _)| key.clone()).collect() }
+        let mut difference = Difference::default();
+        let mut here = self.items.range::<String, _>((part.after, part.until)).peekable();
+        for (key, revision) in part.listed {
+            while let Some((known, entry)) = here.next_if(|(known, _)| *known < key) {
+                difference.unlisted(known, entry, at);
+            }
+            let is_behind = match here.next_if(|(known, _)| *known == key) {
+                Some((_, entry)) => entry.mod_revision < *revision,
+                None => !buried(key),
+            };
+            if is_behind {
+                difference.behind.push(key.clone());
+            }
+        }
+        here.for_each(|(known, entry)| difference.unlisted(known, entry, at));
+        difference
     }
 
     /// Takes in what was found to be missing as it was at `at`; returns the keys that changed.
@@ -312,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_is_listed_all_that_is_not_news_is_a_ghost() {
+        let mut mirror = mirror();
+        mirror.replace(vec![item("a", "1", 2), item("b", "1", 30)], Revision(30));
+        let parts: Vec<_> = Part::all_of(&[], 7).collect();
+        let [all] = &parts[..] else { panic!("{parts:?}") };
+        assert_eq!(mirror.compare(all, Revision(20)).ghosts, ["a"]);
+    }
+
+    #[test]
     fn an_audit_finds_what_the_watch_lost_and_only_that() {
         let mut mirror = mirror();
         mirror.replace(vec![item("ghost", "1", 2), item("same", "1", 3), item("stale", "1", 4)], Revision(4));
@@ -322,9 +375,15 @@ mod tests {
         mirror.apply(delete("goes", 22));
         let list = [("goes", 10), ("missing", 9), ("same", 3), ("stale", 8)]
             .map(|(key, revision)| (key.to_owned(), Revision(revision)));
-        let difference = mirror.compare(&list, Revision(20));
+        let in_parts_of = |size| {
+            let mut difference = Difference::default();
+            Part::all_of(&list, size).for_each(|part| difference.add(mirror.compare(&part, Revision(20))));
+            difference
+        };
+        let difference = in_parts_of(1_000);
         assert_eq!(difference.behind, ["missing", "stale"]);
         assert_eq!(difference.ghosts, ["ghost"]);
+        assert!((1..=list.len()).all(|size| in_parts_of(size) == difference));
         let found = vec![item("missing", "m", 9), item("stale", "s", 8)];
         let changed = mirror.mend(found, difference.ghosts, Revision(20));
         assert_eq!(changed, ["missing", "stale", "ghost"]);

@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub use mirror::{Entry, Record};
 
 use self::applied::Applied;
 use self::changes::Readers;
-use self::mirror::Mirror;
+use self::mirror::{Difference, Mirror, Part};
 use super::{Error, KeyValue, RangeRequest, Result, Revision, Store, Watch};
 
 const AUDIT: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ const LAG: Duration = Duration::from_secs(2);
 const CATCH_UP: Duration = Duration::from_millis(250);
 /// Above this many differences the whole is listed anew.
 const MENDS_MAX: usize = 100;
+/// Keys that are compared before readers and news get their turn.
+const PART: usize = 1_000;
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
@@ -152,6 +155,10 @@ impl<T> View<T> {
 }
 
 impl<T> Shared<T> {
+    fn compare(&self, part: &Part<'_>, at: Revision) -> Difference {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner).compare(part, at)
+    }
+
     fn applied(&self) -> Revision {
         self.applied.get().unwrap_or_default()
     }
@@ -246,8 +253,7 @@ impl<T> Follower<T> {
     /// Compares with a list of keys and revisions, and mends what differs.
     async fn compare(&self, watch: &mut Watch, cause: Cause) -> Result<()> {
         self.mirror().begin_audit();
-        let listed = self.list(RangeRequest::prefix(self.prefix.as_str()).keys_only()).await;
-        let (items, at) = match listed {
+        let (items, at) = match self.list_keys(watch).await? {
             Ok(listed) => listed,
             // The watch still runs; the next audit is soon enough.
             Err(error) if error.is_retryable() => return Ok(()),
@@ -257,7 +263,11 @@ impl<T> Follower<T> {
         if cause == Cause::Audit {
             self.let_the_watch_tell(watch).await?;
         }
-        let difference = self.mirror().compare(&listed, at);
+        let mut difference = Difference::default();
+        for part in Part::all_of(&listed, PART) {
+            difference.add(self.shared.compare(&part, at));
+            tokio::task::yield_now().await;
+        }
         self.count(|counts| match cause {
             Cause::Audit => {
                 counts.audits += 1;
@@ -277,6 +287,18 @@ impl<T> Follower<T> {
         }
         self.settle(at, |mirror| mirror.mend(found, difference.ghosts, at));
         Ok(())
+    }
+
+    /// Lists the keys, and takes in what the watch tells meanwhile: a long list holds no news up.
+    async fn list_keys(&self, watch: &mut Watch) -> Result<Result<(Vec<KeyValue>, Revision)>> {
+        let mut listing = pin!(self.list(RangeRequest::prefix(self.prefix.as_str()).keys_only()));
+        loop {
+            tokio::select! {
+                biased;
+                batch = watch.next() => self.take(batch)?,
+                listed = &mut listing => return Ok(listed),
+            }
+        }
     }
 
     async fn let_the_watch_tell(&self, watch: &mut Watch) -> Result<()> {

@@ -31,6 +31,19 @@ impl Driver {
     pub(super) fn accept(&mut self, is_ready: bool) {
         self.write(Entry::Accepted(self.accepted.clone()));
         self.make_files(is_ready);
+        if !self.asks_secrets() && !self.offered.masks {
+            self.make_log();
+        }
+        self.look_ahead();
+    }
+
+    fn look_ahead(&self) {
+        let Some(runtime) = self.runtime.clone() else { return };
+        let launch = self.launch(BootTime(0));
+        self.work(async move {
+            runtime.look_ahead(&launch).await;
+            Done::Nothing
+        });
     }
 
     fn make_files(&mut self, is_ready: bool) {
@@ -115,6 +128,7 @@ impl Driver {
 
     pub(super) fn acknowledged(&mut self, masks: Vec<Bytes>) {
         chaos::point("acknowledge.answered");
+        let unannounced = !masks.is_empty() && !self.offered.masks;
         self.masks = masks;
         self.acknowledged_here = true;
         if !self.asks_secrets() {
@@ -122,6 +136,10 @@ impl Driver {
         }
         self.show(WirePhase::Preparing);
         self.event(Event::Acknowledged(Answer::Yes));
+        if unannounced {
+            let why = "values to mask came that were not announced, when the log had begun".to_owned();
+            self.event(Event::SecretsRefused { why });
+        }
     }
 
     /// Begins the log once, with all that is masked in it.

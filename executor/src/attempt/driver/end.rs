@@ -258,9 +258,13 @@ impl Driver {
 
     /// The journal knows nothing of it any more.
     pub(super) fn remove_directory(&self) {
-        let places = self.places.clone();
-        // What is left of it is swept at the next start.
-        drop(tokio::task::spawn_blocking(move || places.remove()));
+        let (places, signs, id) = (self.places.clone(), Arc::clone(&self.shared.signs), self.id);
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = places.remove() {
+                tracing::warn!(attempt = %id, %error, "its directory is left, and taken away later");
+                signs.note_left(&places.directory);
+            }
+        }));
     }
 }
 

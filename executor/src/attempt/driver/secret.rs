@@ -106,12 +106,12 @@ impl Driver {
     /// Returns where the files of secrets are, here and for the task.
     pub(super) fn secret_place(&self) -> secrets::Place {
         let name = self.places.directory.file_name().unwrap_or_default();
-        let workspace = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
-        let workspace = workspace.unwrap_or_default();
+        let seen = self.runtime.as_ref().map(|runtime| runtime.workspace(&self.launch(BootTime(0))));
+        let seen = seen.unwrap_or_default();
         secrets::Place {
             directory: self.shared.memory.join(name),
-            inside: workspace.join(&self.plan.environment.directory),
-            workspace,
+            inside: seen.join(&self.plan.environment.directory),
+            workspace: Some(secrets::Workspace { here: self.places.workspace(), seen }),
             contained: self.plan.environment.runtime != Runtime::Process,
         }
     }

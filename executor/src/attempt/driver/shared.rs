@@ -12,6 +12,7 @@ use crate::attempt::ports::Logs;
 use crate::attempt::ready::Ready;
 use crate::boot::BootClock;
 use crate::checkout::Checkouts;
+use crate::collect::left::Signs;
 use crate::connection::Line;
 use crate::journal::Journal;
 use crate::runtimes::Runtimes;
@@ -29,11 +30,13 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// The directory with one directory for each attempt.
     pub attempts: PathBuf,
-    /// The place of the next attempt.
+    /// Places of attempts to come.
     pub ready: Ready,
     /// In memory, for secrets.
     pub memory: PathBuf,
     pub checkouts: Arc<Checkouts>,
+    /// What the collector of garbage is told.
+    pub signs: Arc<Signs>,
     /// The number of the open poll.
     pub poll: AtomicU64,
     /// Asks for a heartbeat now.

@@ -34,6 +34,7 @@ impl Driver {
             return self.take_away(true);
         }
         let now = self.shared.boot.now();
+        self.shared.ready.learn(&self.shared, &self.plan, &self.launch(BootTime(0)));
         self.told.up(self.shared.clock.wall().0);
         self.dirty = true;
         self.task_deadline = Some(Moment(now.0).after(millis(self.plan.limits.timeout)));

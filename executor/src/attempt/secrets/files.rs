@@ -3,6 +3,10 @@
 //! The files of an attempt are there, empty, before its container is, which binds each of them by
 //! itself. A stage's own hold their value while that stage runs, and no other stage finds more than an
 //! empty file. Nothing is ever written over by a new file: the container would go on with the old one.
+//!
+//! None is bound inside the workspace, with or without a container: what fills the workspace would unlink
+//! it there. A stage finds a link in its place, which is made once the workspace is full and goes with the
+//! stage, so that nothing which is kept of the workspace has the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -13,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
 
 use ocelot_core::plan::{SecretDelivery, SecretUse, Stage, TaskPlan, Work};
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, readlinkat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdirat, openat, readlinkat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -22,27 +26,40 @@ use super::{Secrets, tools};
 use crate::attempt::files::gone;
 use crate::runtime::Mount;
 
-/// Where a container finds what its tools are to find.
-const TOOLS: &str = "/run/ocelot";
+/// Where a container finds what its tools are to find, and what links of its workspace lead to.
+const OWN: &str = "/run/ocelot";
+/// The folder of files that have a path of their own.
+const FILES: &str = "files";
 
 /// Where the files of one attempt are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     /// In memory, and the attempt's own.
     pub directory: PathBuf,
-    /// The task's workspace, as the task sees it.
-    pub workspace: PathBuf,
+    /// A service has none.
+    pub workspace: Option<Workspace>,
     /// The task's directory, as the task sees it: what relative paths are below.
     pub inside: PathBuf,
     /// The task sees a file system of its own.
     pub contained: bool,
 }
 
+/// A task's workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Workspace {
+    /// On this machine.
+    pub here: PathBuf,
+    /// As the task sees it.
+    pub seen: PathBuf,
+}
+
 /// One file, as a use asks for it.
 struct Piece {
     source: PathBuf,
-    /// As the task sees it.
+    /// Where the task sees it; never in its workspace.
     target: PathBuf,
+    /// The place in the workspace at which a link leads to it, if it is asked for there.
+    link: Option<PathBuf>,
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -71,7 +88,7 @@ impl Place {
     pub(crate) fn of_service(&self, number: usize) -> Self {
         Self {
             directory: self.directory.join(format!("service-{number}")),
-            workspace: PathBuf::from("/"),
+            workspace: None,
             inside: PathBuf::from("/"),
             contained: true,
         }
@@ -79,7 +96,23 @@ impl Place {
 
     /// Returns where a tool finds its files.
     pub(super) fn of_tool(&self, word: &str) -> PathBuf {
-        if self.contained { Path::new(TOOLS).join(word) } else { self.directory.join(word) }
+        if self.contained { Path::new(OWN).join(word) } else { self.directory.join(word) }
+    }
+
+    /// Returns the file of a path that a use asks for.
+    fn file(&self, path: &str, bytes: &[u8]) -> Piece {
+        let digits: String =
+            Sha256::digest(path.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let source = self.directory.join(FILES).join(&digits);
+        let asked = self.inside.join(path);
+        let seen = self.workspace.as_ref().map(|workspace| &workspace.seen);
+        let link = seen.and_then(|seen| asked.strip_prefix(seen).ok()).map(Path::to_owned);
+        let target = match (&link, self.contained) {
+            (None, _) => asked,
+            (Some(_), true) => Path::new(OWN).join(FILES).join(digits),
+            (Some(_), false) => source.clone(),
+        };
+        Piece { source, target, link, bytes: Zeroizing::new(bytes.to_vec()) }
     }
 }
 
@@ -172,15 +205,7 @@ impl Secrets {
             let Some(value) = self.value(&used.name) else { continue };
             match &used.delivery {
                 SecretDelivery::Env(_) | SecretDelivery::Argument(_) => {}
-                SecretDelivery::File(path) => {
-                    let target = place.inside.join(path);
-                    let digits: String = Sha256::digest(path.as_bytes())[..8]
-                        .iter()
-                        .map(|byte| format!("{byte:02x}"))
-                        .collect();
-                    let source = place.directory.join("files").join(digits);
-                    pieces.push(Piece { source, target, bytes: Zeroizing::new(value.to_vec()) });
-                }
+                SecretDelivery::File(path) => pieces.push(place.file(path, value)),
                 SecretDelivery::Tool(tool) => {
                     let inside = place.of_tool(tools::word(*tool));
                     // What is in no known form was refused when it was taken.
@@ -189,6 +214,7 @@ impl Secrets {
                     pieces.extend(login.files.into_iter().map(|(name, bytes)| Piece {
                         source: source.join(name),
                         target: inside.join(name),
+                        link: None,
                         bytes,
                     }));
                 }
@@ -233,11 +259,11 @@ fn fill(piece: &Piece, reader: Reader, place: &Place) -> Result<(), Unplaced> {
     if let Some(way) = Way::to(piece, place) {
         let (folder, name) = way.open(Missing::Make)?;
         match unlinkat(&folder, name, AtFlags::empty()) {
-            // Linux says ISDIR, others PERM.
-            Err(Errno::ISDIR | Errno::PERM) => return Err(way.blocked()),
-            removed => gone(removed.map_err(io::Error::from))?,
+            Ok(()) | Err(Errno::NOENT) => {}
+            // A folder: Linux says ISDIR, others PERM.
+            Err(error) => return Err(way.stopped(error)),
         }
-        symlinkat(&piece.source, &folder, name).map_err(io::Error::from)?;
+        symlinkat(&piece.target, &folder, name).map_err(|error| way.stopped(error))?;
     }
     Ok(())
 }
@@ -250,17 +276,17 @@ fn empty(piece: &Piece, place: &Place) -> Result<(), Unplaced> {
         return Ok(());
     };
     let is_ours = readlinkat(&folder, name, Vec::new())
-        .is_ok_and(|to| to.to_bytes() == piece.source.as_os_str().as_encoded_bytes());
+        .is_ok_and(|to| to.to_bytes() == piece.target.as_os_str().as_encoded_bytes());
     if is_ours {
         gone(unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
     }
     Ok(())
 }
 
-/// The way to a file of a workspace. Without a container such a file is a link to where it is in memory,
-/// and it is this process that makes it: nothing of the way may be a link of the repository's or a stage's
-/// own, which could lead anywhere.
+/// The way to the place of a file in a workspace, where a link is put. It is this process that makes it:
+/// nothing of the way may be a link of the repository's or a stage's own, which could lead anywhere.
 struct Way<'a> {
+    /// On this machine.
     workspace: &'a Path,
     below: &'a Path,
     name: &'a OsStr,
@@ -273,20 +299,28 @@ enum Missing {
     Leave,
 }
 
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 impl<'a> Way<'a> {
     fn to(piece: &'a Piece, place: &'a Place) -> Option<Self> {
-        let below = piece.target.strip_prefix(&place.workspace).ok().filter(|_| !place.contained)?;
-        Some(Self { workspace: &place.workspace, below, name: below.file_name()? })
+        let workspace = &place.workspace.as_ref()?.here;
+        let below = piece.link.as_deref()?;
+        Some(Self { workspace, below, name: below.file_name()? })
     }
 
     fn blocked(&self) -> Unplaced {
         Unplaced::Blocked { path: self.below.to_owned() }
     }
 
+    /// What stands in a workspace, comes there meanwhile or is shut there is the task's own doing.
+    fn stopped(&self, error: Errno) -> Unplaced {
+        const OWN_DOING: [Errno; 6] =
+            [Errno::LOOP, Errno::NOTDIR, Errno::ISDIR, Errno::EXIST, Errno::ACCESS, Errno::PERM];
+        if OWN_DOING.contains(&error) { self.blocked() } else { io::Error::from(error).into() }
+    }
+
     /// Opens the folder that the file is in.
     fn open(&self, missing: Missing) -> Result<(OwnedFd, &'a OsStr), Unplaced> {
-        const FOLDER: OFlags =
-            OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
         let mut folder = rustix::fs::open(self.workspace, FOLDER, Mode::empty()).map_err(io::Error::from)?;
         for part in self.below.parent().unwrap_or(Path::new("")).components() {
             let part = match part {
@@ -296,17 +330,22 @@ impl<'a> Way<'a> {
                     return Err(self.blocked());
                 }
             };
-            let mut opened = openat(&folder, part, FOLDER, Mode::empty());
-            if missing == Missing::Make && matches!(opened, Err(Errno::NOENT)) {
-                mkdirat(&folder, part, Mode::from_raw_mode(0o777)).map_err(io::Error::from)?;
-                opened = openat(&folder, part, FOLDER, Mode::empty());
-            }
-            folder = match opened {
-                Ok(inner) => inner,
-                Err(Errno::LOOP | Errno::NOTDIR) => return Err(self.blocked()),
-                Err(error) => return Err(io::Error::from(error).into()),
+            let opened = match openat(&folder, part, FOLDER, Mode::empty()) {
+                Err(Errno::NOENT) if missing == Missing::Make => make_folder(&folder, part),
+                opened => opened,
             };
+            folder = opened.map_err(|error| self.stopped(error))?;
         }
         Ok((folder, self.name))
     }
+}
+
+/// Makes a folder in another, for whoever that one belongs to: the task may write beside its file.
+fn make_folder(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    mkdirat(parent, name, Mode::from_raw_mode(0o777))?;
+    let folder = openat(parent, name, FOLDER, Mode::empty())?;
+    let owner = fstat(parent)?;
+    // Who is not root may not give it away.
+    let _kept = fchown(&folder, Some(owner.st_uid), Some(owner.st_gid));
+    Ok(folder)
 }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::mask::{MaskSet, SHORTEST, Short};
 use crate::runtime::Login;
 
-pub(crate) use files::{Place, Unplaced};
+pub(crate) use files::{Place, Unplaced, Workspace};
 
 /// Values by name, which are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]

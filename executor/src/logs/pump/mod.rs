@@ -32,7 +32,7 @@ use crate::logs::news::Unsaid;
 use crate::logs::place::{Place, followed};
 use crate::logs::recent::Recent;
 use crate::logs::shared::{Line, Orders, Sealed, Shared, Standing};
-use crate::logs::spool::{Spool, SpoolError};
+use crate::logs::spool::{Spool, SpoolError, View};
 use crate::mask::Masker;
 use beside::Beside;
 use saving::Pending;
@@ -106,6 +106,8 @@ pub(in crate::logs) struct Pump {
     unsaid: Unsaid,
     sealing: Vec<oneshot::Sender<Result<Sealed, LogError>>>,
     said_full: bool,
+    /// Of the spool, as its readers know it.
+    shape: Option<(Offset, Offset)>,
 }
 
 impl Pump {
@@ -150,6 +152,7 @@ impl Pump {
             unsaid,
             sealing: Vec::new(),
             said_full: false,
+            shape: spool.shape(),
             remaking: tail.is_some(),
             tail: tail.map(|control| Tail::at(&control, raw)),
             beside: Beside::default(),
@@ -228,14 +231,18 @@ impl Pump {
 
     /// Only what is behind a checkpoint can be freed, so this may come after the word that it is safe.
     fn free_segments(&mut self) {
-        let shape = self.spool.shape();
         if let Err(error) = self.spool.free(self.freed) {
             tracing::warn!(attempt = %self.place.id, %error, "a part of a log could not be freed");
         }
-        if self.spool.shape() != shape {
-            let view = self.spool.view();
+        if let Some(view) = self.changed_view() {
             self.shared.publish(|standing| standing.view = view);
         }
+    }
+
+    /// Returns what reads the spool, if that is other than what readers were given last.
+    fn changed_view(&mut self) -> Option<View> {
+        let shape = self.spool.shape();
+        (std::mem::replace(&mut self.shape, shape) != shape).then(|| self.spool.view())
     }
 
     fn turns(&mut self) -> Result<Turn, Failure> {
@@ -332,7 +339,6 @@ impl Pump {
 
     /// Puts what was made into the spool.
     fn append(&mut self) -> Result<Turn, Failure> {
-        let shape = self.spool.shape();
         match self.spool.append(&self.masked) {
             Ok(()) => {}
             Err(SpoolError::Full { .. } | SpoolError::Disk(DiskError::NoSpace { .. })) => {
@@ -343,7 +349,8 @@ impl Pump {
         chaos::point("log.spooled");
         let (begin, end) = (self.appended, self.spool.end());
         self.appended = end;
-        let view = (self.spool.shape() != shape).then(|| self.spool.view());
+        // A segment may have been made by an append that found no room for its bytes.
+        let view = self.changed_view();
         let told = self.told;
         let masked = &mut self.masked;
         self.shared.publish(|standing| {

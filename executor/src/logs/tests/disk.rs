@@ -17,6 +17,7 @@ struct Inner {
     calls: usize,
     dies_at: Option<usize>,
     full: bool,
+    refused: bool,
 }
 
 impl MortalDisk {
@@ -34,6 +35,11 @@ impl MortalDisk {
         self.inner.lock().unwrap().full = full;
     }
 
+    /// Whether somebody wrote while it was full.
+    pub(super) fn has_refused(&self) -> bool {
+        self.inner.lock().unwrap().refused
+    }
+
     fn act(&self, act: impl FnOnce() -> io::Result<()>, writes: bool) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
         inner.calls += 1;
@@ -41,6 +47,7 @@ impl MortalDisk {
             return Err(io::Error::from_raw_os_error(5));
         }
         if inner.full && writes {
+            inner.refused = true;
             return Err(io::ErrorKind::StorageFull.into());
         }
         act()

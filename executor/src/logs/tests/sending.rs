@@ -4,6 +4,7 @@ use ocelot_proto::kit::shutdown::{Ended, Shutdown, Tasks};
 
 use super::capture::Capture;
 use super::controller::Controller;
+use super::disk::MortalDisk;
 use super::*;
 use crate::logs::push::course::{PIECE_BYTES, WINDOW_BYTES};
 
@@ -239,4 +240,28 @@ async fn the_sending_ends_with_the_program_once_nobody_holds_a_log() {
     drop(sent);
     let (_requests, none) = mpsc::channel(1);
     assert_eq!(soon("the end", bench.shutdown.run(none)).await, Ended::Drained);
+}
+
+#[tokio::test]
+async fn a_log_that_began_on_a_full_disk_can_be_asked_for_from_its_first_byte() {
+    let bench = Bench::new().await;
+    bench.controller.kept(|kept| kept.faults.never_durable = true);
+    let disk = Arc::new(MortalDisk::default());
+    let mut sent = bench.attempt_with(0, &settings(disk.clone())).await;
+    disk.fill(true);
+    sent.out("waits\n");
+    until("the disk is full", || disk.has_refused()).await;
+    disk.fill(false);
+    let (digest, _) = sent.log.seal().await.unwrap();
+    bench.controller.until("all of it", |kept| kept.ends.contains_key(&0)).await;
+    until("it is received", || sent.log.shared().received() == digest.length).await;
+    // Another controller has nothing of it.
+    bench.controller.kept(|kept| {
+        kept.logs.remove(&0);
+        kept.ends.remove(&0);
+    });
+    sent.log.missing(Offset(0));
+    let expected = masked_whole(masks(), &sent.capture.raw);
+    bench.controller.until("all of it again", has(0, Offset(expected.len() as u64))).await;
+    assert_eq!(bench.controller.kept(|kept| kept.log(0).to_vec()), expected);
 }

@@ -9,7 +9,8 @@ use bollard::models::ContainerCreateBody;
 use serde_json::{Map, Value};
 
 use super::body::{
-    Asked, CAPABILITIES, CONTROL, LABEL_CONTROL, LABEL_SERVICE, NO_NEW_PRIVILEGES, OWN, SUPERVISOR, WORKSPACE,
+    Asked, CAPABILITIES, CONTROL, LABEL_CONTROL, LABEL_SERVICE, NO_NEW_PRIVILEGES, OWN, SUPERVISOR, SYSCTLS,
+    WORKSPACE,
 };
 
 /// What the container may contain that differs from one attempt to the next.
@@ -67,6 +68,10 @@ pub(super) fn check(body: &ContainerCreateBody, allowance: &Allowance<'_>) -> Ch
         "Privileged" | "Init" => *value == Value::Bool(false),
         "Ulimits" => *value == serde_json::json!([{"Name": "core", "Soft": 0, "Hard": 0}]),
         "LogConfig" => value["Type"] == "json-file",
+        "Sysctls" => {
+            value.as_object().is_some_and(|set| set.len() == SYSCTLS.len())
+                && SYSCTLS.iter().all(|(name, wanted)| value[*name] == *wanted)
+        }
         _ => false,
     })?;
     for required in ["Mounts", "NetworkMode", "PidsLimit", "CapDrop", "SecurityOpt", "IpcMode"] {
@@ -134,7 +139,7 @@ fn check_mounts(mounts: &Value, allowance: &Allowance<'_>) -> Check {
             Some(SUPERVISOR) => ours && source == allowance.supervisor && read_only,
             Some(CONTROL) => ours && source == allowance.asked.control,
             Some(WORKSPACE) => ours && allowance.asked.workspace == Some(source),
-            Some(_) => read_only && is_free(target) && is_in_memory(source, allowance),
+            Some(_) => read_only && is_free(target, &allowance.asked) && is_in_memory(source, allowance),
             None => false,
         };
         if !plain || !known || targets.contains(&target) {
@@ -148,12 +153,15 @@ fn check_mounts(mounts: &Value, allowance: &Allowance<'_>) -> Check {
     if all { Ok(()) } else { Err(forbidden("HostConfig.Mounts", mounts)) }
 }
 
-/// Returns whether a task's file may be put there.
-fn is_free(target: &Path) -> bool {
+/// Returns whether a file may be put there: nowhere in a workspace, where whatever fills it under the
+/// container would unlink it.
+fn is_free(target: &Path, asked: &Asked<'_>) -> bool {
     let mut components = target.components();
     let absolute = components.next() == Some(Component::RootDir);
     let plain = components.all(|component| matches!(component, Component::Normal(_)));
-    let taken = [OWN, "/proc", "/sys", "/dev"].iter().any(|folder| target.starts_with(folder));
+    let workspace = asked.workspace.map(|_| WORKSPACE);
+    let mut taken = [OWN, "/proc", "/sys", "/dev"].into_iter().chain(workspace);
+    let taken = taken.any(|folder| target.starts_with(folder));
     absolute && plain && !taken && target != Path::new("/")
 }
 

@@ -28,6 +28,9 @@ pub(super) const CONTROL: &str = "/.ocelot/control";
 pub(super) const CAPABILITIES: [&str; 7] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
 pub(super) const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
+/// Who may not bind the low ports by right may bind them by this, inside a network of its own. Docker
+/// sets it by itself and Podman does not, and then no web server of an image comes up.
+pub(super) const SYSCTLS: [(&str, &str); 1] = [("net.ipv4.ip_unprivileged_port_start", "0")];
 /// A task that says nothing gets this many processes: a fork bomb must not take the machine.
 const PIDS_DEFAULT: u32 = 4096;
 /// What the engine keeps of the supervisor's own complaints; stages write elsewhere.
@@ -180,6 +183,7 @@ fn host(asked: &Asked<'_>, ground: &Ground<'_>) -> HostConfig {
         ipc_mode: Some("private".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         privileged: Some(false),
+        sysctls: Some(SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
         init: Some(false),
         ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),

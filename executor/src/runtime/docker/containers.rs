@@ -26,6 +26,7 @@ use super::allowed::{self, Allowance};
 use super::body::{self, Asked, Ground};
 use super::failure::{self, Answer, answer};
 use super::image::{self, Image};
+use super::network::Shared;
 use super::{AWAY_STEP, CALL_MAX, Docker, refused, within};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
@@ -43,7 +44,7 @@ const COMPLAINT_CHARS_MAX: usize = 1000;
 const STATUS_KILLED: i64 = 137;
 
 impl Docker {
-    async fn image(&self, launch: &Launch) -> Result<Image, Cause> {
+    pub(super) async fn image(&self, launch: &Launch) -> Result<Image, Cause> {
         let prepared = self.images().get(&launch.control).cloned();
         if let Some(image) = prepared {
             return Ok(image);
@@ -55,16 +56,26 @@ impl Docker {
         image::find(&self.engine, name).await?.ok_or_else(missing)
     }
 
-    async fn network(&self, asked: &Asked<'_>) -> Result<String, Cause> {
+    pub(super) async fn network(&self, asked: &Asked<'_>) -> Result<String, Cause> {
         if !asked.own_network {
             let shared = self.networks.shared(&self.engine).await;
-            return shared.map_err(|error| failure::platform("make a network", &failure::words(&error)));
+            let shared =
+                shared.map_err(|error| failure::platform("make a network", &failure::words(&error)))?;
+            match shared {
+                Shared::All(id) => return Ok(id),
+                Shared::Apart => {}
+            }
         }
         Ok(body::name(asked.task))
     }
 
     /// Returns what is asked of the engine, looked at once more.
-    fn body(&self, asked: &Asked<'_>, image: &Image, network: &str) -> Result<ContainerCreateBody, Cause> {
+    pub(super) fn body(
+        &self,
+        asked: &Asked<'_>,
+        image: &Image,
+        network: &str,
+    ) -> Result<ContainerCreateBody, Cause> {
         let settings = &self.settings;
         let body = body::container(
             asked,
@@ -92,27 +103,52 @@ impl Docker {
 
     async fn create(&self, asked: &Asked<'_>, body: ContainerCreateBody) -> Result<String, Cause> {
         let name = body::name(asked.control);
-        let options =
-            CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
-        // Set before the call and cleared by its answer, so that a dropped call counts as unanswered.
-        self.unanswered().insert(asked.control.to_owned());
+        let network = body.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
+        let owns_network = network == Some(&body::name(asked.task));
         let own_network = async {
-            match asked.own_network {
+            match owns_network {
                 false => Ok(()),
                 true => self.networks.make_own(&self.engine, asked.task).await,
             }
         };
-        let (created, network) =
-            tokio::join!(within(self.engine.create_container(Some(options), body)), own_network);
-        if created.as_ref().err().is_none_or(|error| answer(error) != Answer::Unknown) {
-            self.unanswered().remove(asked.control);
-        }
-        network.map_err(|error| failure::platform("make the task's network", &failure::words(&error)))?;
+        let no_network = |error: Error| failure::platform("make the task's network", &failure::words(&error));
+        let created = if owns_network && self.networks.come_first() {
+            own_network.await.map_err(no_network)?;
+            Box::pin(self.create_now(asked, &name, body)).await
+        } else {
+            let (created, network) =
+                tokio::join!(Box::pin(self.create_now(asked, &name, body.clone())), own_network);
+            network.map_err(no_network)?;
+            match created {
+                Err(error) if owns_network && is_without_network(&failure::words(&error)) => {
+                    self.networks.let_come_first();
+                    Box::pin(self.create_now(asked, &name, body)).await
+                }
+                created => created,
+            }
+        };
         match created {
-            Ok(created) => Ok(created.id),
+            Ok(id) => Ok(id),
             Err(error) if answer(&error) == Answer::Conflict => self.earlier(asked, &name).await,
             Err(error) => Err(failure::platform("create the container", &failure::words(&error))),
         }
+    }
+
+    async fn create_now(
+        &self,
+        asked: &Asked<'_>,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<String, Error> {
+        let options =
+            CreateContainerOptions { name: Some(name.to_owned()), ..CreateContainerOptions::default() };
+        // Set before the call and cleared by its answer, so that a dropped call counts as unanswered.
+        self.unanswered().insert(asked.control.to_owned());
+        let created = within(self.engine.create_container(Some(options), body)).await;
+        if created.as_ref().err().is_none_or(|error| answer(error) != Answer::Unknown) {
+            self.unanswered().remove(asked.control);
+        }
+        created.map(|created| created.id)
     }
 
     /// Returns the container that an earlier call of the same start has made.
@@ -251,6 +287,7 @@ impl Docker {
         }
         self.networks.remove_own(&self.engine, control).await?;
         self.unanswered().retain(|unanswered| !unanswered.starts_with(attempt));
+        self.waiting().remove(control);
         self.images().retain(|owner, _| !owner.starts_with(attempt));
         Ok(())
     }

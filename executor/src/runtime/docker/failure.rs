@@ -9,6 +9,16 @@ use crate::runtime::RuntimeError;
 const STATUS_NOT_FOUND: u16 = 404;
 const STATUS_NOT_MODIFIED: u16 = 304;
 const STATUS_CONFLICT: u16 = 409;
+const STATUS_BROKEN: u16 = 500;
+/// How Podman ends what it says when something else is in the way: until its version 5 it answers many of
+/// these with 500, which Docker answers with 409.
+const CONFLICTS: [&str; 5] = [
+    "that name is already in use",
+    "network already exists",
+    "network is being used",
+    "container state improper",
+    "please force removal",
+];
 /// An engine may quote a whole page of a proxy.
 const EVIDENCE_CHARS_MAX: usize = 500;
 
@@ -25,10 +35,11 @@ pub(super) enum Answer {
 
 pub(super) fn answer(error: &Error) -> Answer {
     match error {
-        Error::DockerResponseServerError { status_code, .. } => match *status_code {
+        Error::DockerResponseServerError { status_code, message } => match *status_code {
             STATUS_NOT_FOUND => Answer::NotFound,
             STATUS_CONFLICT => Answer::Conflict,
             STATUS_NOT_MODIFIED => Answer::NotModified,
+            STATUS_BROKEN if CONFLICTS.iter().any(|conflict| message.contains(conflict)) => Answer::Conflict,
             _ => Answer::Refused,
         },
         Error::DockerStreamError { .. } => Answer::Refused,
@@ -144,6 +155,26 @@ mod tests {
         ] {
             assert_eq!(class(words), expected, "{words}");
         }
+    }
+
+    #[test]
+    fn what_podman_finds_in_the_way_is_a_conflict_whatever_its_number() {
+        let said = |status_code, message: &str| {
+            answer(&Error::DockerResponseServerError { status_code, message: message.to_owned() })
+        };
+        for words in [
+            "container create: creating container storage: the container name \"a\" is already in use by b. \
+             You have to remove that container to be able to reuse that name: that name is already in use",
+            "network name a already used: network already exists",
+            "\"a\" has associated containers with it: network is being used",
+            "can only kill running containers. a is in state exited: container state improper",
+            "unable to delete image \"a\" by ID with more than one tag ([b c]): please force removal",
+        ] {
+            assert_eq!(said(500, words), Answer::Conflict, "{words}");
+        }
+        assert_eq!(said(409, "anything"), Answer::Conflict);
+        assert_eq!(said(500, "the disk is full"), Answer::Refused);
+        assert_eq!(said(404, "no such container"), Answer::NotFound);
     }
 
     #[test]

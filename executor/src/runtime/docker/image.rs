@@ -4,6 +4,7 @@
 //! result, if both may: a login is part of what was asked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::{CreateImageInfo, ImageInspect};
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions};
 use futures_util::StreamExt;
 use ocelot_core::plan::Pull;
 
 use super::failure::{self, Answer};
+use super::pulled::Pulled;
 use super::within;
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
@@ -36,10 +38,11 @@ pub(super) struct Image {
     pub given: Given,
 }
 
-/// Pulls under way.
-#[derive(Debug, Default)]
+/// Pulls under way, and what came of those that are over.
+#[derive(Debug)]
 pub(super) struct Pulls {
     known: Mutex<HashMap<Asked, Arc<Turn>>>,
+    pub(super) pulled: Pulled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,8 +55,31 @@ struct Asked {
 type Turn = tokio::sync::Mutex<u64>;
 
 impl Pulls {
+    /// Remembers in this directory what was pulled.
+    pub(super) fn new(data: &Path) -> Self {
+        Self { known: Mutex::default(), pulled: Pulled::open(data) }
+    }
+
     /// Returns the image as the policy asks.
     pub(super) async fn get(
+        &self,
+        engine: &Docker,
+        image: &str,
+        pull: Pull,
+        login: Option<&Login>,
+        tell: &dyn Tell,
+    ) -> Result<Image, Cause> {
+        let got = self.get_now(engine, image, pull, login, tell).await?;
+        Ok(self.used(got))
+    }
+
+    /// Notes that the image is used just now.
+    pub(super) fn used(&self, image: Image) -> Image {
+        self.pulled.use_now(&image.id);
+        image
+    }
+
+    async fn get_now(
         &self,
         engine: &Docker,
         image: &str,
@@ -87,10 +113,16 @@ impl Pulls {
             }
         };
         tell.line(&format!("pulling {image}"));
+        let before = ids(engine).await?;
         run(engine, image, login, tell).await?;
         *count += 1;
         let gone = || Cause::Platform { why: format!("image {image} was pulled, but the engine has it not") };
-        find(engine, image).await?.ok_or_else(gone)
+        let found = find(engine, image).await?.ok_or_else(gone)?;
+        // What was there under whatever name is not ours to take away.
+        if !before.contains(&found.id) {
+            self.pulled.note(&found.id, image).await;
+        }
+        Ok(found)
     }
 
     fn turn(&self, image: &str, login: Option<&Login>) -> Arc<Turn> {
@@ -118,6 +150,13 @@ pub(super) async fn find(engine: &Docker, image: &str) -> Result<Option<Image>, 
             }
         },
     }
+}
+
+/// Returns the ids of all images that the engine has.
+async fn ids(engine: &Docker) -> Result<HashSet<String>, Cause> {
+    let listed = within(engine.list_images(None::<ListImagesOptions>)).await;
+    let listed = listed.map_err(|error| failure::platform("list its images", &failure::words(&error)))?;
+    Ok(listed.into_iter().map(|image| image.id).collect())
 }
 
 fn of(found: ImageInspect) -> Option<Image> {

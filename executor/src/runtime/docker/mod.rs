@@ -1,27 +1,32 @@
-//! Runs attempts in containers of an engine that speaks Docker's interface (20.10 and later).
+//! Runs attempts in containers of an engine that speaks Docker's interface (20.10 and later), or Podman's
+//! likeness of it (4.3 and later).
 //!
 //! A container is created complete and used once. It is known by its labels (ours, whose, and which
 //! control directory) and by a name that follows from the control directory, so what was asked for
 //! and never answered is found and removed. Every call has a deadline; one that is over means that it
 //! may have happened.
 
+mod ahead;
 mod allowed;
 mod body;
 mod containers;
+mod engine;
 mod failure;
 mod image;
 mod network;
 mod owner;
 mod probe;
+mod pulled;
+mod ready;
 mod service;
 mod small;
+mod spare;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,21 +41,26 @@ use ocelot_core::plan::{Pull, Resources, Runtime as Place};
 use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
-use super::{Exec, Given, Launch, Ours, Runtime, RuntimeError, ServiceLaunch, Standing, Support, Tell};
+use super::{
+    Exec, Given, Idle, Launch, Ours, OwnImage, Runtime, RuntimeError, ServiceLaunch, Standing, Support, Tell,
+    unused,
+};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
+pub use engine::Examined;
 pub use small::{remove_shared_network, small_image};
 
+use ahead::Ahead;
 use failure::{Answer, answer};
 use image::{Image, Pulls};
 use network::Networks;
+use ready::Waiting;
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// An engine under load answers late; one that needs longer is broken.
 const CALL_MAX: Duration = Duration::from_secs(60);
 const CONNECT_SECONDS: u64 = 120;
-const VERSION_LEAST: (u32, u32) = (20, 10);
 /// How long a restarting engine may be away before a wait for a container is given up.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 const AWAY_STEP: Duration = Duration::from_millis(250);
@@ -78,14 +88,21 @@ pub struct Docker {
     engine: Engine,
     settings: Settings,
     pulls: Pulls,
+    ahead: Ahead,
     networks: Networks,
     limits_disk: AtomicBool,
+    /// Whether it limits memory, processors and processes.
+    limits: AtomicBool,
+    /// Where the engine keeps images and containers, by its own word.
+    storage: Mutex<Option<PathBuf>>,
     /// What executors that are gone had left was looked for.
     swept: AtomicBool,
     /// Images of attempts that are prepared or started, by control directory.
     images: Mutex<HashMap<PathBuf, Image>>,
     /// Control directories whose creation was asked for and not answered.
     unanswered: Mutex<HashSet<PathBuf>>,
+    /// What was made ready and not taken over, by control directory.
+    waiting: Mutex<HashMap<PathBuf, Waiting>>,
 }
 
 impl Docker {
@@ -101,12 +118,16 @@ impl Docker {
         Ok(Self {
             engine,
             networks: Networks::new(settings.executor.clone(), settings.data.clone()),
+            pulls: Pulls::new(&settings.data),
+            ahead: Ahead::default(),
             settings,
-            pulls: Pulls::default(),
+            storage: Mutex::default(),
             limits_disk: AtomicBool::new(false),
+            limits: AtomicBool::new(true),
             swept: AtomicBool::new(false),
             images: Mutex::default(),
             unanswered: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -117,6 +138,10 @@ impl Docker {
     fn unanswered(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<PathBuf, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -126,17 +151,10 @@ impl Runtime for Docker {
     }
 
     async fn check(&self) -> Result<Support, RuntimeError> {
-        let said = within(self.engine.version()).await;
-        let said = said.map_err(|error| failure::runtime("be reached", error))?;
-        let version = said.version.unwrap_or_default();
-        let podman = said.components.into_iter().flatten().any(|part| part.name.contains("Podman"));
-        if !podman && is_too_old(&version) {
-            let (major, minor) = VERSION_LEAST;
-            let source = format!("it is version {version}, and {major}.{minor} is the oldest that works");
-            return Err(RuntimeError { doing: "the engine is too old".to_owned(), source: source.into() });
-        }
+        let version = self.own().await?.version;
         self.networks.forget().await;
         self.probe().await?;
+        self.note_storage().await;
         if !self.swept.swap(true, Ordering::Relaxed) {
             match self.networks.sweep(&self.engine).await {
                 Ok(0) => {}
@@ -145,6 +163,14 @@ impl Runtime for Docker {
             }
         }
         Ok(Support { version, whole_kill: true })
+    }
+
+    async fn look_ahead(&self, launch: &Launch) {
+        if let Place::Container { image, pull, .. } = &launch.environment.runtime
+            && *pull != Pull::Always
+        {
+            self.ahead.look(&launch.control, &self.engine, image).await;
+        }
     }
 
     async fn prepare(&self, launch: &Launch, tell: &dyn Tell) -> Result<(), Cause> {
@@ -158,8 +184,14 @@ impl Runtime for Docker {
         if launch.resources.gpus.is_some_and(|gpus| gpus > 0) {
             return Err(refused("this executor gives no GPU to containers"));
         }
+        if !self.limits.load(Ordering::Relaxed) && asks_for_limits(&launch.resources) {
+            tell.line("the limits of memory, processors and processes are not enforced: the engine may not");
+        }
         let pull: Pull = pull;
-        let image = self.pulls.get(&self.engine, name, pull, launch.login.as_ref(), tell).await?;
+        let image = match self.ahead.take(&launch.control, &self.engine, name).await {
+            Some(seen) => self.pulls.used(seen),
+            None => self.pulls.get(&self.engine, name, pull, launch.login.as_ref(), tell).await?,
+        };
         if launch.resources.disk_bytes.is_some() && !self.limits_disk.load(Ordering::Relaxed) {
             tell.line("the disk limit is not enforced: the engine's storage driver cannot limit containers");
         }
@@ -171,9 +203,10 @@ impl Runtime for Docker {
         if clock::now() >= Moment(launch.deadline.0) {
             return Err(failure::platform("start the container", "its deadline is over"));
         }
-        // Whoever the image's user is, the workspace is its own to fill; what is above it is private.
-        std::fs::set_permissions(&launch.workspace, std::fs::Permissions::from_mode(0o777))
-            .map_err(|error| failure::platform("open the workspace", &error.to_string()))?;
+        ready::open(&launch.workspace)?;
+        if let Some(container) = self.take_over(launch).await? {
+            return Ok(container);
+        }
         match self.run(launch).await {
             Ok(container) => Ok(container),
             Err(cause) => {
@@ -183,6 +216,15 @@ impl Runtime for Docker {
                 Err(cause)
             }
         }
+    }
+
+    async fn make_ready_like(&self, like: &Launch) -> Result<bool, Cause> {
+        self.wait_like(like).await?;
+        Ok(true)
+    }
+
+    async fn is_current(&self, like: &Launch) -> bool {
+        self.is_still_right(like).await
     }
 
     fn owner(&self, launch: &Launch) -> Option<(u32, u32)> {
@@ -282,7 +324,9 @@ impl Runtime for Docker {
             let mut labels = container.labels?;
             let control = labels.remove(body::LABEL_CONTROL)?;
             let running = container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
-            let ours = Ours { container: Container { id: container.id?, control: control.into() }, running };
+            let container = Container { id: container.id?, control: control.into() };
+            let waiting = unused::is_marked(&container.control);
+            let ours = Ours { container, running, waiting };
             Some((labels.contains_key(body::LABEL_SERVICE), ours))
         };
         let (services, mut ours): (Vec<_>, Vec<_>) =
@@ -295,6 +339,22 @@ impl Runtime for Docker {
         }
         Ok(ours.into_iter().map(|(_, ours)| ours).collect())
     }
+
+    fn storage(&self) -> Option<PathBuf> {
+        self.storage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn idle(&self) -> Result<Vec<Idle>, RuntimeError> {
+        self.idle_now().await.map_err(|error| failure::runtime("list what does not run", error))
+    }
+
+    async fn own_images(&self) -> Result<Vec<OwnImage>, RuntimeError> {
+        self.own_images_now().await.map_err(|error| failure::runtime("list its images", error))
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<bool, RuntimeError> {
+        self.remove_own_image(id).await.map_err(|error| failure::runtime("remove an image", error))
+    }
 }
 
 /// Gives a call of the engine its deadline.
@@ -302,10 +362,8 @@ async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Er
     tokio::time::timeout(CALL_MAX, call).await.unwrap_or(Err(Error::RequestTimeoutError))
 }
 
-fn is_too_old(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    found < VERSION_LEAST
+fn asks_for_limits(resources: &Resources) -> bool {
+    resources.memory_bytes.is_some() || resources.cpu_millis.is_some() || resources.pids.is_some()
 }
 
 fn refused(why: &str) -> Cause {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bollard::Docker as Engine;
 use bollard::errors::Error;
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, InspectContainerOptions};
 use futures_util::StreamExt;
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_core::plan::{Environment, Pull, Resources, Runtime as Place};
@@ -24,11 +24,13 @@ use ocelot_supervisor::{clock, control};
 use super::{Docker, failure, image, within, words};
 use crate::attempt::AttemptId;
 use crate::attempt::state::{BootTime, Cause};
+use crate::journal::Container;
 use crate::runtime::{Launch, Runtime, RuntimeError, Standing};
 
-const REPOSITORY: &str = "ocelot-probe";
-const TAG: &str = "1";
-const IMAGE: &str = "ocelot-probe:1";
+/// Of its own name, since Podman heeds no tag when it imports.
+const REPOSITORY: &str = "ocelot-probe-1";
+const TAG: &str = "latest";
+const IMAGE: &str = "ocelot-probe-1:latest";
 const DEADLINE_MS: u64 = 120_000;
 const DISK_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,12 +62,26 @@ impl Docker {
         cleaned.map_err(|error| failed(error.to_string()))
     }
 
+    /// Notes whether the engine limits what a container takes. One that may not (Podman without root on a
+    /// machine with the first version of control groups) starts the container all the same, and only its
+    /// description says that nothing is limited.
+    async fn note_limits(&self, container: &Container) -> Result<(), Cause> {
+        let found = within(self.engine.inspect_container(&container.id, None::<InspectContainerOptions>));
+        let found = found
+            .await
+            .map_err(|error| failure::platform("describe a container", &failure::words(&error)))?;
+        let pids = found.host_config.and_then(|host| host.pids_limit);
+        self.limits.store(pids.is_some_and(|pids| pids > 0), Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn probe_with(&self, launch: &Launch) -> Result<(), Cause> {
         if image::find(&self.engine, IMAGE).await?.is_none() {
             let imported = within(import(&self.engine)).await;
             imported.map_err(|error| failure::platform("import an image", &failure::words(&error)))?;
         }
         let container = self.run(launch).await?;
+        self.note_limits(&container).await?;
         let control = launch.control.clone();
         let spoken = tokio::task::spawn_blocking(move || speak(&control)).await;
         spoken

@@ -9,9 +9,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use bollard::query_parameters::InspectContainerOptions;
+use futures_util::StreamExt;
 use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
@@ -82,20 +83,28 @@ impl Docker {
             user: exec.user.clone(),
             working_dir: Some(exec.directory.clone()).filter(|directory| !directory.is_empty()),
             privileged: Some(false),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
             ..ExecConfig::default()
         };
         let made = within(self.engine.create_exec(id, config)).await.map_err(failed)?;
-        let options = StartExecOptions { detach: true, ..StartExecOptions::default() };
-        match within(self.engine.start_exec(&made.id, Some(options))).await.map_err(failed)? {
-            StartExecResults::Attached { .. } | StartExecResults::Detached => {}
-        }
-        let mut pause = LOOK_FIRST;
+        // Podman tells the end of a command only to who hears it out, and Docker tells it to anyone.
+        let mut said = match within(self.engine.start_exec(&made.id, None)).await.map_err(failed)? {
+            StartExecResults::Attached { output, input: _ } => output.fuse(),
+            StartExecResults::Detached => futures_util::stream::empty().boxed().fuse(),
+        };
+        let (mut pause, mut is_heard_out) = (LOOK_FIRST, false);
         loop {
             let seen = within(self.engine.inspect_exec(&made.id)).await.map_err(failed)?;
             if let (Some(false), Some(code)) = (seen.running, seen.exit_code) {
                 return Ok(code);
             }
-            tokio::time::sleep(pause).await;
+            let silence = async { while said.next().await.is_some() {} };
+            // What it left running may hold its output open for long.
+            let is_silent = tokio::time::timeout(pause, silence).await.is_ok();
+            if is_silent && std::mem::replace(&mut is_heard_out, true) {
+                tokio::time::sleep(pause).await;
+            }
             pause = (pause * 2).min(LOOK_MAX);
         }
     }

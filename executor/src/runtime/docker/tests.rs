@@ -94,14 +94,6 @@ impl Bench {
 }
 
 #[test]
-fn an_engines_version_is_read_as_numbers() {
-    assert!(is_too_old("19.03.15"));
-    assert!(is_too_old(""));
-    assert!(!is_too_old("20.10.24+dfsg1"));
-    assert!(!is_too_old("28.2.2"));
-}
-
-#[test]
 fn a_container_is_asked_for_complete_and_with_few_rights() {
     let bench = Bench::new();
     let body = bench.body();
@@ -199,9 +191,8 @@ fn no_mount_reaches_outside_of_what_is_the_attempts() {
     check(with(&secret, "/run/secret")).unwrap();
     check(with(&bench.secret(OsStr::new("another")), "/run/secret")).unwrap_err();
     check(with(&bench.supervisor(), "/run/secret")).unwrap_err();
-    for target in
-        ["relative", "/", "/.ocelot/control/x", "/.ocelot", "/proc/1", "/sys/x", "/dev/x", "/a/../proc/1"]
-    {
+    let taken = ["/.ocelot/control/x", "/.ocelot", "/workspace/x", "/proc/1", "/sys/x", "/dev/x"];
+    for target in ["relative", "/", "/a/../proc/1"].into_iter().chain(taken) {
         check(with(&secret, target)).unwrap_err();
     }
     for source in ["/etc/passwd", "/var/run/docker.sock", "/nowhere"] {

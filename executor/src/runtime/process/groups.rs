@@ -63,10 +63,8 @@ impl Groups {
         };
         let found = candidates(&own, kinds);
         let usable = |folder: &Path| {
-            let probe = folder.join(format!("probe-{}", std::process::id()));
             fs::create_dir_all(folder).is_ok()
-                && fs::create_dir(&probe).is_ok()
-                && fs::remove_dir(&probe).is_ok()
+                && makes_groups(&folder.join(format!("probe-{}", std::process::id())))
         };
         match found? {
             Self::Unified(folder) => {
@@ -94,6 +92,14 @@ impl Groups {
         };
         Group { folders }
     }
+}
+
+/// Tells whether a folder that is made here is a group: the kernel puts files into it, and no other file
+/// system does, such as that below an empty mount point.
+fn makes_groups(probe: &Path) -> bool {
+    let made = fs::create_dir(probe).is_ok();
+    let is_group = probe.join("cgroup.procs").exists();
+    made && fs::remove_dir(probe).is_ok() && is_group
 }
 
 /// Returns where groups would be, from the text of `/proc/self/cgroup`.
@@ -276,6 +282,13 @@ fn settings(controller: &str, limits: &Resources) -> Vec<(&'static str, String)>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_another_file_system_is_no_group() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!makes_groups(&folder.path().join("probe")));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn groups_of_both_kinds_are_found_where_this_process_is() {

@@ -26,13 +26,14 @@ use ocelot_supervisor::clock;
 use ocelot_supervisor::protocol::Moment;
 
 use super::listening::watched;
-use super::{Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, embedded};
+use super::{
+    Given, Launch, Ours, Runtime, RuntimeError, Standing, Support, Tell, UNKNOWN_STATUS, embedded, unused,
+};
 use crate::attempt::Failure;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
 use child::{Child, ChildState};
 use groups::{Group, Groups};
-use start::clear_unused;
 use table::ProcessId;
 
 /// What a shell finds its programs with, if the plan does not say.
@@ -117,7 +118,7 @@ impl Runtime for Process {
 
     async fn check(&self) -> Result<Support, RuntimeError> {
         let whole_kill = self.shared.groups.is_some();
-        self.blocking("run the supervisor", |shared| {
+        self.once_not_busy("run the supervisor", |shared| {
             // Called wrongly it says so, which proves that this machine can start it.
             let status = Command::new(&shared.supervisor).env_clear().stderr(Stdio::null()).status()?;
             match status.code() {
@@ -154,7 +155,7 @@ impl Runtime for Process {
             return Ok(earlier);
         }
         let control = launch.control.clone();
-        self.blocking("clear the control directory", move |_| clear_unused(&control))
+        self.blocking("clear the control directory", move |_| unused::clear(&control))
             .await
             .map_err(|error| platform(&error.doing, &error.source))?;
         self.bring_up(&launch.control, Moment(launch.deadline.0), &launch.resources).await
@@ -231,6 +232,7 @@ impl Runtime for Process {
             let ours = |(id, control): (ProcessId, PathBuf)| Ours {
                 container: Container { id: id.to_string(), control },
                 running: true,
+                waiting: false,
             };
             Ok(found.into_iter().map(ours).collect())
         })

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ocelot_core::frame::Offset;
 use ocelot_core::plan::Resources;
 use ocelot_supervisor::birth::spawn_in_group;
 use ocelot_supervisor::control;
@@ -18,7 +17,6 @@ use super::child::Child;
 use super::groups::Group;
 use super::table::ProcessId;
 use super::{BUSY_WAIT, Process, Shared, failed, platform};
-use crate::attempt::files::gone;
 use crate::attempt::state::Cause;
 use crate::journal::Container;
 use crate::runtime::listening::Arrival;
@@ -68,21 +66,29 @@ impl Process {
         resources: &Resources,
     ) -> Result<ProcessId, RuntimeError> {
         let limits = with_defaults(resources, &self.shared.defaults);
+        let control = control.to_owned();
+        let spawn = move |shared: &Shared| shared.spawn(&control, deadline, &limits);
+        self.once_not_busy("start the supervisor", spawn).await
+    }
+
+    /// Starts a program that was just written, once nobody holds it open any more.
+    pub(super) async fn once_not_busy<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        start: impl Fn(&Shared) -> io::Result<T> + Clone + Send + 'static,
+    ) -> Result<T, RuntimeError> {
         for _ in 1..BUSY_TRIES_MAX {
-            let control = control.to_owned();
-            let limits = limits.clone();
-            let spawned = self.blocking("start the supervisor", move |shared| {
-                match shared.spawn(&control, deadline, &limits) {
-                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => Ok(None),
-                    other => other.map(Some),
-                }
+            let start = start.clone();
+            let started = self.blocking(doing, move |shared| match start(shared) {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => Ok(None),
+                other => other.map(Some),
             });
-            if let Some(id) = spawned.await? {
-                return Ok(id);
+            if let Some(started) = started.await? {
+                return Ok(started);
             }
             tokio::time::sleep(BUSY_WAIT).await;
         }
-        Err(failed("start the supervisor", io::ErrorKind::ExecutableFileBusy.into()))
+        Err(failed(doing, io::ErrorKind::ExecutableFileBusy.into()))
     }
 
     /// Returns what an earlier call of the same start has started.
@@ -141,17 +147,6 @@ impl Shared {
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
-}
-
-/// Takes away what a supervisor left that waited here in vain: it wrote nothing, so it ran nothing.
-pub(super) fn clear_unused(control: &Path) -> io::Result<()> {
-    let [only] = control::segments(control)?[..] else { return Ok(()) };
-    let capture = control.join(control::segment_name(only));
-    if only != Offset(0) || capture.metadata()?.len() > 0 {
-        return Ok(());
-    }
-    std::fs::remove_file(capture)?;
-    gone(std::fs::remove_file(control.join(control::SOCKET)))
 }
 
 fn with_defaults(asked: &Resources, defaults: &Resources) -> Resources {

@@ -151,7 +151,10 @@ async fn a_later_executor_finds_it_by_its_control_directory_and_kills_all_of_it(
         tokio::task::yield_now().await;
     };
     let later = bench.restarted();
-    assert_eq!(later.list().await.unwrap(), [Ours { container: container.clone(), running: true }]);
+    assert_eq!(
+        later.list().await.unwrap(),
+        [Ours { container: container.clone(), running: true, waiting: false }]
+    );
     assert_eq!(later.inspect(&container).await.unwrap(), Standing::Running);
     later.kill(&container).await.unwrap();
     assert!(!stray.is_alive());
@@ -213,7 +216,7 @@ async fn a_start_takes_over_the_supervisor_that_waits_there() {
     assert!(bench.runtime.make_ready(&launch.control).await.unwrap());
     let waiting = bench.runtime.list().await.unwrap();
     let container = bench.runtime.start(&launch).await.unwrap();
-    assert_eq!(waiting, [Ours { container: container.clone(), running: true }]);
+    assert_eq!(waiting, [Ours { container: container.clone(), running: true, waiting: false }]);
     let mut client = bench.client();
     let end = run(&mut client, "exit 3");
     assert_eq!(end.outcome, Outcome::Ended(ocelot_core::frame::Exit::Code(3)));

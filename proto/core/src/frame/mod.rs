@@ -9,6 +9,8 @@
 //! ```
 //! `length` counts the data only, `crc32c` covers everything after itself and the length too.
 
+#[cfg(test)]
+mod compat;
 mod decode;
 mod encode;
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::cause::Cause;
 use crate::command::{Call, Git};
 use crate::credentials::Credentials;
@@ -170,7 +172,15 @@ impl Mirror {
     /// Notes that the mirror is in use.
     pub async fn touch(&self) -> Result<(), GitError> {
         let path = self.directory.join("used");
-        tokio::fs::write(&path, b"\n").await.map_err(GitError::io("write", path))
+        let mut options = tokio::fs::OpenOptions::new();
+        // Over what is there, which needs no room: a full disk stops no checkout of what is here.
+        options.write(true).create(true).truncate(false);
+        let written = async {
+            let mut file = options.open(&path).await?;
+            file.write_all(b"\n").await?;
+            file.flush().await
+        };
+        written.await.map_err(GitError::io("write", &path))
     }
 
     /// Returns when the mirror in `directory` was last used.

@@ -1,4 +1,4 @@
-//! The whole way: from `execute` to the first byte of output, and how many runs a fleet can do.
+//! The whole way: from `execute` to the first byte of output, and from a run's end to the next one's.
 //!
 //! Controller and executors are processes of their own over TCP, as people start them; the client is
 //! this program, which is connected, or the command, which is not.
@@ -7,22 +7,22 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use etcd_client::Client;
-use ocelot_e2e::etcd::{Cluster, Settings as EtcdSettings};
-use ocelot_e2e::fleet::{Build, Caller, Fleet, Light, RunId, Settings, new_run_id, reference};
+use ocelot_e2e::fleet::{Build, Caller, Fleet, RunId, Settings, new_run_id, reference};
 use ocelot_e2e::wait::wait_until;
 use ocelot_proto::wire;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::{Measuring, Row};
-use crate::measure::{Effort, Figure, Round, in_turns};
+use crate::measure::{Effort, Round, in_turns};
 
 /// Runs in one round of a latency row; with the usual seven rounds they are more than 200.
 const RUNS: usize = 30;
+/// Of the executor of a latency row.
+const SLOTS: u32 = 4;
 /// Between two runs of a latency row.
 const IDLE: Duration = Duration::from_millis(250);
 const IMAGE: &str = "ocelot-test/busybox:1";
@@ -31,17 +31,37 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "fleet.first_byte.process",
         about: "execute to the first byte at a follower, no container, embedded store, TLS; beside docker run",
-        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: true }),
+        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: true }, Kind::Process),
     },
     Row {
         name: "fleet.first_byte.process_plain",
         about: "the same without TLS",
-        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: false }),
+        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: false }, Kind::Process),
     },
     Row {
         name: "fleet.first_byte.process_etcd",
         about: "the same with etcd and TLS",
-        measure: |effort| first_byte(effort, Ground { etcd: 1, tls: true }),
+        measure: |effort| first_byte(effort, Ground { etcd: 1, tls: true }, Kind::Process),
+    },
+    Row {
+        name: "fleet.first_byte.warm",
+        about: "the same in a container that waits, embedded store, TLS; beside docker run",
+        measure: |effort| first_byte(effort, Ground { etcd: 0, tls: true }, Kind::Container),
+    },
+    Row {
+        name: "fleet.first_byte.warm_etcd",
+        about: "the same with etcd and TLS",
+        measure: |effort| first_byte(effort, Ground { etcd: 1, tls: true }, Kind::Container),
+    },
+    Row {
+        name: "fleet.gap.process",
+        about: "from a run's end to the next one's first byte, one slot, no container; beside docker run",
+        measure: |effort| gap(effort, Kind::Process),
+    },
+    Row {
+        name: "fleet.gap.container",
+        about: "the same in containers, of which one waits; beside docker run",
+        measure: |effort| gap(effort, Kind::Container),
     },
     Row {
         name: "fleet.first_byte.docker",
@@ -53,15 +73,10 @@ pub(super) const ROWS: &[Row] = &[
         about: "`ocelot execute --follow` from its start to its first line, no container; beside docker run",
         measure: first_line,
     },
-    Row {
-        name: "fleet.runs.embedded",
-        about: "runs from execute to their end with 16 executors that end them at once; beside etcd's bare put",
-        measure: |effort| throughput(effort, 0),
-    },
-    Row { name: "fleet.runs.etcd", about: "the same with etcd", measure: |effort| throughput(effort, 1) },
 ];
 
-const PROCESS: &str = "name: speak\nruntime: process\nstages: [{name: speak, script: echo spoken}]\n";
+pub(super) const PROCESS: &str =
+    "name: speak\nruntime: process\nstages: [{name: speak, script: echo spoken}]\n";
 const CONTAINER: &str =
     "name: speak\nimage: ocelot-test/busybox:1\npull: never\nstages: [{name: speak, script: echo spoken}]\n";
 
@@ -73,12 +88,44 @@ struct Ground {
     tls: bool,
 }
 
-fn first_byte(effort: Effort, ground: Ground) -> Measuring {
+/// What a job runs in.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Process,
+    Container,
+}
+
+impl Kind {
+    fn job(self) -> &'static str {
+        match self {
+            Self::Process => PROCESS,
+            Self::Container => CONTAINER,
+        }
+    }
+
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Process => &[],
+            Self::Container => &["--runtime", "docker", "--warm", "4"],
+        }
+    }
+
+    /// Between two runs of a latency row: the fleet is idle when a person comes, what the run before left
+    /// is cleared by then, and the next container waits.
+    fn idle(self) -> Duration {
+        match self {
+            Self::Process => IDLE,
+            Self::Container => 4 * IDLE,
+        }
+    }
+}
+
+fn first_byte(effort: Effort, ground: Ground, kind: Kind) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(ground, &[], PROCESS).await?;
+        let fleet = fleet(ground, SLOTS, kind.flags(), kind.job()).await?;
         let caller = fleet.caller(0)?;
-        let last = Mutex::new(warmed_up(&caller).await?);
-        let ours = async || spoken_round(&caller, &last).await;
+        let last = Mutex::new(warmed_up(&caller, kind.idle()).await?);
+        let ours = async || spoken_round(&caller, &last, kind.idle()).await;
         let figure = in_turns(&effort, "run/s", "docker run --rm", ours, docker_round).await?;
         eprintln!("{}", phases(&caller, *last.lock().await).await?);
         Ok(figure)
@@ -87,11 +134,12 @@ fn first_byte(effort: Effort, ground: Ground) -> Measuring {
 
 fn cold_container(effort: Effort) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(Ground { etcd: 0, tls: true }, &["--runtime", "docker"], CONTAINER).await?;
+        let cold = ["--runtime", "docker", "--warm", "0"];
+        let fleet = fleet(Ground { etcd: 0, tls: true }, SLOTS, &cold, CONTAINER).await?;
         let caller = fleet.caller(0)?;
-        let last = Mutex::new(warmed_up(&caller).await?);
+        let last = Mutex::new(warmed_up(&caller, IDLE).await?);
         let engine = Engine::isolated().await?;
-        let ours = async || spoken_round(&caller, &last).await;
+        let ours = async || spoken_round(&caller, &last, IDLE).await;
         let figure = in_turns(&effort, "run/s", "the engine's create and start", ours, async || {
             let began = Instant::now();
             let mut round = Round::default();
@@ -109,15 +157,47 @@ fn cold_container(effort: Effort) -> Measuring {
 }
 
 /// Runs a few times before anything is measured; returns the last run.
-async fn warmed_up(caller: &Caller) -> Result<RunId> {
+async fn warmed_up(caller: &Caller, idle: Duration) -> Result<RunId> {
     let mut last = new_run_id();
     for _ in 0..3 {
         last = speak(caller).await?.0;
+        tokio::time::sleep(idle).await;
     }
     Ok(last)
 }
 
-async fn spoken_round(caller: &Caller, last: &Mutex<RunId>) -> Result<Round> {
+/// Measures the gaps between the runs of a full queue.
+fn gap(effort: Effort, kind: Kind) -> Measuring {
+    Box::pin(async move {
+        let fleet = fleet(Ground { etcd: 0, tls: true }, 1, kind.flags(), kind.job()).await?;
+        let caller = fleet.caller(0)?;
+        warmed_up(&caller, kind.idle()).await?;
+        in_turns(&effort, "run/s", "docker run --rm", async || gaps_round(&caller).await, docker_round).await
+    })
+}
+
+async fn gaps_round(caller: &Caller) -> Result<Round> {
+    let began = Instant::now();
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        let run = new_run_id();
+        caller.execute_as(run, "speak", &[]).await?;
+        runs.push(run);
+    }
+    let mut phases = Vec::new();
+    for run in runs {
+        wait_until("the run to end", || caller.outcome(run)).await?;
+        let answer = caller.run(run).await?;
+        let attempt = answer.tasks.first().and_then(|task| task.attempts.last()).context("an attempt")?;
+        phases.push((attempt.first_byte_unix_us, attempt.ended_unix_us));
+    }
+    phases.sort_unstable();
+    let gaps = phases.windows(2).map(|two| (two[1].0 - two[0].1) as f64 / 1000.0);
+    let rate = RUNS as f64 / began.elapsed().as_secs_f64();
+    Ok(Round { rate, latencies_ms: gaps.collect() })
+}
+
+async fn spoken_round(caller: &Caller, last: &Mutex<RunId>, idle: Duration) -> Result<Round> {
     let mut busy = Duration::ZERO;
     let mut round = Round::default();
     for _ in 0..RUNS {
@@ -126,17 +206,16 @@ async fn spoken_round(caller: &Caller, last: &Mutex<RunId>) -> Result<Round> {
         busy += began.elapsed();
         *last.lock().await = run;
         round.latencies_ms.push(after.as_secs_f64() * 1000.0);
-        // The fleet is idle when a person comes: what the run before left is cleared by then.
-        tokio::time::sleep(IDLE).await;
+        tokio::time::sleep(idle).await;
     }
     round.rate = RUNS as f64 / busy.as_secs_f64();
     Ok(round)
 }
 
-async fn fleet(ground: Ground, more: &[&str], job: &str) -> Result<Fleet> {
+async fn fleet(ground: Ground, slots: u32, more: &[&str], job: &str) -> Result<Fleet> {
     let Ground { etcd, tls: beyond } = ground;
     let mut fleet = Fleet::start(Settings { etcd, beyond, ..Settings::embedded(Build::Plain) }).await?;
-    fleet.add_executor("bench", 4, more).await?;
+    fleet.add_executor("bench", slots, more).await?;
     let caller = fleet.caller(0)?;
     caller.online(1).await?;
     caller.put_job(job).await?;
@@ -222,7 +301,7 @@ async fn first_line_of(program: &str, arguments: &[&str], environment: &[(&str, 
 
 fn first_line(effort: Effort) -> Measuring {
     Box::pin(async move {
-        let fleet = fleet(Ground { etcd: 0, tls: false }, &[], PROCESS).await?;
+        let fleet = fleet(Ground { etcd: 0, tls: false }, SLOTS, &[], PROCESS).await?;
         let program = Build::Plain.program("ocelot")?.display().to_string();
         let (url, token) = (fleet.url(0), fleet.token().to_owned());
         let environment = [("OCELOT_SERVER", url.as_str()), ("OCELOT_TOKEN", token.as_str())];
@@ -245,103 +324,4 @@ fn first_line(effort: Effort) -> Measuring {
         )
         .await
     })
-}
-
-const EXECUTORS: usize = 16;
-const CLIENTS: usize = 64;
-
-fn throughput(effort: Effort, etcd: usize) -> Measuring {
-    Box::pin(async move {
-        let fleet = Fleet::start(Settings { etcd, ..Settings::embedded(Build::Plain) }).await?;
-        let caller = fleet.caller(0)?;
-        caller.put_job(PROCESS).await?;
-        let (ended, ends) = mpsc::channel(1024);
-        let ends = Mutex::new(ends);
-        let mut workers = tokio::task::JoinSet::new();
-        for index in 0..EXECUTORS {
-            let invitation: ocelot_proto::kit::invitation::Invitation =
-                fleet.registration(&[]).await?.parse()?;
-            let name = format!("light-{index}");
-            let light = Light::register(&fleet.url(0), &invitation.token, &name, 8).await?;
-            workers.spawn(light.open().await?.work(ended.clone()));
-        }
-        let bare = Cluster::start(EtcdSettings::members(1)).await?;
-        let client = Client::connect(bare.endpoints(), None).await?;
-        let figure: Figure = in_turns(
-            &effort,
-            "run/s",
-            "puts of 64 writers by the bare client, etcd of its own",
-            async || runs_round(&caller, &mut *ends.lock().await, effort.round).await,
-            async || puts_round(&client, effort.round).await,
-        )
-        .await?;
-        Ok(figure)
-    })
-}
-
-/// Executes from many clients for the time of a round, and waits until all that was accepted has ended.
-async fn runs_round(
-    caller: &Caller,
-    ends: &mut mpsc::Receiver<wire::AttemptId>,
-    round: Duration,
-) -> Result<Round> {
-    let began = Instant::now();
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..CLIENTS {
-        let caller = caller.clone();
-        clients.spawn(async move {
-            let mut accepted = 0_usize;
-            let mut latencies = Vec::new();
-            while began.elapsed() < round {
-                let at = Instant::now();
-                caller.execute_as(new_run_id(), "speak", &[]).await?;
-                latencies.push(at.elapsed().as_secs_f64() * 1000.0);
-                accepted += 1;
-            }
-            anyhow::Ok((accepted, latencies))
-        });
-    }
-    let mut result = Round::default();
-    let (mut accepted, mut ended) = (0, 0);
-    let mut open = CLIENTS;
-    while open > 0 || ended < accepted {
-        tokio::select! {
-            Some(client) = clients.join_next() => {
-                let (count, latencies) = client??;
-                accepted += count;
-                result.latencies_ms.extend(latencies);
-                open -= 1;
-            }
-            end = ends.recv() => {
-                end.context("the executors are gone")?;
-                ended += 1;
-            }
-        }
-    }
-    result.rate = accepted as f64 / began.elapsed().as_secs_f64();
-    Ok(result)
-}
-
-async fn puts_round(client: &Client, round: Duration) -> Result<Round> {
-    let began = Instant::now();
-    let mut writers = tokio::task::JoinSet::new();
-    for writer in 0..CLIENTS {
-        let mut client = client.clone();
-        writers.spawn(async move {
-            let mut latencies = Vec::new();
-            let value = vec![b'x'; 200];
-            while began.elapsed() < round {
-                let at = Instant::now();
-                client.put(format!("/bare/{writer}"), value.clone(), None).await?;
-                latencies.push(at.elapsed().as_secs_f64() * 1000.0);
-            }
-            anyhow::Ok(latencies)
-        });
-    }
-    let mut result = Round::default();
-    while let Some(writer) = writers.join_next().await {
-        result.latencies_ms.extend(writer??);
-    }
-    result.rate = result.latencies_ms.len() as f64 / began.elapsed().as_secs_f64();
-    Ok(result)
 }

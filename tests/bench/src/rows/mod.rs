@@ -1,9 +1,11 @@
 //! The list of rows. A new file adds its rows to [`all`].
 
+mod cell;
 mod engine;
 mod executor_log;
 mod fleet;
 mod fleet_log;
+mod runs;
 mod store_embedded;
 mod store_etcd;
 
@@ -24,6 +26,14 @@ pub(crate) struct Row {
 
 /// Returns every row, in the order in which they are measured.
 pub(crate) fn all() -> Vec<Row> {
-    let rows = [executor_log::ROWS, fleet::ROWS, fleet_log::ROWS, store_embedded::ROWS, store_etcd::ROWS];
+    let rows = [
+        cell::ROWS,
+        executor_log::ROWS,
+        fleet::ROWS,
+        fleet_log::ROWS,
+        runs::ROWS,
+        store_embedded::ROWS,
+        store_etcd::ROWS,
+    ];
     rows.concat()
 }

@@ -11,6 +11,7 @@ use ocelot_proto::wire::artifact_service_client::ArtifactServiceClient;
 use ocelot_proto::wire::job_service_client::JobServiceClient;
 use ocelot_proto::wire::project_service_client::ProjectServiceClient;
 use ocelot_proto::wire::run_service_client::RunServiceClient;
+use ocelot_proto::wire::schedule_service_client::ScheduleServiceClient;
 use ocelot_proto::wire::secret_service_client::SecretServiceClient;
 use ocelot_proto::wire::{outcome, run_state, task_state};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -82,6 +83,10 @@ impl Caller {
 
     pub fn projects(&self) -> ProjectServiceClient<Tokened> {
         ProjectServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    pub fn schedules(&self) -> ScheduleServiceClient<Tokened> {
+        ScheduleServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
     pub fn secrets(&self) -> SecretServiceClient<Tokened> {

@@ -20,6 +20,9 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+/// What it calls its version where nobody says otherwise.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+light");
+
 /// A registered executor, with or without a session.
 #[derive(Debug)]
 pub struct Light {
@@ -27,6 +30,8 @@ pub struct Light {
     objects: ObjectServiceClient<Channel>,
     key: Ed25519KeyPair,
     pub id: Vec<u8>,
+    /// What it calls its version.
+    pub version: String,
     incarnation: AtomicU64,
 }
 
@@ -54,7 +59,34 @@ impl Light {
         labels: &[&str],
     ) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-        let channel = endpoint.connect_lazy();
+        Self::register_through(endpoint.connect_lazy(), token, name, slots, labels).await
+    }
+
+    /// The same on a channel of the caller's choice.
+    pub async fn register_through(
+        channel: Channel,
+        token: &str,
+        name: &str,
+        slots: u32,
+        labels: &[&str],
+    ) -> Result<Self> {
+        Self::register_as_version(VERSION, channel, token, name, slots, labels).await
+    }
+
+    /// Registers one that says that it is of some version.
+    pub async fn register_version(version: &str, url: &str, token: &str, name: &str) -> Result<Self> {
+        let channel = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true).connect_lazy();
+        Self::register_as_version(version, channel, token, name, 1, &[]).await
+    }
+
+    async fn register_as_version(
+        version: &str,
+        channel: Channel,
+        token: &str,
+        name: &str,
+        slots: u32,
+        labels: &[&str],
+    ) -> Result<Self> {
         let mut client = ExecutorServiceClient::new(channel.clone());
         let objects = ObjectServiceClient::new(channel);
         let key = Ed25519KeyPair::generate().context("a key")?;
@@ -64,11 +96,12 @@ impl Light {
             name: name.to_owned(),
             slots,
             labels: labels.iter().map(|&label| label.to_owned()).collect(),
-            version: "0.1.0+light".to_owned(),
+            version: version.to_owned(),
             machine: Some(machine()),
         };
         let id = client.register(request).await?.into_inner().executor.to_vec();
-        Ok(Self { client, objects, key, id, incarnation: AtomicU64::new(0) })
+        let version = version.to_owned();
+        Ok(Self { client, objects, key, id, version, incarnation: AtomicU64::new(0) })
     }
 
     /// Turns to another address.
@@ -101,7 +134,7 @@ impl Light {
             signature: signature.as_ref().to_vec().into(),
             incarnation,
             held: Vec::new(),
-            version: "0.1.0+light".to_owned(),
+            version: self.version.clone(),
             machine: Some(machine()),
         };
         let opened = client.open_session(request).await?.into_inner();

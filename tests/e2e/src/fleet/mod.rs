@@ -45,15 +45,17 @@ pub struct Settings {
     pub beyond: bool,
     /// More flags of each controller.
     pub more: Vec<String>,
+    /// Where the first controller keeps its things, such as on a disk of its own.
+    pub data: Option<PathBuf>,
 }
 
 impl Settings {
     pub fn embedded(build: Build) -> Self {
-        Self { build, controllers: 1, etcd: 0, beyond: false, more: Vec::new() }
+        Self { build, controllers: 1, etcd: 0, beyond: false, more: Vec::new(), data: None }
     }
 
     pub fn etcd(build: Build, controllers: usize, members: usize) -> Self {
-        Self { build, controllers, etcd: members, beyond: false, more: Vec::new() }
+        Self { build, controllers, etcd: members, beyond: false, more: Vec::new(), data: None }
     }
 }
 
@@ -78,6 +80,7 @@ pub struct Fleet {
     build: Build,
     beyond: bool,
     more: Vec<String>,
+    data: Option<PathBuf>,
     pub executors: Vec<Program>,
     pub controllers: Vec<Program>,
     ports: Vec<u16>,
@@ -112,6 +115,7 @@ impl Fleet {
             build: settings.build,
             beyond: settings.beyond,
             more: settings.more,
+            data: settings.data,
             executors: Vec::new(),
             controllers: Vec::new(),
             ports,
@@ -135,7 +139,7 @@ impl Fleet {
     }
 
     fn controller(&self, index: usize) -> Program {
-        let data = self.path(&format!("controller-{index}"));
+        let data = self.controller_data(index);
         let mut arguments: Vec<String> = ["start", "--data"].map(str::to_owned).to_vec();
         arguments.push(data.display().to_string());
         let host = if self.beyond { "0.0.0.0" } else { "127.0.0.1" };
@@ -157,6 +161,11 @@ impl Fleet {
             namespace: None,
         };
         Program::new(start, self.path(&format!("controller-{index}.log")))
+    }
+
+    fn controller_data(&self, index: usize) -> PathBuf {
+        let own = self.data.clone().filter(|_| index == 0);
+        own.unwrap_or_else(|| self.path(&format!("controller-{index}")))
     }
 
     /// Waits for the token that the first controller prints on its first start.
@@ -191,11 +200,11 @@ impl Fleet {
     }
 
     /// Returns the certificate of a controller that speaks TLS.
-    fn certificate(&self, controller: usize) -> Result<Option<String>> {
+    pub fn certificate(&self, controller: usize) -> Result<Option<String>> {
         if !self.beyond {
             return Ok(None);
         }
-        let data = self.path(&format!("controller-{controller}"));
+        let data = self.controller_data(controller);
         Ok(Some(std::fs::read_to_string(data.join("tls-certificate.pem"))?))
     }
 
@@ -247,6 +256,10 @@ impl Fleet {
         arguments.extend(self.talk.flag(&arguments));
         if more.contains(&"docker") {
             self.traces.follow(id);
+            // What waits for the next attempt is of none, and trials count what is left of theirs.
+            if !more.contains(&"--warm") {
+                arguments.extend(["--warm", "0"].map(str::to_owned));
+            }
         }
         let start = Start {
             build: self.build,

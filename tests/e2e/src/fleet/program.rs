@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::engine::host;
 use crate::wait::wait_until;
 
 /// Which build of the programs.
@@ -73,6 +74,7 @@ impl Program {
             .args(&self.start.arguments)
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(host().map(|host| ("DOCKER_HOST", host)))
             .envs(self.start.environment.iter().cloned())
             .envs((!chaos.is_empty()).then_some(("OCELOT_CHAOS", chaos)))
             .stdin(Stdio::null())

@@ -20,6 +20,7 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
     let (count, seed) = (count.parse()?, seed.parse()?);
     match row {
         "itself" => block_on(itself::row(count)),
+        "disk" => block_on(crate::disk::row(count)),
         "graph" => block_on(crate::pipelines::graph::row(count)),
         "deliveries" => block_on(crate::pipelines::deliveries::row(count, seed)),
         "kills" => block_on(kills::row(count, seed)),
@@ -27,6 +28,7 @@ pub(crate) fn run(row: &str, count: &str, seed: &str) -> Result<()> {
         "talk" => talk::row(),
         "requeue" => block_on(requeue::row(count)),
         "readopt" => block_on(logs::readopt(count)),
+        "schedules" => block_on(crate::schedules::row(count, seed)),
         "logs" => block_on(logs::row(count, seed)),
         other => bail!("there is no long row {other}"),
     }
@@ -37,7 +39,7 @@ fn block_on(row: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// Ends a fleet; after a failure its folder stays, and the failure names it.
-fn kept(mut fleet: Fleet, done: Result<()>) -> Result<()> {
+pub(crate) fn kept(mut fleet: Fleet, done: Result<()>) -> Result<()> {
     done.with_context(|| format!("what the fleet wrote is in {}", fleet.keep_folder().display()))
 }
 

@@ -2,6 +2,7 @@
 
 mod canaries;
 pub(crate) mod deliveries;
+mod files;
 pub(crate) mod graph;
 mod hostile;
 mod points;
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
         canaries::trials(),
         deliveries::trials(),
+        files::trials(),
         graph::trials(),
         hostile::trials(),
         points::trials(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use ocelot_core::plan::{Ready, Resources, Service};
-use ocelot_e2e::engine::IMAGE;
+use ocelot_e2e::engine::{IMAGE, keeps_apart, network_of, socket};
 use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::{wait_until, within};
 use ocelot_executor::attempt::state::Cause;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 
-use super::rig::{Rig, Told, docker, why};
+use super::rig::{Rig, Told, derived, docker, why};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -48,7 +48,7 @@ impl Relay {
             while let Ok((mut client, _)) = listener.accept().await {
                 let seen = Arc::clone(&seen);
                 connections.spawn(async move {
-                    let Ok(mut engine) = UnixStream::connect("/var/run/docker.sock").await else { return };
+                    let Ok(mut engine) = UnixStream::connect(socket()).await else { return };
                     let mut head = vec![0; 1 << 16];
                     let Ok(count) = client.read(&mut head).await else { return };
                     let creates = head.starts_with(b"POST /containers/create");
@@ -126,10 +126,7 @@ async fn given_up() -> Result<()> {
 
 async fn left() -> Result<()> {
     let rig = Rig::new()?;
-    let image = format!("ocelot-test/volume-{}:1", std::process::id());
-    let source = docker(&["create", IMAGE])?;
-    docker(&["commit", "-c", "VOLUME /kept", &source, &image])?;
-    docker(&["rm", &source])?;
+    let image = derived(&rig, "volume", &["VOLUME /kept"])?;
     let mut launch = rig.launch(&image);
     launch.environment.services.push(Service {
         name: "db".to_owned(),
@@ -149,7 +146,7 @@ async fn left() -> Result<()> {
         &container.id,
     ])?;
     ensure!(!volume.is_empty());
-    let network = docker(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", &container.id])?;
+    let network = network_of(&container.id)?;
     docker(&["network", "inspect", &network])?;
     rig.runtime.remove(&launch.control).await?;
     ensure!(docker(&["volume", "inspect", &volume]).is_err(), "the volume is left");
@@ -175,9 +172,12 @@ async fn pruned() -> Result<()> {
     let rig = Rig::new()?;
     let launch = rig.launch(IMAGE);
     let first = rig.start(&launch).await?;
-    let network = docker(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", &first.id])?;
+    let network = network_of(&first.id)?;
+    let shared = keeps_apart(&network)?;
     rig.runtime.remove(&launch.control).await?;
-    docker(&["network", "rm", &network])?;
+    let removed = docker(&["network", "rm", &network]);
+    // One that is not shared has gone with its container.
+    ensure!(removed.is_ok() == shared, "{removed:?}");
     rig.renew()?;
     let second = rig.start(&launch).await?;
     ensure!(rig.runtime.inspect(&second).await? == Standing::Running);
@@ -190,10 +190,9 @@ async fn deserted() -> Result<()> {
     };
     let (gone, idle, starting) = (Rig::new()?, Rig::new()?, Rig::new()?);
     for rig in [&gone, &idle] {
-        let launch = rig.launch(IMAGE);
-        rig.start(&launch).await?;
-        rig.runtime.remove(&launch.control).await?;
-        ensure!(!network(rig)?.is_empty(), "it shares one");
+        let container = rig.start(&rig.launch(IMAGE)).await?;
+        docker(&["rm", "-f", &container.id])?;
+        ensure!(!network(rig)?.is_empty(), "it has one");
     }
     std::fs::remove_dir_all(gone.data.path())?;
     starting.runtime.check().await?;

@@ -1,9 +1,11 @@
 //! A registry with one image, as small as an engine accepts: it cannot be pushed to, and it counts.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use ocelot_e2e::engine::docker;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +16,10 @@ pub(super) const PASSWORD: &str = "pass";
 /// `user:pass`.
 const AUTHORIZATION: &str = "authorization: basic dxnlcjpwyxnz";
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// Podman must be told beforehand which ones speak without TLS, as `tests/run` does; Docker asks every
+/// address of this machine so.
+const PORTS: RangeInclusive<u16> = 5500..=5563;
 
 /// One image, `there:1`, for everybody or for those who log in.
 pub(super) struct Registry {
@@ -32,8 +38,10 @@ struct Content {
 
 impl Registry {
     pub(super) async fn start(private: bool) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = listen().await?;
         let address = listener.local_addr()?.to_string();
+        // What a test that failed has left of an earlier registry here.
+        let _absent = docker(&["rmi", "-f", &format!("{address}/there:1")]);
         let layers_sent = Arc::new(AtomicU32::new(0));
         let content = Arc::new(content(private, &address, Arc::clone(&layers_sent)));
         let mut serving = JoinSet::new();
@@ -48,6 +56,16 @@ impl Registry {
         });
         Ok(Self { address, layers_sent, _serving: serving })
     }
+}
+
+/// Takes the first port that is free.
+async fn listen() -> Result<TcpListener> {
+    for port in PORTS {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return Ok(listener);
+        }
+    }
+    bail!("none of the ports {PORTS:?} is free")
 }
 
 fn content(private: bool, address: &str, layers_sent: Arc<AtomicU32>) -> Content {

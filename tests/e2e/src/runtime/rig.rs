@@ -11,8 +11,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use ocelot_core::frame::{Body, Decoder, Offset};
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_core::plan::{self, Environment, Pull, Resources};
-use ocelot_e2e::engine::IMAGE;
 pub(super) use ocelot_e2e::engine::docker;
+use ocelot_e2e::engine::{IMAGE, host};
 use ocelot_executor::attempt::AttemptId;
 use ocelot_executor::attempt::state::{BootTime, Cause};
 use ocelot_executor::journal::Container;
@@ -185,9 +185,28 @@ impl Drop for Rig {
     }
 }
 
+/// Makes an image of the usual one with these changes.
+pub(super) fn derived(rig: &Rig, name: &str, changes: &[&str]) -> Result<String> {
+    let image = format!("ocelot-test/{name}-{}:1", std::process::id());
+    let tar = rig.data.path().join("image.tar");
+    let container = docker(&["create", IMAGE])?;
+    docker(&["export", "-o", tar.to_str().context("a path of text")?, &container])?;
+    docker(&["rm", &container])?;
+    let mut arguments = vec!["import"];
+    for change in changes {
+        arguments.extend(["--change", change]);
+    }
+    let path = tar.to_string_lossy().into_owned();
+    arguments.extend([path.as_str(), &image]);
+    docker(&arguments)?;
+    std::fs::remove_file(tar)?;
+    Ok(image)
+}
+
 fn runtime(data: PathBuf, executor: String, engine: Option<String>) -> Result<Docker> {
     let supervisor = install(&data)?;
     let (memory, defaults) = (data.join("memory"), Resources::default());
+    let engine = engine.or_else(host);
     Ok(Docker::connect(Settings { engine, executor, data, memory, supervisor, defaults })?)
 }
 

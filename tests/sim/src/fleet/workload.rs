@@ -165,7 +165,7 @@ async fn ask(world: &Arc<World>, way: (usize, usize), wish: Wish) -> Option<Resu
     world
         .call(way, CALL, move |service| {
             let wish = wish.clone();
-            let trigger = Trigger { kind: TriggerKind::CommandLine, by: Actor("ana".into()) };
+            let trigger = Trigger { kind: TriggerKind::CommandLine, by: Actor("ana".into()), schedule: None };
             let accepting = async move { service.accept_plan(wish.id, &wish.job, &wish.plan, trigger).await };
             async move {
                 if early {

@@ -2,6 +2,7 @@
 
 mod explain;
 mod group;
+mod news;
 mod order;
 mod race;
 mod reference;

@@ -194,7 +194,7 @@ impl Bench {
         let ana = Actor("ana".into());
         self.service.put_job(text, &ana, Seen::Any).await?;
         let id = RunId::from_parts(1_800_000_000_000, ten_random_bytes());
-        let trigger = Trigger { kind: TriggerKind::CommandLine, by: ana };
+        let trigger = Trigger { kind: TriggerKind::CommandLine, by: ana, schedule: None };
         let request = ExecuteRequest { id, job: job.into(), arguments, env: BTreeMap::new(), trigger };
         Ok(self.service.execute(request).await?.run.id)
     }
@@ -223,7 +223,7 @@ impl Bench {
             id: RunId::from_parts(1_800_000_000_000, [number; 10]),
             payload: Digest::of(&[number]),
             subject: Subject::Project { name: project.into() },
-            trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
+            trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()), schedule: None },
             retry: None,
             source: Some(source),
             rejected: None,

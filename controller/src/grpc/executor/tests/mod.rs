@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::records::StageExit;
 use crate::store::Store;
 
-use super::version;
+use super::served;
 use bench::*;
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn what_cannot_be_right_is_refused_by_its_field() {
     let status = executor.client.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held }).await;
     let status = status.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "held.phase: is not said"));
-    assert!(version::admit("0.0.1").is_err());
+    assert!(served("0.0.1").is_err());
 }
 
 #[tokio::test]

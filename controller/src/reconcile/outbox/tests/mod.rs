@@ -109,7 +109,7 @@ fn draft(number: u8, trust: Trust, rejected: Option<&str>) -> Draft {
         id: RunId::derived([number; 16]),
         payload: Digest::of(&[number]),
         subject: Subject::Project { name: PROJECT.into() },
-        trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()) },
+        trigger: Trigger { kind: TriggerKind::Webhook, by: Actor("ana".into()), schedule: None },
         retry: None,
         source: Some(source),
         rejected: rejected.map(str::to_owned),

@@ -47,6 +47,8 @@ const MACHINE: &[&str] = &[
 
 /// The same of whoever runs the tests.
 const OWN: &[&str] = &[".ssh", ".gitconfig", ".bashrc", ".profile"];
+/// What the executor itself writes beside its key and its registration.
+const WRITTEN: &[&str] = &["journal", "alive.json", "images.json"];
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -137,8 +139,9 @@ impl Scene {
         places.extend(OWN.iter().map(|name| own.join(name)));
         for entry in std::fs::read_dir(&self.data)? {
             let path = entry?.path();
+            let is_written = WRITTEN.iter().any(|name| path.to_string_lossy().contains(name));
             // The key of the executor, its registration, its own programs.
-            if path.is_file() && !path.to_string_lossy().contains("journal") {
+            if path.is_file() && !is_written {
                 places.push(path);
             }
         }

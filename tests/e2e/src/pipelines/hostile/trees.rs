@@ -106,27 +106,27 @@ pub(super) fn links(runtime: &str) -> Vec<Row> {
             ),
             &["succeeded", "artifact a of make: 1 file"],
         )),
-        row(
+        both(row(
             "a secret's file behind a link",
             out,
             with("stages: [{name: work, script: 'true'}]\nsecrets: [{name: token, file: out/canary}]\n"),
             &["failed", "setup", "symlink"],
-        ),
-        row(
+        )),
+        both(row(
             "a secret's file in a folder behind a link",
             out,
             with("stages: [{name: work, script: 'true'}]\nsecrets: [{name: token, file: out/new/file}]\n"),
             &["failed", "setup", "symlink"],
-        ),
-        row(
+        )),
+        both(row(
             "a secret's file in the place of a link",
             out,
             with(
                 "stages: [{name: work, script: 'grep -q grasshopper out'}]\nsecrets: [{name: token, file: out}]\n",
             ),
             &["succeeded"],
-        ),
-        row(
+        )),
+        both(row(
             "a secret's file where a stage put a link",
             |_| Ok(()),
             with(
@@ -134,7 +134,7 @@ pub(super) fn links(runtime: &str) -> Vec<Row> {
              - {name: use, secrets: [{name: token, file: way/canary}], script: 'true'}\n",
             ),
             &["failed", "symlink"],
-        ),
+        )),
         both(row(
             "stages begin behind a link",
             out,

@@ -54,6 +54,7 @@ impl Seen {
                 | Stored::SecretUse(_)
                 | Stored::Artifact(_)
                 | Stored::Cache(_)
+                | Stored::Schedules(_)
                 | Stored::Other,
             ) => {}
             Err(error) => self.break_law(at, format!("a record cannot be read: {error}")),
