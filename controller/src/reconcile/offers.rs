@@ -7,7 +7,7 @@ use ocelot_core::id::ExecutorId;
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::event::Event;
 use ocelot_domain::task::state::TaskState;
-use ocelot_domain::task::timing::{OFFER, POLL, QUARANTINE_AFTER};
+use ocelot_domain::task::timing::{OFFER, QUARANTINE_AFTER};
 
 use super::or_left;
 use crate::service::{AttemptRef, Result, Service};
@@ -18,7 +18,7 @@ pub async fn once(service: &Service) -> Result<usize> {
     for (task, age) in service.offered_tasks() {
         let TaskState::Offered { live } = &task.state else { continue };
         let attempt = AttemptRef::of(&task, live);
-        let time = if service.has_delivered(&attempt) { OFFER } else { OFFER + POLL };
+        let time = if service.has_delivered(&attempt) { OFFER } else { OFFER + service.timing().poll() };
         if age < time || service.polled_within(&live.session.id, OFFER) {
             continue;
         }

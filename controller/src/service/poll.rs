@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use ocelot_domain::task::event::{Event, HeldList};
 use ocelot_domain::task::state::{JournalSequence, Session, Task, TaskState};
-use ocelot_domain::task::timing::{OFFER, POLL};
+use ocelot_domain::task::timing::{OFFER, POLL_MAX};
 use ocelot_domain::task::{Holding, Wait, holding, timing};
 
 use ocelot_proto::kit::chaos;
@@ -40,6 +40,8 @@ pub struct PollRequest {
     pub sequence: JournalSequence,
     /// Everything that the executor holds.
     pub held: Vec<Held>,
+    /// How long its executor waits for something to do.
+    pub wait: Duration,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,7 +120,7 @@ impl Service {
             if open.is_voided() {
                 return Ok(voided);
             }
-            let left = POLL.saturating_sub(self.now().saturating_sub(started));
+            let left = request.wait.min(POLL_MAX).saturating_sub(self.now().saturating_sub(started));
             if left.is_zero() {
                 return Ok(PollAnswer::default());
             }

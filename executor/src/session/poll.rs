@@ -23,14 +23,16 @@ pub(super) async fn poll(speech: &Arc<Speech>, tasks: &Tasks) -> CallError {
     let mut failures = 0;
     loop {
         shared.line.ease(Duration::from_millis(speech.timing.heartbeat_ms.load(Ordering::Relaxed)));
+        let wait_ms = speech.timing.poll_ms.load(Ordering::Relaxed);
         // Read at one moment, so that the list is what the number says.
         let journal = shared.journal.state();
         let request = wire::PollRequest {
             poll: shared.poll.fetch_add(1, Ordering::Relaxed) + 1,
             journal_sequence: journal.sequence.0,
             held: shared.board.held(&journal),
+            wait_ms,
         };
-        let deadline = Duration::from_millis(speech.timing.poll_ms.load(Ordering::Relaxed)) + MARGIN;
+        let deadline = Duration::from_millis(wait_ms) + MARGIN;
         let called =
             shared.line.call(deadline, request, async |mut client, request| client.poll(request).await);
         match called.await {

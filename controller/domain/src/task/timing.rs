@@ -13,8 +13,10 @@ use super::state::{Task, TaskState};
 
 /// How long an offer may stand while its session does not poll.
 pub const OFFER: Duration = Duration::from_secs(5);
-/// How long a poll is held open.
-pub const POLL: Duration = Duration::from_secs(25);
+/// How long a poll is held open in a small fleet, and for who does not say how long.
+pub const POLL_MIN: Duration = Duration::from_secs(25);
+/// How long a poll is held open at most.
+pub const POLL_MAX: Duration = HEARTBEAT_MAX.saturating_mul(POLL_OVER_HEARTBEAT);
 /// How long a controller takes nothing away after its own start or trouble with the store.
 pub const GRACE: Duration = Duration::from_secs(15);
 /// How old the transaction that vouches for an exclusive attempt, or lets its log grow, may be.
@@ -43,6 +45,8 @@ const GUARD_OVER_HEARTBEAT: Duration = Duration::from_secs(58);
 const REASSIGN_OVER_GUARD: Duration = Duration::from_secs(15);
 /// A tenth of a core is spent on heartbeats at about 0.1 ms each.
 const HEARTBEATS_PER_SECOND_MAX: u32 = 1_000;
+/// Polls that nothing answers are to be few beside heartbeats.
+const POLL_OVER_HEARTBEAT: u32 = 10;
 /// Beyond it two clocks that differ by a tenth could overlap.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(36);
 
@@ -130,6 +134,11 @@ impl Timing {
 
     pub fn heartbeat(&self) -> Duration {
         self.heartbeat
+    }
+
+    /// Returns how long a poll is held open.
+    pub fn poll(&self) -> Duration {
+        POLL_MIN.max(self.heartbeat * POLL_OVER_HEARTBEAT)
     }
 
     /// Returns the time to live of a session's lease.

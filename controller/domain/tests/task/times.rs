@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use ocelot_core::plan::Class;
 use ocelot_domain::task::Timing;
-use ocelot_domain::task::timing::{CONFIRMED, Unsafe};
+use ocelot_domain::task::timing::{CONFIRMED, POLL_MAX, POLL_MIN, Unsafe};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -29,12 +29,15 @@ fn a_small_fleet_has_the_times_of_the_protocol() {
         (seconds(60), seconds(75))
     );
     assert_eq!((timing.guard(Class::Normal), timing.reassign(Class::Normal)), (seconds(600), seconds(2)));
+    assert_eq!(timing.poll(), POLL_MIN);
 }
 
 #[test]
 fn ten_thousand_executors_beat_every_ten_seconds() {
     let timing = Timing::for_fleet(10_000);
     assert_eq!((timing.heartbeat(), timing.session_ttl()), (seconds(10), seconds(45)));
+    assert_eq!(timing.poll(), seconds(100));
+    assert_eq!(Timing::for_fleet(100_000).poll(), POLL_MAX);
     assert_safe(&timing);
 }
 

@@ -16,6 +16,7 @@ use ocelot_core::id::{Incarnation, RunId};
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::Session;
 use ocelot_domain::task::state::JournalSequence;
+use ocelot_domain::task::timing::POLL_MIN;
 use ocelot_proto::kit::shutdown::{Shutdown, Tasks};
 use ocelot_proto::wire;
 use ocelot_proto::wire::admin_service_client::AdminServiceClient;
@@ -167,7 +168,7 @@ async fn executor(service: &Service, name: &str) -> Session {
 
 /// Takes the first task that is offered.
 async fn take(service: &Service, session: Session) -> AttemptRef {
-    let poll = PollRequest { poll: 1, sequence: JournalSequence(1), held: Vec::new() };
+    let poll = PollRequest { poll: 1, sequence: JournalSequence(1), held: Vec::new(), wait: POLL_MIN };
     let answer = tokio::time::timeout(NEVER, service.poll(session, poll)).await.unwrap().unwrap();
     let attempt = answer.offers.first().unwrap().attempt;
     service.acknowledge(session, attempt, JournalSequence(2)).await.unwrap();

@@ -2,9 +2,12 @@
 //!
 //! Whatever bytes a stranger sends, nothing here panics, and nothing is guessed.
 
+use std::time::Duration;
+
 use ocelot_core::id::{Attempt, Epoch, RunId, TaskId};
 use ocelot_domain::outcome::Failure;
 use ocelot_domain::task::event::{Overrun, Report};
+use ocelot_domain::task::timing::POLL_MIN;
 use ocelot_proto::wire;
 use tonic::Status;
 
@@ -80,6 +83,11 @@ pub(super) fn held(given: Vec<wire::Held>) -> Decoded<Vec<Held>> {
         Ok(Held { attempt: attempt(held.attempt)?, log_end: held.log_end })
     };
     given.into_iter().map(one).collect()
+}
+
+/// How long a poll waits: what older executors do not say is what they were told.
+pub(super) fn poll_wait(wait_ms: u64) -> Duration {
+    if wait_ms == 0 { POLL_MIN } else { Duration::from_millis(wait_ms) }
 }
 
 pub(super) fn machine(given: Option<wire::Machine>) -> Decoded<Machine> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use ocelot_core::plan::Class;
 use ocelot_domain::task::Timing;
-use ocelot_domain::task::timing::POLL;
 use ocelot_proto::wire;
 
 use crate::records::SourceRecord;
@@ -21,7 +20,7 @@ pub(super) fn timing(timing: &Timing) -> wire::Timing {
     wire::Timing {
         heartbeat_ms: millis(timing.heartbeat()),
         session_ttl_ms: millis(timing.session_ttl()),
-        poll_ms: millis(POLL),
+        poll_ms: millis(timing.poll()),
         guard_exclusive_ms: millis(timing.guard(Class::Exclusive)),
         guard_normal_ms: millis(timing.guard(Class::Normal)),
     }

@@ -140,6 +140,7 @@ impl ExecutorService for Executors {
             poll: given.poll,
             sequence: JournalSequence(given.journal_sequence),
             held: decode::held(given.held)?,
+            wait: decode::poll_wait(given.wait_ms),
         };
         let answer = tokio::select! {
             answer = self.service.poll(session, request) => answer.map_err(status)?,

@@ -386,6 +386,27 @@ async fn a_newer_poll_voids_an_older_one() {
 }
 
 #[tokio::test]
+async fn a_poll_waits_as_long_as_its_executor_does() {
+    let world = World::new();
+    let controller = world.controller("a").await;
+    let mut executor = Executor::ready(&controller, "x1", 1).await;
+    let session = executor.session(&controller).await;
+    let request = PollRequest { wait: Duration::from_secs(100), ..executor.next_poll() };
+    let mut polling = Box::pin(controller.service.poll(session, request));
+    let waiting = async |time| {
+        controller.advance(time).await;
+        controller.settle().await;
+    };
+    tokio::select! {
+        biased;
+        answer = &mut polling => panic!("there is nothing to say: {answer:?}"),
+        () = waiting(Duration::from_secs(99)) => {}
+    }
+    controller.advance(Duration::from_secs(1)).await;
+    assert_eq!(polling.await.unwrap(), PollAnswer::default());
+}
+
+#[tokio::test]
 async fn a_drained_executor_gets_no_work_until_it_is_resumed() {
     let world = World::new();
     let controller = world.controller("a").await;

@@ -14,6 +14,7 @@ use ocelot_domain::run::RunOutcome;
 use ocelot_domain::task::Task;
 use ocelot_domain::task::event::Report;
 use ocelot_domain::task::state::{CompletionId, JournalSequence, Session, TaskState};
+use ocelot_domain::task::timing::POLL_MIN;
 
 use crate::reconcile::{Sessions, offers, runs, timeouts};
 use crate::records::{
@@ -269,7 +270,12 @@ impl Executor {
     pub(super) fn next_poll(&mut self) -> PollRequest {
         self.poll += 1;
         self.sequence += 1;
-        PollRequest { poll: self.poll, sequence: JournalSequence(self.sequence), held: self.held() }
+        PollRequest {
+            poll: self.poll,
+            sequence: JournalSequence(self.sequence),
+            held: self.held(),
+            wait: POLL_MIN,
+        }
     }
 
     /// Polls until there is an answer.

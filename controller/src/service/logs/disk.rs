@@ -22,7 +22,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Reads a small file that was written whole.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Puts a small file in place of any other, durably.
+    /// Puts a small file in place of any other, durably, as are then all names made before beside it.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
     /// Deletes a file; one that is gone already is no error.
@@ -58,6 +58,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Makes what was written, and the file's own name, durable. After an error it is not to be
     /// called again: the kernel has forgotten what it could not write.
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes what was written durable, and the file's own name not yet.
+    fn sync_bytes(&self) -> io::Result<()>;
 
     /// Makes the next reads tell what the disk holds, not what memory does.
     fn forget_cached(&self) -> io::Result<()>;
@@ -150,12 +153,16 @@ impl DiskFile for MachineFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()?;
+        self.sync_bytes()?;
         if !self.named.load(Ordering::Acquire) {
             files::sync_directory_of(&self.path)?;
             self.named.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    fn sync_bytes(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     fn forget_cached(&self) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Deleting logs that are not kept any more, and what crashes left behind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -95,7 +95,7 @@ impl Logs {
         let (directory, disk) = (self.directory.clone(), Arc::clone(&self.disk));
         let here = blocking(move || Ok(ids(disk.list(&directory)?))).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the directory of logs could not be read");
-            Vec::new()
+            BTreeSet::new()
         });
         for id in here {
             let opened = async {
@@ -126,11 +126,11 @@ impl Logs {
     }
 }
 
-/// Returns the logs that have bytes here.
-fn ids(files: Vec<Listed>) -> Vec<LogId> {
+/// Returns the logs of which there is anything here.
+fn ids(files: Vec<Listed>) -> BTreeSet<LogId> {
     let id = |file: Listed| {
         let (stem, extension) = file.name.rsplit_once('.')?;
-        LogId::from_stem(stem).filter(|_| extension == BYTES)
+        LogId::from_stem(stem).filter(|_| [BYTES, END].contains(&extension))
     };
     files.into_iter().filter_map(id).collect()
 }

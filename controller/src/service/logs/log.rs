@@ -107,8 +107,8 @@ impl Log {
             Err(error) => return Err(error.into()),
         };
         let (end, scanned) = match (&ended, &file) {
-            (Some(_), None) => return Err(Error::NotFound(place.id)),
-            (Some(ended), Some(_)) => (ended.length, Scanned::default()),
+            (Some(ended), None) if ended.length > 0 => return Err(Error::NotFound(place.id)),
+            (Some(ended), _) => (ended.length, Scanned::default()),
             (None, None) => (0, Scanned::default()),
             (None, Some(file)) => {
                 let scanned = scan::recover(file.as_ref())?;
@@ -150,8 +150,10 @@ impl Log {
     pub(super) fn is_idle(&self) -> bool {
         let inner = self.inner();
         let progress = self.progress();
-        let safe = inner.end_shipped && progress.durable == progress.visible;
-        inner.file.is_none() || (inner.ended.is_some() && safe)
+        match &inner.ended {
+            Some(_) => inner.end_shipped && progress.durable == progress.visible,
+            None => inner.file.is_none(),
+        }
     }
 
     /// Writes what is new of a piece. It is visible at once, and received after the next sync.
@@ -211,7 +213,8 @@ impl Log {
             let mut inner = self.settled(self.inner());
             inner.waits_for_sync = false;
             let file = match &inner.file {
-                Some(file) if inner.failed.is_none() => Arc::clone(file),
+                // What is over was synced with its end.
+                Some(file) if inner.failed.is_none() && inner.ended.is_none() => Arc::clone(file),
                 Some(_) | None => return,
             };
             inner.syncing = true;
@@ -334,14 +337,18 @@ impl Log {
     }
 
     /// The file has no other sync under way: the kernel tells of a failed write once, and only one
-    /// of two would hear it.
+    /// of two would hear it. A log without a byte has no file.
     fn store_end(&self, inner: &mut Inner, end: End) -> Result<End> {
-        let file = self.file(inner)?;
-        file.cut(end.length)?;
-        if let Err(error) = file.sync() {
-            self.fail(inner, &error);
-            return Err(Error::Disk(error));
+        if let Some(file) = inner.file.clone() {
+            if file.size_bytes()? != end.length {
+                file.cut(end.length)?;
+            }
+            if let Err(error) = file.sync_bytes() {
+                self.fail(inner, &error);
+                return Err(Error::Disk(error));
+            }
         }
+        // The name of the log's file becomes durable with that of its end.
         self.place.disk.replace(&self.place.end_file(), &codec::encode(&end, None))?;
         inner.ended = Some(end.clone());
         inner.end = end.length;

@@ -163,8 +163,19 @@ impl LightSession {
     }
 
     pub async fn poll(&self, poll: u64, held: Vec<wire::Held>) -> Result<wire::PollResponse, Status> {
-        let request = wire::PollRequest { poll, journal_sequence: poll, held };
-        Ok(self.client().poll(self.with_token(request)).await?.into_inner())
+        self.poll_for(poll, held, Duration::from_secs(25)).await
+    }
+
+    pub async fn poll_for(
+        &self,
+        poll: u64,
+        held: Vec<wire::Held>,
+        wait: Duration,
+    ) -> Result<wire::PollResponse, Status> {
+        let wait_ms = wait.as_millis() as u64;
+        let mut request = self.with_token(wire::PollRequest { poll, journal_sequence: poll, held, wait_ms });
+        request.set_timeout(wait + Duration::from_secs(15));
+        Ok(self.client().poll(request).await?.into_inner())
     }
 
     pub async fn heartbeat(

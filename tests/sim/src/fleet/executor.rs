@@ -22,6 +22,7 @@ use ocelot_core::plan::{Class, TaskPlan};
 use ocelot_domain::outcome::Actor;
 use ocelot_domain::task::Timing;
 use ocelot_domain::task::state::JournalSequence;
+use ocelot_domain::task::timing::POLL_MIN;
 use ocelot_executor::attempt::AttemptId;
 use ocelot_executor::attempt::state::{AttemptState, Event};
 use ocelot_executor::journal::{Accepted, Entry, Record};
@@ -267,7 +268,7 @@ impl Process {
         loop {
             poll += 1;
             let (held, sequence) = self.held();
-            let request = PollRequest { poll, sequence, held };
+            let request = PollRequest { poll, sequence, held, wait: POLL_MIN };
             let Some(token) = self.token() else { return };
             let answer = self.world.call((self.index, self.preferred()), POLL, move |service| {
                 let (token, request) = (token.clone(), request.clone());

@@ -311,7 +311,8 @@ impl Executor {
     pub(super) async fn offer(&mut self) -> wire::Offer {
         loop {
             self.poll += 1;
-            let request = wire::PollRequest { poll: self.poll, journal_sequence: 0, held: Vec::new() };
+            let request =
+                wire::PollRequest { poll: self.poll, journal_sequence: 0, held: Vec::new(), wait_ms: 0 };
             let answer = self.client.poll(request).await.unwrap().into_inner();
             if let Some(offer) = answer.offers.into_iter().next() {
                 return offer;

@@ -43,7 +43,7 @@ async fn make(client: &mut Client, call: &str, attempt: &wire::AttemptId) -> Mad
     };
     let done: Result<Made, Status> = match call {
         "Poll" => {
-            let request = wire::PollRequest { poll: u64::MAX, journal_sequence: 9, held };
+            let request = wire::PollRequest { poll: u64::MAX, journal_sequence: 9, held, wait_ms: u64::MAX };
             client.poll(request).await.map(|answer| told(answer.into_inner().directives, Vec::new()))
         }
         "Heartbeat" => {

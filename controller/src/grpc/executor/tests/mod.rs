@@ -81,7 +81,8 @@ async fn what_cannot_be_right_is_refused_by_its_field() {
     let status = executor.client.complete(request).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "outcome.outcome: is missing"));
     let held = vec![wire::Held { attempt: Some(good), phase: 0, log_end: 0 }];
-    let status = executor.client.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held }).await;
+    let status =
+        executor.client.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held, wait_ms: 0 }).await;
     let status = status.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "held.phase: is not said"));
     assert!(served("0.0.1").is_err());
@@ -110,7 +111,8 @@ async fn a_newer_session_ends_what_hangs_on_the_older_one() {
     let bench = Bench::start().await;
     let mut executor = bench.executor("x1").await;
     let mut older = executor.client.clone();
-    let hanging = older.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held: Vec::new() });
+    let hanging =
+        older.poll(wire::PollRequest { poll: 1, journal_sequence: 0, held: Vec::new(), wait_ms: 0 });
     let session = executor.session;
     let replaced = async {
         bench.polls(session).await;

@@ -123,6 +123,10 @@ impl DiskFile for FlakyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.sync_bytes()
+    }
+
+    fn sync_bytes(&self) -> io::Result<()> {
         // What is written while the sync runs may miss it.
         let size_bytes = self.inner.size_bytes()?;
         let mut faults = self.faults.lock().unwrap();

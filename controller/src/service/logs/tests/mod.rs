@@ -167,6 +167,33 @@ async fn a_reader_never_sees_half_a_frame() {
 }
 
 #[tokio::test]
+async fn a_log_without_a_byte_is_over_without_a_file() {
+    let bench = bench(EAGER);
+    let Sealing::Ended(end) = bench.logs.seal(id(0), claim(b"")).await.unwrap() else {
+        panic!("it is whole")
+    };
+    assert_eq!((end.length, bench.disk.syncs()), (0, 0));
+    let Bench { logs, directory, .. } = bench;
+    drop(logs);
+    let reopened = bench_in(directory, EAGER, Retention { bytes: 0, age: Duration::ZERO });
+    assert_eq!(reopened.logs.ended(id(0)).await.unwrap(), Some(end));
+    assert_eq!(reopened.all(0).await.unwrap(), b"");
+    let source = source([b"late".as_slice()]);
+    assert_eq!(reopened.push(&source, 0, source.len()).await.unwrap(), Answer::Diverged { at: 0 });
+    assert_eq!(reopened.logs.expire_once().await.unwrap().logs, [id(0)]);
+}
+
+#[tokio::test]
+async fn a_log_that_is_over_is_not_synced_again() {
+    let bench = bench(LAZY);
+    let source = source([b"first".as_slice()]);
+    bench.push(&source, 0, source.len()).await.unwrap();
+    bench.logs.seal(id(0), claim(&source)).await.unwrap();
+    bench.logs.ensure_open(id(0)).await.unwrap().log.sync();
+    assert_eq!(bench.disk.syncs(), 1);
+}
+
+#[tokio::test]
 async fn a_log_is_over_once_all_of_it_is_there_and_stays_so() {
     let bench = bench(LAZY);
     let source = source([b"first".as_slice(), b"second"]);

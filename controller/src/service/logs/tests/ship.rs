@@ -154,14 +154,16 @@ async fn a_restarted_controller_puts_what_the_last_one_could_not() {
     let source = log_of(2);
     one.push(&source, 0, source.len()).await.unwrap();
     one.logs.seal(id(0), claim(&source)).await.unwrap();
+    one.logs.seal(id(1), claim(b"")).await.unwrap();
     let Bench { logs, directory, .. } = one;
     drop(logs);
     let again = bench_of(directory, EAGER, forever(), Some(Arc::clone(&fleet.home) as _));
     again.logs.resume_shipping().await;
     again.logs.ship_once(Ship::All).await;
     assert!(again.logs.is_shipped(id(0)).await.unwrap());
+    assert!(again.logs.is_shipped(id(1)).await.unwrap(), "one without a byte has an end, too");
     let prefix = Name::new("logs").unwrap();
-    assert_eq!(fleet.home.list(&prefix).await.unwrap().len(), 2, "one chunk and the end");
+    assert_eq!(fleet.home.list(&prefix).await.unwrap().len(), 3, "one chunk and two ends");
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ pub(super) struct Idler {
     crowd: Arc<Crowd>,
     held: Mutex<Vec<wire::AttemptId>>,
     heartbeat_ms: AtomicU64,
+    poll_ms: AtomicU64,
     /// The life in which a heartbeat was answered, and that in which it counted as back.
     beaten: AtomicU64,
     returned: AtomicU64,
@@ -149,6 +150,7 @@ impl Idler {
             crowd,
             held: Mutex::default(),
             heartbeat_ms: AtomicU64::new(2_000),
+            poll_ms: AtomicU64::new(25_000),
             beaten: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             polls: AtomicU64::new(0),
@@ -174,7 +176,7 @@ impl Idler {
                 self.crowd.reopened.fetch_add(1, Ordering::Relaxed);
             }
             failures = 0;
-            self.heartbeat_ms.store(session.timing.heartbeat_ms, Ordering::Relaxed);
+            self.heed(&session.timing);
             // Either ends with the session only.
             tokio::select! {
                 polled = self.poll_on(&session) => polled?,
@@ -191,7 +193,8 @@ impl Idler {
             let poll = self.polls.fetch_add(1, Ordering::Relaxed) + 1;
             self.is_polling.store(true, Ordering::SeqCst);
             self.look();
-            let answer = session.poll(poll, self.held()).await;
+            let wait = Duration::from_millis(self.poll_ms.load(Ordering::Relaxed));
+            let answer = session.poll_for(poll, self.held(), wait).await;
             self.is_polling.store(false, Ordering::SeqCst);
             match answer {
                 Ok(answer) => {
@@ -212,6 +215,11 @@ impl Idler {
                 }
             }
         }
+    }
+
+    fn heed(&self, timing: &wire::Timing) {
+        self.heartbeat_ms.store(timing.heartbeat_ms, Ordering::Relaxed);
+        self.poll_ms.store(timing.poll_ms, Ordering::Relaxed);
     }
 
     async fn take(&self, session: &LightSession, attempt: wire::AttemptId, poll: u64) -> Result<()> {
@@ -240,8 +248,7 @@ impl Idler {
             let beat = self.beat(session, sequence);
             let why = match tokio::time::timeout(HEARTBEAT_DEADLINE, beat).await {
                 Ok(Ok(answer)) => {
-                    let told = answer.timing.map(|timing| timing.heartbeat_ms).filter(|told| *told > 0);
-                    told.into_iter().for_each(|told| self.heartbeat_ms.store(told, Ordering::Relaxed));
+                    answer.timing.iter().for_each(|timing| self.heed(timing));
                     self.beaten.fetch_max(life, Ordering::SeqCst);
                     self.look();
                     None
