@@ -199,8 +199,6 @@ async fn start_on(
     run(&joined, &settings, &home, &clock, tasks).await;
     outside::follow(&joined.service, outside, tasks);
     opened.upkeep(&own.name, &clock, tasks);
-    let new = NewApiToken { name: "first".into(), person: "admin".into(), expires_in: None };
-    let first = joined.tokens.create_first(new, random_secret()).await?;
     let certificate = match transport {
         Transport::Plain => None,
         Transport::Tls(certificate) => Some(certificate),
@@ -209,6 +207,9 @@ async fn start_on(
         presence::Own { name: own.name, url: url.clone(), token: joined.token.clone(), certificate };
     presence::announce(&joined.service, presence, &clock, tasks).await?;
     joined.service.loaded().await;
+    // Last: the token is told once, by a controller that runs.
+    let new = NewApiToken { name: "first".into(), person: "admin".into(), expires_in: None };
+    let first = joined.tokens.create_first(new, random_secret()).await?;
     Ok(Started {
         address,
         url,

@@ -15,6 +15,7 @@ use crate::store::LeaseId;
 use crate::store::update::Chance;
 
 use super::chance::SystemChance;
+use super::{StartError, store as opening};
 
 /// How long the others take a silent controller for one that runs.
 const TTL: Duration = Duration::from_secs(10);
@@ -43,15 +44,26 @@ impl Own {
     }
 }
 
-/// Announces the controller, and keeps it announced until the program drains.
+/// Announces the controller, and keeps it announced until the program drains. A store that does not
+/// answer is waited for.
 pub(super) async fn announce(
     service: &Arc<Service>,
     own: Own,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
-) -> Result<()> {
+) -> std::result::Result<(), StartError> {
     let mut record = own.record(SystemChance.number(), service);
-    let mut lease = renew(service, &record).await?;
+    let mut wait = Duration::from_millis(100);
+    let mut lease = loop {
+        match renew(service, &record).await {
+            Ok(lease) => break lease,
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(error = %chain(&error), again_in = ?wait, "the other controllers do not see this one");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        opening::pause(&mut wait, (clock.as_ref(), tasks)).await?;
+    };
     let (service, clock, draining) = (Arc::clone(service), Arc::clone(clock), tasks.clone());
     tasks.spawn("presence", async move {
         loop {

@@ -213,6 +213,9 @@ impl LogReaders {
         let number = wanted.log.attempt.number();
         let mut at = wanted.offset;
         let mut sources = Sources { open: SelectAll::new(), names: BTreeSet::new() };
+        if wanted.follow == Follow::No {
+            self.fetch(wanted.log).await;
+        }
         sources.add(None, self.own(wanted).await?);
         self.reach_out(&mut sources, wanted).await;
         let mut last_heard = self.clock.monotonic();
@@ -246,6 +249,14 @@ impl LogReaders {
                 None if wanted.follow == Follow::No => return Ok(()),
                 None => self.clock.sleep(LOOK_EVERY).await,
             }
+        }
+    }
+
+    /// Fetches what a controller that is gone has put into the home of bytes since the log was opened here.
+    async fn fetch(&self, log: LogId) {
+        let is_open = self.logs.glance(log).is_some_and(|progress| !progress.ended);
+        if is_open && let Err(error) = self.logs.refresh(log).await {
+            tracing::warn!(%log, %error, "of the log of {log} only what controllers have can be read");
         }
     }
 

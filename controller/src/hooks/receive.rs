@@ -47,10 +47,23 @@ impl Hooks {
             let why = "the controller has not read its store yet";
             return Err(Refusal::Unusable(Error::new(Kind::Unavailable, why)));
         }
-        let addressee = self.addressee(word, name).await?;
+        let name = name.parse::<ProjectName>().ok();
         let held = self.inner.budget.read(headers, body).await.map_err(Refusal::Unread)?;
         let kind = word.parse::<Forge>().ok();
-        let addressee = self.proved(addressee, kind, headers, &held.bytes)?;
+        let seen = name.as_ref().and_then(|name| service.sight_of_project(name));
+        let seen = self.addressee(word, seen).await?;
+        let addressee = match self.proved(seen, kind, headers, &held.bytes) {
+            // The view may be behind what the project's user was just told.
+            Err(Refusal::NotProved) => {
+                let stored = match &name {
+                    Some(name) => service.project_if_there(name).await?,
+                    None => None,
+                };
+                let stored = self.addressee(word, stored).await?;
+                self.proved(stored, kind, headers, &held.bytes)?
+            }
+            proved => proved?,
+        };
         let project = addressee.project;
         let (events, left_out) = match kind {
             Some(kind) => match payload::parse(kind, &header(headers), &held.bytes) {
@@ -72,10 +85,13 @@ impl Hooks {
         self.store(&project, events, left_out, delivery).await
     }
 
-    /// Finds the project that a delivery is for.
-    async fn addressee(&self, word: &str, name: &str) -> Result<Option<Addressee>, Refusal> {
-        let Ok(name) = name.parse::<ProjectName>() else { return Ok(None) };
-        let Some(project) = self.inner.service.sight_of_project(&name) else { return Ok(None) };
+    /// Returns the project as one that a delivery is for, if it is.
+    async fn addressee(
+        &self,
+        word: &str,
+        project: Option<ProjectRecord>,
+    ) -> Result<Option<Addressee>, Refusal> {
+        let Some(project) = project else { return Ok(None) };
         let kind = project.forge.as_ref().map(|link| link.kind);
         let is_meant = match word.parse::<Forge>() {
             Ok(told) => kind == Some(told),

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// How much is shown around what was found.
@@ -31,8 +31,11 @@ impl Search {
     pub fn of(texts: &[(String, String)]) -> Self {
         let mut needles = Vec::new();
         for (what, text) in texts {
+            // Digits without a letter among them are the same in capitals.
             let mut add = |how: &str, bytes: Vec<u8>| {
-                needles.push(Needle { what: format!("{what} {how}"), bytes });
+                if needles.iter().all(|known: &Needle| known.bytes != bytes) {
+                    needles.push(Needle { what: format!("{what} {how}"), bytes });
+                }
             };
             add("as it is", text.clone().into_bytes());
             add("in hexadecimal digits", hex(text, b"0123456789abcdef"));
@@ -127,10 +130,19 @@ pub fn base64(bytes: &[u8]) -> Vec<u8> {
 
 /// Each spelling of a planted value is found, at each place, and nothing else is.
 pub fn finds_each_spelling() -> Result<()> {
-    use anyhow::ensure;
-    let mark = "mQ7xW2pL9vK4";
-    let search = Search::of(&[("a canary".to_owned(), mark.to_owned())]);
     ensure!(base64(b"any carnal pleas") == b"YW55IGNhcm5hbCBwbGVhcw==", "base64 is another");
+    let search = Search::of(&[("a canary".to_owned(), "mQ7xW2pL9vK4".to_owned())]);
+    ensure!(search.of_bytes(b"mQ7xW2pL9vK mQ7xW2pL9v").is_empty(), "it finds what is not there");
+    ensure!(
+        search.of_bytes(b"").is_empty() && search.of_bytes(b"m").is_empty(),
+        "it finds what is not there"
+    );
+    // The second is the same in both kinds of hexadecimal digits.
+    ["mQ7xW2pL9vK4", "ABCDEFGHPQRS"].into_iter().try_for_each(finds_each_once)
+}
+
+fn finds_each_once(mark: &str) -> Result<()> {
+    let search = Search::of(&[("a canary".to_owned(), mark.to_owned())]);
     for before in 0..7 {
         let value = format!("{}{mark}-rest", "x".repeat(before));
         let spellings = [
@@ -145,10 +157,5 @@ pub fn finds_each_spelling() -> Result<()> {
             ensure!(search.of_bytes(&around).len() == 1, "{:?}", String::from_utf8_lossy(&around));
         }
     }
-    ensure!(search.of_bytes(b"mQ7xW2pL9vK mQ7xW2pL9v").is_empty(), "it finds what is not there");
-    ensure!(
-        search.of_bytes(b"").is_empty() && search.of_bytes(b"m").is_empty(),
-        "it finds what is not there"
-    );
     Ok(())
 }

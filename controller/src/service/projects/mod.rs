@@ -75,7 +75,7 @@ impl Service {
         self.project_if_there(name).await?.ok_or_else(|| Error::not_found(What::Project, name))
     }
 
-    async fn project_if_there(&self, name: &ProjectName) -> Result<Option<ProjectRecord>> {
+    pub(crate) async fn project_if_there(&self, name: &ProjectName) -> Result<Option<ProjectRecord>> {
         let item = self.read(&name.key().to_string()).await?;
         Ok(item.map(|item| decode(&item.value)).transpose()?)
     }

@@ -117,7 +117,22 @@ impl Site {
         let put = self.ground.fleet.caller(0)?.projects().put_project(request).await?.into_inner();
         self.ground.fleet.guard("the webhook's secret", &put.hook_secret);
         ensure!(put.left_to_do.is_empty(), "left to do: {:?}", put.left_to_do);
+        self.looked().await?;
         self.arm(0)
+    }
+
+    /// Has the repository looked at, so that no look of a controller's own finds a push before its hook
+    /// tells of it.
+    async fn looked(&self) -> Result<()> {
+        let request = wire::PollProjectRequest { name: PROJECT.to_owned() };
+        self.ground.fleet.caller(0)?.projects().poll_project(request).await?;
+        wait_until("what is there to be decided", || async {
+            let events = self.events().await?;
+            let decided = events.iter().filter(|event| event.decision.is_some()).count();
+            ensure!((events.len(), decided) == (1, 1), "{events:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Sets a secret of the project.

@@ -9,6 +9,7 @@ use ocelot_e2e::search::Search;
 use super::Scene;
 
 /// Looks at the arguments and the environment of all processes but the task's own. Returns how many.
+/// A git of the controller's that fetches just then has its login in its environment, on purpose.
 pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize> {
     let fleet = &scene.ground.fleet;
     let mut ours: BTreeSet<u32> =
@@ -28,10 +29,10 @@ pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize>
         let found = search.of_bytes(&arguments);
         ensure!(found.is_empty(), "arguments of {pid}: {found:?}");
         let is_task = String::from_utf8_lossy(&environment).contains("OCELOT_RUN_ID=");
-        let found = search.of_bytes(&environment);
         if is_task {
-            tasks += usize::from(!found.is_empty());
+            tasks += usize::from(!search.of_bytes(&environment).is_empty());
         } else {
+            let found = search.of_bytes(&without_login_of_git(&environment));
             let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
             ensure!(found.is_empty(), "environment of {pid} ({arguments}): {found:?}");
             looked += usize::from(arguments.contains(&folder));
@@ -42,6 +43,11 @@ pub(super) fn look_at_processes(scene: &Scene, search: &Search) -> Result<usize>
     // Else this has looked at nothing.
     ensure!(tasks > 0, "no process of the held builds has its secret");
     Ok(looked)
+}
+
+fn without_login_of_git(environment: &[u8]) -> Vec<u8> {
+    let variables = environment.split(|byte| *byte == 0);
+    variables.filter(|variable| !variable.starts_with(b"OCELOT_GIT_SECRET=")).collect::<Vec<_>>().join(&0)
 }
 
 /// Returns the environment of a process: what two readings agree on, because one that begins another

@@ -188,7 +188,9 @@ async fn sight(fleet: &Fleet) -> Result<BTreeMap<String, i64>> {
     let options = etcd_client::GetOptions::new().with_prefix().with_keys_only();
     let found = etcd.bare(0).await?.get("/ocelot/v1/", Some(options)).await?;
     let keys = found.kvs().iter().map(|pair| Ok((pair.key_str()?.to_owned(), pair.mod_revision())));
-    let own =
-        |key: &str| ["controllers/", "looks/"].iter().any(|of| key.starts_with(&format!("/ocelot/v1/{of}")));
+    // Controllers write these whether anything was delivered or not.
+    let own = |key: &str| {
+        ["controllers/", "looks/", "tokens/"].iter().any(|of| key.starts_with(&format!("/ocelot/v1/{of}")))
+    };
     keys.filter(|pair: &Result<(String, i64)>| pair.as_ref().is_ok_and(|(key, _)| !own(key))).collect()
 }
