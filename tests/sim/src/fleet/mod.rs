@@ -131,7 +131,7 @@ async fn happen(seed: u64, planted: &Planted, with_history: bool) -> Ended {
     } else {
         settle(&world, &wishes, reach).await;
     }
-    Ended {
+    let ended = Ended {
         broken: world.laws.first_broken(),
         digest: world.laws.digest(),
         counts: world.laws.counts(),
@@ -139,7 +139,10 @@ async fn happen(seed: u64, planted: &Planted, with_history: bool) -> Ended {
         history: world.laws.history(),
         compares: executor::lock(&world.weather.seen).clone(),
         left_out: executor::lock(&world.weather.left_out_did).clone(),
-    }
+    };
+    // A process holds its world, and the world its machines' processes: neither would ever be freed.
+    world.machines.iter().for_each(|machine| machine.kill(&world));
+    ended
 }
 
 /// One world in ten ends as one that was put back from a backup: what was in it no longer counts.
