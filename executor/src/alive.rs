@@ -73,7 +73,7 @@ mod tests {
         let held = fs::File::open(data.path().join(LOCK)).unwrap();
         held.lock().unwrap();
         assert_eq!(process(data.path()).as_deref(), Some("42"));
-        drop(held);
+        held.unlock().unwrap();
         assert_eq!(process(data.path()), None);
     }
 }

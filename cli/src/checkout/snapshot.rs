@@ -153,7 +153,8 @@ mod tests {
         write("deleted", "deleted\n");
         git.run(&["add", "."], b"").unwrap();
         let named = WHO.iter().fold(git.clone(), |git, (name, value)| git.with(name, *value));
-        named.run(&["commit", "--quiet", "-m", "one"], b"").unwrap();
+        // No process of git writes later on.
+        named.run(&["-c", "maintenance.auto=false", "commit", "--quiet", "-m", "one"], b"").unwrap();
         named.run(&["tag", "v1"], b"").unwrap();
         folder
     }

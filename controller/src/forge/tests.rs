@@ -6,7 +6,7 @@ use ocelot_forge::event::CommitId;
 use ocelot_forge::secret::Secret;
 use ocelot_proto::kit::clock::SystemClock;
 
-use super::testing::{Double, Fault, TOKEN, repository};
+use super::testing::{Double, Fault, IMPATIENCE, TOKEN, repository};
 use super::*;
 use crate::records::ForgeLink;
 
@@ -62,7 +62,7 @@ async fn each_forge_gets_hook_and_status_as_its_documentation_says() {
 #[tokio::test]
 async fn what_a_forge_answers_is_told_apart_by_what_can_be_done_about_it() {
     let double = Double::start(Forge::GitHub).await;
-    let line = double.line(Arc::new(SystemClock));
+    let line = double.line_within(IMPATIENCE, Arc::new(SystemClock));
     let home = line.home(repository(Forge::GitHub).0, &link(Forge::GitHub)).unwrap();
     let token = token_of(Forge::GitHub, TOKEN);
     for (fault, passing, words) in [

@@ -25,7 +25,9 @@ impl Tell for Said {
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
-    command.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
+    // No process of git outlives the call, and writes while the repository is given away.
+    command.current_dir(folder).args(["-c", "maintenance.auto=false"]);
+    command.args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
     let ran = command.output().unwrap();
     assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8_lossy(&ran.stdout).trim().to_owned()

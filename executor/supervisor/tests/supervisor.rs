@@ -358,7 +358,8 @@ fn a_cancelled_child_has_its_grace_even_if_its_shell_is_dead() {
 #[test]
 fn timeouts_end_a_stage_and_name_themselves() {
     let (_bench, mut client) = Bench::assigned(&[]);
-    let late = StageOrder { timeout_ms: Some(20), ..script(0, "trap '' TERM; sleep 3600") };
+    // Long enough for the shell to have set its trap.
+    let late = StageOrder { timeout_ms: Some(2_000), ..script(0, "trap '' TERM; sleep 3600") };
     let end = run(&mut client, late);
     assert_eq!((end.outcome, end.stopped), (Outcome::Ended(Exit::Signal(9)), Some(Stop::Timeout)));
     let quiet = StageOrder { quiet_timeout_ms: Some(20), ..script(1, "exec sleep 3600") };
@@ -432,7 +433,7 @@ fn past_the_guards_deadline_everything_ends_at_once() {
     let last = beats.lines().filter_map(|line| line.replace('.', "").parse::<u64>().ok()).max();
     let late = (last.unwrap() * 10).saturating_sub(deadline.0);
     // An idle machine takes one or two; what counts is that nothing goes on.
-    assert!(late <= 1000, "alive {late} ms past the deadline");
+    assert!(late <= 5000, "alive {late} ms past the deadline");
 }
 
 #[test]
@@ -460,7 +461,7 @@ fn beats_put_the_deadline_off_and_never_back() {
     client.ask(&Request::Beat { deadline: far }).unwrap();
     client.ask(&Request::Beat { deadline: Moment(1) }).unwrap();
     assert_eq!(bench.connect().1.deadline, far);
-    let past = Bench::start(&["--deadline-ms", &now().after(300).0.to_string()]);
+    let past = Bench::start(&["--deadline-ms", &now().after(5_000).0.to_string()]);
     assert_eq!(past.ended().0, Some(3), "unassigned ones end too");
 }
 

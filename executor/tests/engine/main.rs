@@ -377,9 +377,10 @@ async fn a_service_that_is_not_ready_in_time_fails_the_task() {
     world
         .offer(&plan("echo never", vec![late(Ready::Port { port: 1, timeout }), service("web", WEB, never)]));
     let why = world.unready().await;
-    let late = "service late is not ready after 300ms; it said last: slow";
+    // Its last words may not be heard yet.
+    let late = "service late is not ready after 300ms";
     let web = "service web is not ready after 300ms";
-    assert!(why == late || why.starts_with(web), "{why}");
+    assert!(why.starts_with(late) || why.starts_with(web), "{why}");
     world.clean().await;
 }
 
@@ -399,7 +400,7 @@ async fn a_service_that_dies_later_is_shown_and_does_not_end_the_task() {
     let world = World::started().await;
     let dies = "while ! nc -l -p 9 > /dev/null; do :; done; echo bye; exit 4";
     let dying = service("dying", dies, Ready::Started);
-    let script = "until echo x | nc -w 1 dying 9; do sleep 0.1; done; sleep 1; echo still here";
+    let script = "until echo x | nc -w 1 dying 9; do sleep 0.1; done; sleep 5; echo still here";
     world.offer(&plan(script, vec![dying]));
     let outcome = world.outcome().await;
     let said = world.said();
@@ -414,7 +415,9 @@ async fn a_service_that_dies_later_is_shown_and_does_not_end_the_task() {
 async fn a_cancel_stops_services_with_a_word_and_leaves_nothing() {
     let world = World::started().await;
     let polite = "trap 'echo put away; exit 0' TERM; echo begun; while :; do sleep 0.05; done";
-    world.offer(&plan("echo waiting; sleep 1000", vec![service("polite", polite, Ready::Started)]));
+    let mut plan = plan("echo waiting; sleep 1000", vec![service("polite", polite, Ready::Started)]);
+    plan.limits.grace = Duration::from_secs(10);
+    world.offer(&plan);
     world.until_said("0", "waiting").await;
     world.until_said("polite", "begun").await;
     world.controller.set(|model| model.directives.push(cancel(id())));

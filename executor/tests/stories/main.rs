@@ -169,7 +169,21 @@ impl World {
         self.controller
             .until("nothing held", |model| model.heartbeats.last().is_some_and(|beat| beat.held.is_empty()))
             .await;
+        // A folder is the last to go, when nothing is held any more.
+        let gone = async {
+            while !leftovers(self.data.path()).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("nothing is left of attempts on disk");
     }
+}
+
+/// What is left of attempts on disk.
+fn leftovers(data: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(data.join("attempts")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| !name.starts_with("ready-")).collect()
 }
 
 fn id() -> AttemptId {
@@ -299,6 +313,8 @@ async fn a_kill_while_starting_leaves_no_container() {
     world.machine.set(|facts| facts.held_start = true);
     let id = world.offer(&plan(vec![stage("a")]));
     world.machine.until("a start", |facts| facts.starts == 1).await;
+    // The kill is for a poll that waits already.
+    world.controller.until("an open poll", |model| model.open_polls == 1).await;
     let polls = world.controller.model().polls.len();
     world.controller.set(|model| model.directives.push(kill(id)));
     // Whoever polls again has heard what the poll before brought.

@@ -9,7 +9,6 @@ use ocelot_proto::wire::outcome::Outcome;
 use ocelot_proto::wire::outcome::failed::Failure;
 
 use super::*;
-use crate::controller::PATIENCE;
 
 impl World {
     /// The workspace of the only container there is.
@@ -119,20 +118,6 @@ async fn what_a_task_keeps_is_found_by_the_next_and_its_cache_is_warm() {
     insta::assert_snapshot!(world.lines("artifact").join("\n"), @"artifact site of web: 1 file, 5 B unpacked");
     insta::assert_snapshot!(world.lines("cache").join("\n"), @"cache npm: restored 2.9 KiB from node-e3b0c44298fc");
     world.clean().await;
-    // Its folder is the last to go, when nothing is held any more.
-    let gone = async {
-        while !leftovers(world.data.path()).is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("nothing is left of attempts on disk");
-}
-
-/// What is left of attempts on disk.
-fn leftovers(data: &Path) -> Vec<String> {
-    let names = fs::read_dir(data.join("attempts")).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.map(|name| name.into_string().unwrap());
-    names.filter(|name| !name.starts_with("ready-")).collect()
 }
 
 #[tokio::test]

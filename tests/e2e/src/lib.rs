@@ -4,6 +4,7 @@ pub mod engine;
 pub mod etcd;
 pub mod fleet;
 pub mod http;
+mod ports;
 pub mod proxy;
 pub mod runner;
 pub mod search;

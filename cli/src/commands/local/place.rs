@@ -22,8 +22,8 @@ const DIGEST_BYTES: usize = 4;
 pub(super) struct Place {
     folder: PathBuf,
     temporary: Option<TempDir>,
-    /// The lock goes with it.
-    _lock: File,
+    /// The lock ends with it, also when the process is killed.
+    lock: File,
 }
 
 impl Place {
@@ -32,14 +32,14 @@ impl Place {
         if let Some(home) = environment.data_folder() {
             let folder = home.join("local").join(name(root));
             if let Some(lock) = lock(&folder).map_err(|source| unwritable(&folder, source))? {
-                return Ok(Self { folder, temporary: None, _lock: lock });
+                return Ok(Self { folder, temporary: None, lock });
             }
         }
         let made = tempfile::Builder::new().prefix("ocelot-local-").tempdir();
         let temporary = made.map_err(|source| unwritable(&std::env::temp_dir(), source))?;
         let folder = temporary.path().to_owned();
         let lock = File::open(&folder).map_err(|source| unwritable(&folder, source))?;
-        Ok(Self { folder, temporary: Some(temporary), _lock: lock })
+        Ok(Self { folder, temporary: Some(temporary), lock })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -60,6 +60,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         // It holds what was not committed; without it only the next start has more to do.
         drop(fs::remove_dir_all(self.tree()));
+        // A child that was just forked still has the file open; the lock must not wait for it.
+        let _unlocked = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -25,6 +25,10 @@ use super::{Apis, ForgeLine};
 use crate::egress::{Egress, Rules, Settings};
 
 pub const TOKEN: &str = "t0ken-of-the-forge";
+/// How long a line waits for an answer that comes.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where none comes.
+pub const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// What the double does instead of what it was asked.
 #[derive(Debug, Clone, Copy)]
@@ -190,9 +194,14 @@ impl Double {
 
     /// A line on which every forge is this one.
     pub fn line(&self, clock: Arc<dyn Clock>) -> ForgeLine {
+        self.line_within(PATIENCE, clock)
+    }
+
+    /// The same, with another deadline for each call.
+    pub fn line_within(&self, deadline: Duration, clock: Arc<dyn Clock>) -> ForgeLine {
         let hosts = ["github.com", "gitlab.com", "codeberg.org", "bitbucket.org"];
         let apis: Apis = hosts.into_iter().map(|host| (host.to_owned(), self.api())).collect();
-        ForgeLine::new(Arc::new(egress().within(Duration::from_secs(2))), clock, apis)
+        ForgeLine::new(Arc::new(egress().within(deadline)), clock, apis)
     }
 }
 

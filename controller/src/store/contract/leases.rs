@@ -5,8 +5,12 @@ use super::*;
 
 impl Arena {
     async fn lease(&self) -> LeaseId {
-        let lease = self.store.grant(self.home.ttl()).await.expect("a lease can be had");
-        assert!(lease.ttl >= self.home.ttl(), "rounded down: {lease:?}");
+        self.lease_for(self.home.ttl()).await
+    }
+
+    async fn lease_for(&self, ttl: Duration) -> LeaseId {
+        let lease = insist(|| self.store.grant(ttl)).await.expect("a lease can be had");
+        assert!(lease.ttl >= ttl, "rounded down: {lease:?}");
         lease.id
     }
 
@@ -30,15 +34,16 @@ pub(super) async fn a_lease_that_is_not_kept_alive_takes_its_keys(arena: Arena) 
 }
 
 pub(super) async fn a_lease_that_is_kept_alive_keeps_its_keys(arena: Arena) {
-    let (kept, lost) = (arena.lease().await, arena.lease().await);
+    let ttl = arena.home.ttl();
+    let (kept, lost) = (arena.lease_for(2 * ttl).await, arena.lease().await);
     arena.put_under(kept, "kept").await;
     let put = arena.put_under(lost, "lost").await;
     let mut watch = arena.watch(put.next()).await;
-    // Twice its time in steps of half: the other one ends meanwhile, so time did pass.
-    for _ in 0..4 {
-        arena.home.wait(arena.home.ttl() / 2).await;
+    // Longer than its time in steps of a quarter: the other one ends meanwhile, so time did pass.
+    for _ in 0..6 {
+        arena.home.wait(ttl / 2).await;
         let lease = arena.store.keep_alive(kept).await.expect("it is kept alive in time");
-        assert!(lease.id == kept && lease.ttl >= arena.home.ttl() / 2, "{lease:?}");
+        assert!(lease.id == kept && lease.ttl >= ttl, "{lease:?}");
     }
     deletion(&mut watch, &arena.key("lost")).await;
     assert!(arena.find("kept").await.is_some());
@@ -137,12 +142,14 @@ pub(super) async fn a_deleted_key_leaves_its_lease(arena: Arena) {
 }
 
 pub(super) async fn leases_survive_a_restart_and_still_end(mut arena: Arena) {
-    let lease = arena.lease().await;
+    // Long enough for a home that takes its time to come again.
+    let ttl = 4 * arena.home.ttl();
+    let lease = arena.lease_for(ttl).await;
     let put = arena.put_under(lease, "k").await;
     arena.store = arena.home.restart().await;
     assert_eq!(arena.find("k").await.expect("k is there").lease, Some(lease));
     arena.store.keep_alive(lease).await.expect("the lease is there");
     let mut watch = arena.watch(put.next()).await;
-    arena.home.wait(arena.home.ttl()).await;
+    arena.home.wait(ttl).await;
     deletion(&mut watch, &arena.key("k")).await;
 }

@@ -17,7 +17,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{Change, Error, Event, KeyValue, RangeRequest, Revision, Store, Txn, Verdict, Watch, WatchBatch};
+use super::{
+    Change, Error, Event, KeyValue, Page, RangeRequest, Revision, Store, Txn, Verdict, Watch, WatchBatch,
+};
+
+/// How often [`insist`] calls.
+const TRIES: usize = 10;
 
 /// What a case needs of the home that it runs on.
 #[async_trait]
@@ -124,6 +129,20 @@ macro_rules! list {
 }
 store_contract_cases!(list);
 
+/// Calls again while the store says that it is unavailable and that nothing was changed.
+pub async fn insist<T, Answer>(mut call: impl FnMut() -> Answer) -> Result<T, Error>
+where
+    Answer: Future<Output = Result<T, Error>>,
+{
+    for _ in 1..TRIES {
+        match call().await {
+            Err(error) if error.is_retryable() && !error.may_have_happened() => {}
+            answer => return answer,
+        }
+    }
+    call().await
+}
+
 /// Where a case runs.
 #[derive(Debug, Clone)]
 struct Arena {
@@ -138,7 +157,7 @@ impl Arena {
     }
 
     async fn commit(&self, txn: Txn) -> Verdict {
-        self.store.commit(txn).await.expect("the transaction is valid")
+        insist(|| self.store.commit(txn.clone())).await.expect("the transaction is valid")
     }
 
     /// Commits what must be accepted.
@@ -158,19 +177,22 @@ impl Arena {
     }
 
     async fn find(&self, name: &str) -> Option<KeyValue> {
-        let page = self.store.range(RangeRequest::key(self.key(name))).await.expect("a key can be read");
-        page.items.into_iter().next()
+        self.read(&RangeRequest::key(self.key(name))).await.items.into_iter().next()
     }
 
     async fn revision(&self) -> Revision {
-        self.store.range(RangeRequest::key(self.key("?"))).await.expect("a key can be read").revision
+        self.read(&RangeRequest::key(self.key("?"))).await.revision
+    }
+
+    async fn read(&self, request: &RangeRequest) -> Page {
+        insist(|| self.store.range(request.clone())).await.expect("a page can be read")
     }
 
     /// Reads everything below the arena's prefix, page by page.
     async fn list(&self, request: RangeRequest) -> Vec<KeyValue> {
         let (mut items, mut next) = (Vec::new(), Some(request));
         while let Some(request) = next {
-            let page = self.store.range(request.clone()).await.expect("a page can be read");
+            let page = self.read(&request).await;
             next = request.after(&page);
             items.extend(page.items);
         }

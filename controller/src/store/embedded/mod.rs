@@ -275,7 +275,8 @@ impl Threads {
             Err(error) => tracing::error!(error = %error, "the checkpointer could not be started"),
         }
         drop(connection);
-        drop(lock);
+        // A child that was just forked still has the file open; the lock must not wait for it.
+        drop(lock.unlock());
     }
 }
 

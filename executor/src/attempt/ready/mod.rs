@@ -10,6 +10,7 @@ mod shape;
 mod shelf;
 mod warm;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use process::Bare;
 use warm::Warm;
 
 /// At the end so long is waited for places to go; the next start takes away what is left.
-const END_MAX: Duration = Duration::from_secs(5);
+const END_MAX: Duration = Duration::from_secs(20);
 
 /// What is kept ready.
 #[derive(Debug, Default)]
@@ -56,17 +57,23 @@ impl Ready {
     /// Keeps places ready until the executor stops; then takes them away.
     pub(crate) async fn keep(shared: Arc<Shared>, bounds: Bounds) {
         let mut over = shared.over.subscribe();
+        let mut until = over.clone();
         let own = &shared.ready;
-        let keeping = async {
-            tokio::join!(own.bare.keep(&shared, &own.names), own.warm.keep(&shared, &own.names, &bounds))
+        let warm = async {
+            tokio::select! {
+                biased;
+                _ = until.wait_for(|over| *over) => {}
+                () = own.warm.keep(&shared, &own.names, &bounds) => {}
+            }
+            own.warm.end(&shared).await;
         };
+        let mut keeping = pin!(async { tokio::join!(own.bare.keep(&shared, &own.names), warm) });
         tokio::select! {
             biased;
             _ = over.wait_for(|over| *over) => {}
-            ((), ()) = keeping => {}
+            ((), ()) = &mut keeping => return,
         }
-        let ending = async { tokio::join!(own.bare.end(&shared), own.warm.end(&shared)) };
-        if tokio::time::timeout(END_MAX, ending).await.is_err() {
+        if tokio::time::timeout(END_MAX, keeping).await.is_err() {
             tracing::debug!("a place that nobody took stays until the next start");
         }
     }

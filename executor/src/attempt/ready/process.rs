@@ -48,10 +48,12 @@ impl Bare {
         None
     }
 
-    /// Keeps a place ready for as long as it is polled.
+    /// Keeps a place ready until the executor stops, and takes it away then. What is being made is made
+    /// first: the threads that make it could not be stopped.
     pub(super) async fn keep(&self, shared: &Shared, names: &Names) {
         let Some(runtime) = shared.runtimes.for_task(&Wanted::Process) else { return };
-        loop {
+        let mut over = shared.over.subscribe();
+        while !*over.borrow() {
             self.wear_out(shared.clock.monotonic());
             self.take_away(&*runtime).await;
             if shared.runtimes.broken(&Wanted::Process).is_none()
@@ -60,16 +62,17 @@ impl Bare {
             {
                 tracing::debug!(why, "no place was made ready");
             }
+            let pause = async {
+                tokio::select! {
+                    () = self.taken.notified() => shared.clock.sleep(PAUSE).await,
+                    () = shared.clock.sleep(RENEW_AFTER) => {}
+                }
+            };
             tokio::select! {
-                () = self.taken.notified() => shared.clock.sleep(PAUSE).await,
-                () = shared.clock.sleep(RENEW_AFTER) => {}
+                _ = over.wait_for(|over| *over) => {}
+                () = pause => {}
             }
         }
-    }
-
-    /// Takes it away for good.
-    pub(super) async fn end(&self, shared: &Shared) {
-        let Some(runtime) = shared.runtimes.for_task(&Wanted::Process) else { return };
         let left = self.state().place.take();
         self.state().worn.extend(left.map(|(places, _)| places));
         self.take_away(&*runtime).await;

@@ -130,7 +130,8 @@ async fn endless(limit: Duration) -> (tempfile::TempDir, Git, std::path::PathBuf
 
 #[tokio::test]
 async fn at_the_deadline_no_process_is_left() {
-    let (_folder, git, pipe) = endless(Duration::from_millis(300)).await;
+    // Long enough for the pipe to be opened: its reader would wait for ever.
+    let (_folder, git, pipe) = endless(Duration::from_secs(5)).await;
     let url = ocelot_git::RepositoryUrl::parse("https://h.example/a").unwrap();
     // Reading ends when the last of them is gone, and only then.
     let reader = std::thread::spawn(move || std::fs::read(pipe).unwrap());

@@ -57,7 +57,15 @@ async fn fenced_is_kept() -> Result<()> {
     fleet.executors[0].stop()?;
     began(&fleet, run, 2).await?;
     fleet.executors[0].go_on()?;
-    let judged = fenced_falls_silent(&fleet, &Id::from_bytes(run).to_string()).await;
+    let run = Id::from_bytes(run).to_string();
+    wait_until("the first build to end", || async {
+        let lives = fleet.witness.lives()?;
+        let first = lives.iter().find(|life| life.run == run).context("it began")?;
+        ensure!(first.ended, "{first:?}");
+        Ok(())
+    })
+    .await?;
+    let judged = fenced_falls_silent(&fleet, &run).await;
     let why = judged.err().context("a container that was kept was not seen")?;
     ensure!(format!("{why:#}").contains("ran to its end"), "another reason: {why:#}");
     fleet.executors[0].kill()?;

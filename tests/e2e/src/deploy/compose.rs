@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use ocelot_e2e::engine::docker;
 use ocelot_e2e::runner::trial;
-use ocelot_e2e::wait::wait_until;
+use ocelot_e2e::wait::wait_rarely;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -133,6 +133,7 @@ impl Up {
         if service.init {
             words.push("--init".to_owned());
         }
+        words.extend(service.restart.iter().map(|policy| format!("--restart={policy}")));
         words.extend(service.environment.iter().map(|(name, value)| format!("--env={name}={value}")));
         for volume in &service.volumes {
             let (own, place) = volume.split_once(':').context("a volume has a place")?;
@@ -171,7 +172,7 @@ impl Up {
             ensure!(found == wanted, "{found}");
             Ok(())
         };
-        wait_until(&what, look).await.with_context(|| self.last_words(name))
+        wait_rarely(&what, look).await.with_context(|| self.last_words(name))
     }
 
     fn last_words(&self, name: &str) -> String {
@@ -226,8 +227,12 @@ async fn up() -> Result<()> {
     for service in up.compose.services.iter().filter(|(_, service)| service.healthcheck.is_some()) {
         up.wait(service.0, Condition::ServiceHealthy).await?;
     }
-    let executors = up.run("controller-1", &["ocelot", "executor", "list"])?;
-    ensure!(executors.contains("executor-1") && executors.contains("executor-2"), "{executors}");
+    wait_rarely("both executors to be known", || async {
+        let executors = up.run("controller-1", &["ocelot", "executor", "list"])?;
+        ensure!(executors.contains("executor-1") && executors.contains("executor-2"), "{executors}");
+        Ok(())
+    })
+    .await?;
     let job = "name: hello\nruntime: process\nstages:\n  - name: hello\n    script: [\"echo the whole fleet works\"]\n";
     let write = format!("printf '%s' '{job}' > /tmp/hello.job.yml");
     up.run("controller-2", &["sh", "-c", &write])?;
@@ -236,7 +241,8 @@ async fn up() -> Result<()> {
     ensure!(log.contains("the whole fleet works"), "{log}");
     // Every process is well in its own eyes, too.
     for (service, program) in [("controller-2", "ocelot-controller"), ("executor-1", "ocelot-executor")] {
-        up.run(service, &[program, "doctor", "--running"])?;
+        let what = format!("{service} to be well");
+        wait_rarely(&what, || async { up.run(service, &[program, "doctor", "--running"]) }).await?;
     }
     Ok(())
 }

@@ -28,8 +28,9 @@ pub(super) fn base(folder: &Path) -> Result<Image> {
     for path in ["bin", "usr/bin", "etc", "tmp", "var/lib"] {
         fs::create_dir_all(tree.join(path))?;
     }
-    let shell = tree.join("bin/busybox");
-    fs::copy(which("busybox")?, &shell)?;
+    let shell = which("busybox")?;
+    fs::copy(&shell, tree.join("bin/busybox"))?;
+    // Not the copy: a child of another trial may hold that open for writing.
     let applets = Command::new(&shell).arg("--list").output()?;
     for name in String::from_utf8(applets.stdout)?.lines().filter(|name| *name != "busybox") {
         symlink("busybox", tree.join("bin").join(name))?;

@@ -197,6 +197,7 @@ async fn executor() -> Result<()> {
     let run = caller.execute("print", &[]).await?;
     caller.running(run).await?;
     printer.let_print(0)?;
+    prints(&caller, run, &printer, 1).await?;
 
     // Full: it refuses, says why, and gives back what it can of its own.
     disk.fill_to_the_brim()?;
@@ -208,9 +209,13 @@ async fn executor() -> Result<()> {
     })
     .await
     .with_context(|| fleet.last_words())?;
-    let said = fleet.executors[0].said();
-    let freed = said.lines().find(|line| line.contains("freed 1 ")).context("no report")?.to_owned();
-    ensure!(freed.contains("1 mirror") || said.contains("freed 1 mirror"), "{said}");
+    wait_until("the report of both", || async {
+        let said = fleet.executors[0].said();
+        let freed = said.lines().find(|line| line.contains("freed 1 ")).context("no report")?;
+        ensure!(freed.contains("1 mirror") || said.contains("freed 1 mirror"), "{said}");
+        Ok(())
+    })
+    .await?;
 
     // It was not enough, and the disk fills again: a run waits, and the one that runs goes on or waits.
     disk.fill_to_the_brim()?;

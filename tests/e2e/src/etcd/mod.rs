@@ -6,7 +6,6 @@
 mod certificates;
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +17,8 @@ use tempfile::TempDir;
 
 pub use self::certificates::Certificates;
 use self::certificates::certificates;
-use crate::wait::wait_until;
+use crate::ports::free_port;
+use crate::wait::{wait_held, wait_until};
 
 /// A port that was free may be taken by the time etcd binds it; then all begins anew.
 const START_TRIES: usize = 5;
@@ -91,7 +91,7 @@ impl Cluster {
         let certificates = if settings.tls { Some(certificates(&folder)?) } else { None };
         let scheme = if settings.tls { "https" } else { "http" };
         let count = settings.members.max(1);
-        let ports = free_ports(2 * count)?;
+        let ports = (0..2 * count).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
         let (clients, peers) = ports.split_at(count);
         let initial: Vec<_> =
             peers.iter().enumerate().map(|(n, port)| format!("m{n}=http://127.0.0.1:{port}")).collect();
@@ -277,8 +277,12 @@ impl Cluster {
         self.wait_ready().await
     }
 
-    pub fn pause(&self, index: usize) -> Result<()> {
-        self.signal(index, Signal::STOP)
+    /// Holds a member, and waits until it stands still.
+    pub async fn pause(&self, index: usize) -> Result<()> {
+        self.signal(index, Signal::STOP)?;
+        let member = &self.members[index];
+        let pid = member.child.as_ref().context("the member does not run")?.id();
+        wait_held(&member.name, pid).await
     }
 
     pub fn resume(&self, index: usize) -> Result<()> {
@@ -308,14 +312,17 @@ impl Cluster {
         .await
     }
 
-    /// Hands the lead to the next member and returns it.
+    /// Hands the lead to the next member and returns it. The lead may move by itself meanwhile.
     pub async fn move_leader(&self) -> Result<usize> {
-        let leader = self.leader().await?;
-        let next = (leader + 1) % self.len();
-        let status = self.bare(next).await?.status().await?;
-        let id = status.header().context("a header")?.member_id();
-        self.bare(leader).await?.move_leader(id).await?;
-        Ok(next)
+        wait_until("the lead to move", || async {
+            let leader = self.leader().await?;
+            let next = (leader + 1) % self.len();
+            let status = self.bare(next).await?.status().await?;
+            let id = status.header().context("a header")?.member_id();
+            self.bare(leader).await?.move_leader(id).await?;
+            anyhow::Ok(next)
+        })
+        .await
     }
 
     /// Creates `user` with all rights and turns authentication on.
@@ -380,12 +387,6 @@ fn run_etcdctl(arguments: &[&str]) -> Result<()> {
         .context("etcdctl cannot be started; install it (Debian: etcd-client)")?;
     ensure!(output.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
-}
-
-/// Asks the system for free ports, all different.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: Vec<_> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 fn tail(log: &PathBuf) -> String {

@@ -10,7 +10,6 @@ mod remains;
 mod talk;
 mod witness;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -32,6 +31,7 @@ use self::remains::Home;
 use self::talk::Talk;
 use crate::engine::Traces;
 use crate::etcd::Cluster;
+use crate::ports::free_port;
 use crate::wait::wait_until;
 
 /// How to start a fleet.
@@ -335,9 +335,4 @@ impl Fleet {
         self.folder.disable_cleanup(true);
         self.folder.path()
     }
-}
-
-/// Asks the system for a port that nobody has.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

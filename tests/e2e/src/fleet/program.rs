@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::engine::host;
-use crate::wait::wait_until;
+use crate::wait::{wait_held, wait_until};
 
 /// Which build of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,16 +127,7 @@ impl Program {
 
     /// Waits until it stands still, as at a point where it was told to.
     pub async fn held(&self) -> Result<()> {
-        let pid = self.pid().context("it does not run")?;
-        let what = format!("{} to be held", self.start.program);
-        wait_until(&what, || async {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // Its state follows its name, which is in brackets.
-            let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
-            ensure!(state == Some("T"), "it is in state {state:?}");
-            Ok(())
-        })
-        .await
+        wait_held(self.start.program, self.pid().context("it does not run")?).await
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -130,7 +130,7 @@ async fn cancel() -> Result<()> {
 async fn guard() -> Result<()> {
     let rig = Rig::new()?;
     // Long enough to start in, even on a loaded machine; nobody vouches for it afterwards.
-    let deadline = BootTime(clock::now().after(10_000).0);
+    let deadline = BootTime(clock::now().after(30_000).0);
     let container = rig.start(&Launch { deadline, ..rig.launch(IMAGE) }).await?;
     let ended = rig.runtime.ended(&container).await?;
     ensure!(ended == Standing::Ended { status: 3, out_of_memory: None }, "{ended:?}");

@@ -6,6 +6,8 @@ use anyhow::Result;
 use ocelot_e2e::fleet::{Build, Fleet};
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 
+use super::{HOUR, MINUTE};
+
 /// A file for each controller.
 #[derive(Debug)]
 pub(super) struct Clocks {
@@ -48,6 +50,11 @@ impl Clocks {
         let moved = std::fs::read_to_string(&self.files[who]).ok().and_then(|text| text.parse().ok());
         true_now() + moved.unwrap_or(0)
     }
+}
+
+/// Returns by how much clocks are off that show ten past: no hour ends by itself while a trial goes on.
+pub(super) fn to_ten_past() -> i64 {
+    (10 * MINUTE - true_now()).rem_euclid(HOUR)
 }
 
 /// Returns the true time, in seconds since 1970.

@@ -13,7 +13,7 @@ use ocelot_e2e::runner::trial;
 use ocelot_e2e::wait::wait_until;
 use ocelot_proto::wire;
 
-use self::clocks::{Clocks, true_now};
+use self::clocks::{Clocks, to_ten_past, true_now};
 
 pub(crate) use row::row;
 
@@ -109,7 +109,8 @@ async fn each_moment_once() -> Result<()> {
 
 async fn paused() -> Result<()> {
     let mut fleet = Fleet::start(Settings::etcd(Build::Chaos, 2, 1)).await?;
-    let clocks = Clocks::start(&mut fleet, 0).await?;
+    let begin = to_ten_past();
+    let clocks = Clocks::start(&mut fleet, begin).await?;
     fleet.caller(0)?.put_job(&job("hourly", "0 * * * *", "catch_up: all, overlap: allow")).await?;
     let command = |arguments: &[&str]| -> Result<String> {
         let output = fleet.run("ocelot", &[&["schedule"][..], arguments].concat())?;
@@ -118,7 +119,7 @@ async fn paused() -> Result<()> {
     };
     command(&["pause", "hourly"])?;
     ensure!(command(&["list"])?.contains("paused by admin"), "{}", command(&["list"])?);
-    clocks.set_all(5 * HOUR)?;
+    clocks.set_all(begin + 5 * HOUR)?;
     ensure!(command(&["run", "hourly"])? == "hourly#1\n");
     command(&["resume", "hourly/1"])?;
     let next = schedule(&fleet.caller(0)?, "hourly").await?.next[0].unix_us / 1_000_000;
@@ -140,7 +141,7 @@ async fn paused() -> Result<()> {
 
 async fn killed_at(point: &'static str) -> Result<()> {
     let mut fleet = Fleet::start(Settings::etcd(Build::Chaos, 2, 1)).await?;
-    let clocks = Clocks::start(&mut fleet, 0).await?;
+    let clocks = Clocks::start(&mut fleet, to_ten_past()).await?;
     fleet.controllers[0].kill()?;
     fleet.controllers[0].start_with(Build::Chaos, &format!("{},kill:{point}:1", clocks.planted(0)))?;
     fleet.ready().await?;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use ocelot_e2e::fleet::{Build, Caller, Fleet, Settings};
 use ocelot_proto::wire;
@@ -15,9 +16,9 @@ use super::clocks::{Clocks, true_now};
 use super::{HOUR, Made, job, runs, take};
 use crate::long::{Chance, kept};
 
-/// Clocks go forward in the first and the last, and back in the others, within two weeks of spring.
+/// Clocks go forward in the first and the last, and a week later back in the others.
 const ZONES: [&str; 4] = ["Europe/Berlin", "Australia/Lord_Howe", "Pacific/Auckland", "Europe/London"];
-const DAYS: i64 = 15;
+const DAYS: i64 = 9;
 /// How long two controllers may take for one step; nothing is timed by it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -92,11 +93,12 @@ async fn schedules(fleet: &mut Fleet, count: u64, mut chance: Chance) -> Result<
     Ok(())
 }
 
-/// Noon of the next 24th of March: four days before the first change at the latest.
+/// Noon before the last Sunday of the next March, on which the first clocks change.
 fn start() -> Result<i64> {
     let now = jiff::Timestamp::from_second(true_now())?.to_zoned(TimeZone::UTC);
     let year = now.year() + i16::from(now.month() >= 3);
-    let noon = jiff::civil::date(year, 3, 24).at(12, 0, 0, 0);
+    let sunday = jiff::civil::date(year, 3, 1).nth_weekday_of_month(-1, Weekday::Sunday)?;
+    let noon = sunday.yesterday()?.at(12, 0, 0, 0);
     Ok(noon.to_zoned(TimeZone::UTC)?.timestamp().as_second())
 }
 

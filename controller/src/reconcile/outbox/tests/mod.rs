@@ -12,7 +12,7 @@ use ocelot_spec::Event;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::forge::testing::{Double, Fault, egress};
+use crate::forge::testing::{Double, Fault, IMPATIENCE, PATIENCE, egress};
 use crate::hooks::tests::bench::{Bench, Controller};
 use crate::records::{Digest, RunRecord, SourceRecord, Stage, Subject, Trigger, TriggerKind, Trust};
 use crate::service::Draft;
@@ -32,9 +32,15 @@ struct Site {
 
 impl Site {
     async fn new(kind: Forge) -> Self {
+        Self::within(PATIENCE, kind).await
+    }
+
+    /// One whose controller waits so long for each answer.
+    async fn within(deadline: Duration, kind: Forge) -> Self {
         let bench = Bench::new();
         let double = Double::start(kind).await;
-        let one = bench.controller("one", Some(double.line(bench.clock.clone()))).await;
+        let line = double.line_within(deadline, bench.clock.clone());
+        let one = bench.controller("one", Some(line)).await;
         one.project(PROJECT, kind).await;
         one.give_token(PROJECT).await;
         let outside = Outside { egress: Arc::new(egress()), targets: targets(&double) };
@@ -173,7 +179,7 @@ async fn a_rejected_run_tells_each_forge_what_is_wrong_with_its_file() {
 
 #[tokio::test]
 async fn a_forge_that_fails_in_every_way_for_a_while_has_the_last_state_in_the_end() {
-    let mut site = Site::new(Forge::GitHub).await;
+    let mut site = Site::within(IMPATIENCE, Forge::GitHub).await;
     let run = site.accept(1, Trust::Own, &[]).await;
     let faults = [
         Fault::Status(500),

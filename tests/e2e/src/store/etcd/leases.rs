@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
+use ocelot_controller::store::contract::insist;
 use ocelot_controller::store::{Error, LeaseId, RangeRequest, Txn};
 use ocelot_e2e::etcd::Cluster;
 use ocelot_e2e::runner::trial;
@@ -74,7 +75,7 @@ async fn goes_on_past_a_paused_member() -> Result<()> {
     let store = connect(&cluster).await?;
     let lease = store.grant(Duration::from_secs(30)).await?;
     store.keep_alive(lease.id).await?;
-    cluster.pause(0)?;
+    cluster.pause(0).await?;
     wait_until("a renewal through another member", || store.keep_alive(lease.id)).await?;
     cluster.resume(0)?;
     Ok(())
@@ -85,16 +86,16 @@ async fn many_leases() -> Result<()> {
     let store = connect(&cluster).await?;
     let mut leases = Vec::new();
     for _ in 0..200 {
-        leases.push(store.grant(Duration::from_secs(60)).await?.id);
+        leases.push(wait_until("a lease", || store.grant(Duration::from_secs(60))).await?.id);
     }
     let gone = leases.split_off(150);
     for lease in &gone {
-        store.revoke(*lease).await?;
+        wait_until("a lease to go", || store.revoke(*lease)).await?;
     }
     let mut renewals = tokio::task::JoinSet::new();
     for lease in leases.iter().chain(&gone).copied() {
         let store = store.clone();
-        renewals.spawn(async move { (lease, store.keep_alive(lease).await) });
+        renewals.spawn(async move { (lease, insist(|| store.keep_alive(lease)).await) });
     }
     while let Some(renewal) = renewals.join_next().await {
         match renewal? {
@@ -112,7 +113,7 @@ async fn long_pause() -> Result<()> {
     let store = connect(&cluster).await?;
     let lease = store.grant(Duration::from_secs(2)).await?;
     store.commit(Txn::new().put_under(lease.id, "/t/session", "here")).await?;
-    cluster.pause(0)?;
+    cluster.pause(0).await?;
     let unanswered = store.range(RangeRequest::key("/t/session")).await;
     ensure!(matches!(unanswered, Err(Error::Unavailable(_))), "{unanswered:?}");
     let unanswered = store.keep_alive(lease.id).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
+use ocelot_controller::store::contract::insist;
 use ocelot_controller::store::etcd::{Config, Etcd, Login, OwnCertificate, Tls, Upkeep, UpkeepTask};
 use ocelot_controller::store::{Error, Expected, RangeRequest, Revision, Store, Txn, Verdict};
 use ocelot_e2e::etcd::{Cluster, Settings};
@@ -37,13 +38,14 @@ async fn runs_full() -> Result<()> {
     store.upkeep_once(&mut upkeep, CLAIM, Duration::ZERO).await?;
 
     let write = || store.commit(Txn::new().put("/t/big", vec![b'x'; 512 * 1024]));
-    let full = loop {
+    let full = wait_until("etcd to be full", || async {
         match write().await {
-            Ok(_) => {}
-            Err(error) => break error,
+            Err(error @ Error::Full(_)) => Ok(error),
+            other => Err(other),
         }
-    };
-    ensure!(matches!(full, Error::Full(_)) && full.may_have_happened(), "{full:?}");
+    })
+    .await?;
+    ensure!(full.may_have_happened(), "{full:?}");
     ensure!(store.range(RangeRequest::key("/t/big")).await?.items.len() == 1);
     ensure!(store.health().await?.fullness >= 1.0, "{:?}", store.health().await?);
     ensure!(matches!(write().await, Err(Error::Full(_))));
@@ -95,13 +97,14 @@ async fn long_page() -> Result<()> {
     let cluster = Cluster::one().await?;
     let store = connect_with(Config::new(cluster.endpoints())).await?;
     for key in 0..24 {
-        store.commit(Txn::new().put(format!("/t/{key:02}"), vec![b'x'; MIB as usize])).await?;
+        let txn = Txn::new().put(format!("/t/{key:02}"), vec![b'x'; MIB as usize]);
+        wait_until("a write", || store.commit(txn.clone())).await?;
     }
     let mut found = Vec::new();
     let mut pages = 0;
     let mut next = Some(RangeRequest::prefix("/t/"));
     while let Some(request) = next {
-        let page = store.range(request.clone()).await?;
+        let page = wait_until("a page", || store.range(request.clone())).await?;
         next = request.after(&page);
         found.extend(page.items.into_iter().map(|item| item.key));
         pages += 1;
@@ -126,7 +129,7 @@ async fn spoiled_company() -> Result<()> {
             5 => Txn::new().when("/t/first", Expected::Absent).put("/t/first", format!("{caller}")),
             _ => Txn::new().when(format!("/t/{caller}"), Expected::Absent).put(format!("/t/{caller}"), "x"),
         };
-        calls.spawn(async move { (caller, store.commit(txn).await) });
+        calls.spawn(async move { (caller, insist(|| store.commit(txn.clone())).await) });
     }
     let (mut gone, mut won, mut lost, mut put) = (0, 0, 0, 0);
     while let Some(call) = calls.join_next().await {

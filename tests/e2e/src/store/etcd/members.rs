@@ -76,7 +76,7 @@ async fn all_pause() -> Result<()> {
     let load = Load::start(&store, "/t/", 4);
     load.progress(50).await?;
     for member in 0..3 {
-        cluster.pause(member)?;
+        cluster.pause(member).await?;
     }
     let paused = wait_until("a call to fail", || async {
         match store.range(RangeRequest::key("/t/x")).await {
@@ -99,7 +99,7 @@ async fn one_pauses() -> Result<()> {
     let store = connect(&cluster).await?;
     store.commit(Txn::new().when("/t/a", Expected::Absent).put("/t/a", "1")).await?;
     // The first endpoint is the one that is asked while all is well.
-    cluster.pause(0)?;
+    cluster.pause(0).await?;
     let page =
         wait_until("another member to answer a read", || store.range(RangeRequest::key("/t/a"))).await?;
     ensure!(page.items.len() == 1, "{page:?}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
+use ocelot_controller::store::contract::insist;
 use ocelot_controller::store::etcd::{Config, Etcd};
 use ocelot_controller::store::{Change, Error, Expected, RangeRequest, Revision, Store, Txn, Verdict, Watch};
 use ocelot_e2e::etcd::Cluster;
@@ -172,7 +173,8 @@ async fn slow_follower() -> Result<()> {
     // More batches than the watch holds for its follower.
     for round in 0..3 * Watch::QUEUE {
         let txn = Txn::new().put(format!("/t/{round}"), vec![b'x'; 2000]);
-        let Verdict::Committed(revision) = store.commit(txn).await? else { bail!("no compare") };
+        let verdict = insist(|| store.commit(txn.clone())).await?;
+        let Verdict::Committed(revision) = verdict else { bail!("no compare") };
         last = revision;
     }
     wait_until("nobody follows and other calls go on", || store.health()).await?;
