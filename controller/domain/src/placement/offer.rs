@@ -42,14 +42,23 @@ pub struct Offer {
 /// The executors that may be given something, by what they fit.
 #[derive(Debug, Default)]
 struct Takers<'a> {
-    free: BTreeMap<ExecutorId, u32>,
-    by_demand: BTreeMap<DemandId, Vec<&'a Executor>>,
+    all: Vec<Taker<'a>>,
+    /// Places in `all`.
+    by_demand: BTreeMap<DemandId, Vec<usize>>,
+}
+
+#[derive(Debug)]
+struct Taker<'a> {
+    executor: &'a Executor,
+    live: u32,
+    free: u32,
 }
 
 /// Where the search within one priority ended.
 #[derive(Debug, Default)]
 struct Found {
-    chosen: Option<(TaskId, ExecutorId)>,
+    /// A task, and the place of its taker.
+    chosen: Option<(TaskId, usize)>,
     /// Those before it in order that were left to other controllers.
     passed: Vec<TaskId>,
 }
@@ -64,9 +73,10 @@ impl Queue {
         let mut takers = self.takers(polling, view);
         let mut offers = Vec::new();
         while offers.len() < at_most && !takers.by_demand.is_empty() {
-            let Some((id, executor)) = self.next(&takers, view) else { break };
+            let Some((id, place)) = self.next(&takers, view) else { break };
+            let executor = takers.all[place].executor.id;
             let Some(task) = self.take(&id, executor) else { break };
-            takers.use_slot(&executor);
+            takers.use_slot(place);
             offers.push(Offer { task: id, executor, slots: task.groups });
         }
         if offers.len() == at_most {
@@ -76,23 +86,25 @@ impl Queue {
     }
 
     fn takers<'a>(&self, polling: &[ExecutorId], view: &View<'a>) -> Takers<'a> {
+        let mut polling = polling.to_vec();
+        polling.sort_unstable();
+        polling.dedup();
         let mut takers = Takers::default();
         for executor in polling.iter().filter_map(|id| view.fleet.get(id)) {
             let live = self.live.on(&executor.id);
-            let known = takers.free.contains_key(&executor.id);
-            if known || passing(executor, live, &self.limits).next().is_some() {
+            if passing(executor, live, &self.limits).next().is_some() {
                 continue;
             }
             let slots = self.limits.executor.map_or(executor.slots, |limit| limit.min(executor.slots));
-            takers.free.insert(executor.id, slots.saturating_sub(live));
             for demand in self.demands.fit(executor) {
-                takers.by_demand.entry(demand).or_default().push(executor);
+                takers.by_demand.entry(demand).or_default().push(takers.all.len());
             }
+            takers.all.push(Taker { executor, live, free: slots.saturating_sub(live) });
         }
         takers
     }
 
-    fn next(&mut self, takers: &Takers<'_>, view: &View<'_>) -> Option<(TaskId, ExecutorId)> {
+    fn next(&mut self, takers: &Takers<'_>, view: &View<'_>) -> Option<(TaskId, usize)> {
         let demands: Vec<DemandId> = takers.by_demand.keys().copied().collect();
         let mut found = self.levels.values().map(|level| self.search(level, &demands, takers, view));
         let found = found.find(|found| found.chosen.is_some())?;
@@ -113,8 +125,8 @@ impl Queue {
             let Some(entry) = self.tasks.get(&id) else { continue };
             let best = || self.best(&entry.task, entry.demand, takers, view);
             if entry.passed >= BAND || view.peers.is_mine(&id) {
-                if let Some(executor) = best() {
-                    return Found { chosen: Some((id, executor)), passed };
+                if let Some(taker) = best() {
+                    return Found { chosen: Some((id, taker)), passed };
                 }
             } else if entry.task.avoid.is_empty() || best().is_some() {
                 passed.push(id);
@@ -152,30 +164,36 @@ impl Queue {
         demand: DemandId,
         takers: &Takers<'_>,
         view: &View<'_>,
-    ) -> Option<ExecutorId> {
-        let fit = takers.by_demand.get(&demand)?;
-        let willing =
-            fit.iter().filter(|executor| personal(task, executor, view.fleet, view.now).next().is_none());
-        let liking = |executor: &&&Executor| {
+    ) -> Option<usize> {
+        let fit = takers.by_demand.get(&demand)?.iter().map(|place| (*place, &takers.all[*place]));
+        let willing = fit.filter(|(_, taker)| {
+            taker.free > 0 && personal(task, taker.executor, view.fleet, view.now).next().is_none()
+        });
+        let liking = |(_, taker): &(usize, &Taker<'_>)| {
+            let executor = taker.executor;
             let failed = task.avoid.iter().any(|avoid| avoid.executor == executor.id);
             let is_cold = task.image.as_ref().is_some_and(|image| !executor.images.contains(image));
             let caches = task.caches.iter().filter(|cache| executor.caches.contains(*cache)).count();
-            let load = u64::from(self.live.on(&executor.id)) * 1000 / u64::from(executor.slots.max(1));
+            let load = u64::from(taker.live) * 1000 / u64::from(executor.slots.max(1));
             (failed, is_cold, Reverse(caches), load, executor.id)
         };
-        willing.min_by_key(liking).map(|executor| executor.id)
+        willing.min_by_key(liking).map(|(place, _)| place)
     }
 }
 
 impl Takers<'_> {
-    fn use_slot(&mut self, id: &ExecutorId) {
-        let Some(free) = self.free.get_mut(id) else { return };
-        *free -= 1;
-        if *free == 0 {
-            for executors in self.by_demand.values_mut() {
-                executors.retain(|executor| executor.id != *id);
-            }
-            self.by_demand.retain(|_, executors| !executors.is_empty());
+    fn use_slot(&mut self, place: usize) {
+        let taker = &mut self.all[place];
+        (taker.live, taker.free) = (taker.live + 1, taker.free - 1);
+        if taker.free > 0 {
+            return;
         }
+        let fit = |takers: &mut Vec<usize>| {
+            if let Ok(at) = takers.binary_search(&place) {
+                takers.remove(at);
+            }
+            !takers.is_empty()
+        };
+        self.by_demand.retain(|_, takers| fit(takers));
     }
 }
