@@ -40,6 +40,8 @@ struct Connection {
     inbox: Inbox,
     outbox: Vec<u8>,
     capture: CaptureState,
+    /// It has not read all that it was told before.
+    is_slow: bool,
     broken: bool,
 }
 
@@ -74,6 +76,7 @@ impl Connections {
                 inbox: Inbox::default(),
                 outbox: Vec::new(),
                 capture: CaptureState::default(),
+                is_slow: false,
                 broken: false,
             });
             newcomers.push(id);
@@ -125,7 +128,14 @@ impl Connections {
     /// notices, not more bytes.
     pub(crate) fn tell_capture(&mut self, capture: CaptureState) {
         for open in &mut self.open {
-            if open.capture != capture && open.outbox.is_empty() {
+            if open.capture == capture {
+                continue;
+            }
+            if open.is_slow {
+                open.flush();
+            }
+            // What it is told in this very round is no reason to wait: there may be no other for long.
+            if !open.is_slow {
                 open.capture = capture;
                 open.tell(&Notice::Capture(capture));
             }
@@ -149,11 +159,12 @@ impl Connection {
     }
 
     fn flush(&mut self) {
+        self.is_slow = false;
         while !self.outbox.is_empty() && !self.broken {
             match self.socket.write(&self.outbox) {
                 Ok(count) => drop(self.outbox.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_slow = true,
                 Err(_) => self.broken = true,
             }
         }

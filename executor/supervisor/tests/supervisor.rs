@@ -567,6 +567,21 @@ fn the_first_byte_does_not_wait_for_a_line() {
 }
 
 #[test]
+fn what_is_captured_while_another_word_is_told_is_told_with_it() {
+    let (bench, mut client) = Bench::assigned(&[]);
+    client.send(&Request::RunStage(Box::new(script(0, "exec sleep 3600")))).unwrap();
+    // The stage's beginning is captured as the order is answered, and then nothing happens for an hour.
+    loop {
+        match client.next_notice().unwrap() {
+            Notice::Capture(state) if state.end > Offset(0) => break,
+            Notice::Ended(end) => panic!("{end:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(said(&bench.capture(), 0).turns, ["begin stage 0"]);
+}
+
+#[test]
 fn output_waits_for_the_executor_and_none_is_lost() {
     let (bench, mut client) = Bench::assigned(&["--segment-bytes", "100000", "--ahead-bytes", "300000"]);
     let numbers =

@@ -11,7 +11,7 @@ use super::disk::{Disk, Listed};
 use super::error::Result;
 use super::id::LogId;
 use super::keep::{self, Kept, Retention};
-use super::log::{BYTES, END, Place};
+use super::place::{BYTES, END, Place};
 use super::{Logs, blocking};
 
 /// The home keeps a log a little longer than the controllers do: one that a controller still has and

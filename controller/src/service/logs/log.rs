@@ -5,7 +5,6 @@
 //! no second file has to be synced. Everything here blocks, and belongs on a thread that may.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use ocelot_core::frame::{Decoder, Offset};
@@ -13,14 +12,13 @@ use ocelot_proto::kit::chaos;
 use sha2::Digest as _;
 use tokio::sync::watch;
 
-use crate::store::codec;
-
-use super::disk::{Disk, DiskFile};
+use super::disk::DiskFile;
 use super::end::{Claim, Digest, End, Loss, LossKind};
 use super::error::{Error, Result};
 use super::id::LogId;
 use super::inner::Inner;
 use super::judge::{self, Judgement, Piece, State};
+use super::place::Place;
 use super::scan::{self, Scanned};
 
 /// How far a log is, for those who wait for more of it.
@@ -35,16 +33,6 @@ pub struct Progress {
     pub ended: bool,
     /// The disk failed: nothing more is received here.
     pub failed: bool,
-}
-
-/// Where a log's files are.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) id: LogId,
-    pub(super) directory: PathBuf,
-    pub(super) disk: Arc<dyn Disk>,
-    /// What is synced here is as safe as it will be: there is no other home of bytes.
-    pub(super) alone: bool,
 }
 
 #[derive(Debug)]
@@ -82,25 +70,10 @@ pub enum Sealing {
     Incomplete { expected: u64 },
 }
 
-impl Place {
-    pub(super) fn file(&self) -> PathBuf {
-        self.directory.join(format!("{}.{BYTES}", self.id.stem()))
-    }
-
-    pub(super) fn end_file(&self) -> PathBuf {
-        self.directory.join(format!("{}.{END}", self.id.stem()))
-    }
-}
-
-/// Extension of a log's bytes.
-pub(super) const BYTES: &str = "log";
-/// Extension of the record of a log's end.
-pub(super) const END: &str = "end";
-
 impl Log {
     /// Opens what there is of a log. A tail that a crash tore is cut off: it was never acknowledged.
     pub(super) fn load(place: Place) -> Result<Self> {
-        let ended = read_end(&place)?;
+        let ended = place.read_end()?;
         let file = match place.disk.open(&place.file()) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -349,7 +322,7 @@ impl Log {
             }
         }
         // The name of the log's file becomes durable with that of its end.
-        self.place.disk.replace(&self.place.end_file(), &codec::encode(&end, None))?;
+        self.place.store_end(&end)?;
         inner.ended = Some(end.clone());
         inner.end = end.length;
         self.publish(|progress| {
@@ -397,11 +370,3 @@ impl Log {
 const UNPOISONED: &str = "nothing panics while it holds a log";
 const DIVERGED: &str = "the executor sent other bytes than before";
 const NO_FRAME: &str = "the executor sent bytes that are no log";
-
-fn read_end(place: &Place) -> Result<Option<End>> {
-    match place.disk.read(&place.end_file()) {
-        Ok(bytes) => codec::decode(&bytes).map(Some).map_err(|cause| Error::Corrupt(place.id, cause)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}

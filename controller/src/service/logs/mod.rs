@@ -14,6 +14,7 @@ mod judge;
 mod keep;
 mod log;
 mod open;
+mod place;
 mod read;
 mod scan;
 mod ship;

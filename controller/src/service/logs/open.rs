@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::error::{Error, Result};
 use super::id::LogId;
-use super::log::{Log, Place};
+use super::log::Log;
+use super::place::Place;
 use super::{Logs, blocking};
 
 /// The most logs that are open at a time: each holds a file and up to two frames in memory.
