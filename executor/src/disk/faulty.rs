@@ -22,6 +22,8 @@ struct Inner {
     /// Bytes that may still be written before the disk is full.
     space: Option<usize>,
     failing_syncs: bool,
+    /// Calls that are still made before the process is dead.
+    calls_left: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,11 @@ impl FaultyDisk {
         self.inner.lock().unwrap().failing_syncs = fail;
     }
 
+    /// From now on only so many more calls are made, as if the process died then; none is no limit.
+    pub(crate) fn die_after(&self, calls: Option<usize>) {
+        self.inner.lock().unwrap().calls_left = calls;
+    }
+
     pub(crate) fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.inner.lock().unwrap().calls)
     }
@@ -62,10 +69,21 @@ impl FaultyDisk {
     }
 }
 
+impl Inner {
+    fn called(&mut self, call: Call) -> io::Result<()> {
+        if let Some(left) = &mut self.calls_left {
+            *left = left.checked_sub(1).ok_or_else(|| io::Error::other("the process is dead"))?;
+        }
+        let failing = self.failing_syncs && matches!(call, Call::Sync(_));
+        self.calls.push(call);
+        if failing { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+}
+
 impl Disk for FaultyDisk {
     fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
-        inner.calls.push(Call::Write(name(path)));
+        inner.called(Call::Write(name(path)))?;
         // What another name of the file was synced as counts for this one too.
         inner.synced.entry(path.to_owned()).or_insert_with(|| fs::read(path).unwrap_or_default());
         let room = inner.space.map_or(bytes.len(), |space| space.min(bytes.len()));
@@ -76,18 +94,13 @@ impl Disk for FaultyDisk {
 
     fn sync(&self, path: &Path, _: &File) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
-        inner.calls.push(Call::Sync(name(path)));
-        if inner.failing_syncs {
-            return Err(io::Error::from_raw_os_error(5));
-        }
+        inner.called(Call::Sync(name(path)))?;
         inner.synced.insert(path.to_owned(), fs::read(path)?);
         Ok(())
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        let mut inner = self.inner.lock().unwrap();
-        inner.calls.push(Call::Sync(name(path)));
-        if inner.failing_syncs { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+        self.inner.lock().unwrap().called(Call::Sync(name(path)))
     }
 
     fn make_room(&self, path: &Path, file: &File, from: u64, to: u64) -> io::Result<()> {

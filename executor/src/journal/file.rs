@@ -112,7 +112,9 @@ impl JournalFile {
         if end < bytes.len() {
             file.set_len(end as u64).map_err(|source| JournalError::io("cut", &path, source))?;
         }
-        disk.sync(&path, &file).map_err(|source| JournalError::io("sync", &path, source))?;
+        // Who wrote it may have died before a sync, of the file or of its name.
+        let synced = disk.sync(&path, &file).and_then(|()| disk.sync_directory(directory));
+        synced.map_err(|source| JournalError::io("sync", &path, source))?;
         Ok((Self::new(directory, path, disk, (file, end as u64)), state))
     }
 

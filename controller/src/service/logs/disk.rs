@@ -28,7 +28,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Deletes a file; one that is gone already is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the directory if it is not there, durably.
+    /// Makes the directory if it is not there, durably, as are then all names in it: who gave them may
+    /// have died before.
     fn ensure_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Returns the files of a directory.
@@ -102,7 +103,8 @@ impl Disk for MachineDisk {
     }
 
     fn ensure_directory(&self, path: &Path) -> io::Result<()> {
-        files::ensure_directory(path)
+        files::ensure_directory(path)?;
+        fs::File::open(path)?.sync_all()
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<Listed>> {

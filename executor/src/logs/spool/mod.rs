@@ -100,7 +100,7 @@ impl Spool {
     pub fn create(directory: &Path, limits: Limits, disk: Arc<dyn Disk>) -> Result<Self, SpoolError> {
         let doing = |source| SpoolError::io("make", directory, source);
         DirBuilder::new().mode(0o700).create(directory).map_err(doing)?;
-        let slots = Slots::open(directory)?.0;
+        let slots = Slots::open(directory, disk.as_ref())?.0;
         Ok(Self::empty(directory, limits, disk, slots))
     }
 

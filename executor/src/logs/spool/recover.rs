@@ -41,7 +41,7 @@ impl Spool {
         disk: Arc<dyn Disk>,
         tail: Tail,
     ) -> Result<Recovered, SpoolError> {
-        let (slots, saved) = Slots::open(directory)?;
+        let (slots, saved) = Slots::open(directory, disk.as_ref())?;
         let mut spool = Self::empty(directory, limits, disk, slots);
         let first = saved.as_ref().map_or(Offset(0), |saved| saved.first);
         let (length, digest) = match &saved {

@@ -51,7 +51,10 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Opens both slots, makes them if need be, and returns the newest whole checkpoint.
-    pub(super) fn open(directory: &Path) -> Result<(Self, Option<Saved>), SpoolError> {
+    ///
+    /// It may have been written by a process that died before the sync: it is synced before it counts,
+    /// since the next checkpoint takes the place of the other one.
+    pub(super) fn open(directory: &Path, disk: &dyn Disk) -> Result<(Self, Option<Saved>), SpoolError> {
         let open = |name: &str| {
             let path = directory.join(name);
             let mut options = OpenOptions::new();
@@ -70,8 +73,12 @@ impl Slots {
                 newest = Some(saved);
             }
         }
-        let sequence = newest.as_ref().map_or(0, |saved| saved.sequence);
-        Ok((Self { files, sequence }, newest))
+        let slots = Self { files, sequence: newest.as_ref().map_or(0, |saved| saved.sequence) };
+        if newest.is_some() {
+            let (path, file) = slots.place(slots.sequence);
+            disk.sync(path, file).map_err(|source| SpoolError::io("sync", path, source))?;
+        }
+        Ok((slots, newest))
     }
 
     /// Returns what is to be written for a checkpoint, and where.
@@ -84,7 +91,7 @@ impl Slots {
         let sequence = self.sequence + 1;
         let digest = digest.serialize().to_vec();
         let saved = Saved { version: VERSION, sequence, length, first, digest, maker: maker.to_owned() };
-        let (path, file) = &self.files[usize::from(sequence % 2 == 1)];
+        let (path, file) = self.place(sequence);
         let json = serde_json::to_vec(&saved).expect("a checkpoint has text keys only");
         if json.len() > BYTES_MAX as usize {
             return Err(SpoolError::damaged(path, "the checkpoint is too large"));
@@ -94,6 +101,10 @@ impl Slots {
         bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&json);
         Ok(Slot { sequence, path: path.clone(), file: Arc::clone(file), bytes })
+    }
+
+    fn place(&self, sequence: u64) -> &(PathBuf, Arc<File>) {
+        &self.files[usize::from(sequence % 2 == 1)]
     }
 
     /// Notes that it was written.
