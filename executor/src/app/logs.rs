@@ -41,6 +41,11 @@ impl MachineLogs {
 
 #[async_trait]
 impl Logs for MachineLogs {
+    async fn make_ready(&self, directory: &Path) -> Result<(), LogFailed> {
+        let made = AttemptLog::make_ready(&self.settings, directory).await;
+        made.map_err(|error| failed("make a log ready", error))
+    }
+
     async fn create(
         &self,
         id: AttemptId,

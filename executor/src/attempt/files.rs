@@ -114,6 +114,11 @@ impl Places {
     /// Makes the directories and writes what was offered. Not synced yet. Blocks.
     pub fn make(&self, id: AttemptId, offered: &Offered) -> io::Result<()> {
         self.make_directories()?;
+        self.fill(id, offered)
+    }
+
+    /// Writes what was offered into directories that are there. Not synced yet. Blocks.
+    pub fn fill(&self, id: AttemptId, offered: &Offered) -> io::Result<()> {
         write(&self.directory.join(OFFER), serde_json::to_vec(offered).map_err(io::Error::other)?)?;
         write(&self.control().join(IDENTITY), identity(id).into_bytes())
     }

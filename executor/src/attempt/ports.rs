@@ -24,6 +24,9 @@ pub struct LogFailed {
 /// Makes logs, and sends what is in them to the controller.
 #[async_trait]
 pub trait Logs: fmt::Debug + Send + Sync {
+    /// Does for a log in `directory` what can be done before its attempt comes.
+    async fn make_ready(&self, directory: &Path) -> Result<(), LogFailed>;
+
     /// Begins a log whose masked bytes are kept in `directory`.
     async fn create(
         &self,

@@ -11,10 +11,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
@@ -32,6 +34,8 @@ const COMPACT_FACTOR: u64 = 8;
 /// Room that is made at once, and how little of it is left then.
 const ROOM_BYTES: u64 = 256 * 1024;
 const ROOM_BYTES_MIN: u64 = 32 * 1024;
+/// Of it, what is kept in the machine's memory.
+const NEAR_BYTES: u64 = 16 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,6 +144,10 @@ impl JournalFile {
 
     /// Makes room for what comes, if there is little left. A full disk only makes the next syncs slower.
     pub(super) fn make_room_if_due(&mut self) -> Result<(), JournalError> {
+        // The machine may have let go of it, and a block does not begin where one of the disk does.
+        if let Err(error) = fadvise(&self.file, self.end, NonZero::new(NEAR_BYTES), Advice::WillNeed) {
+            tracing::trace!(%error, "the next block may have to be read before it is written");
+        }
         if self.end + ROOM_BYTES_MIN <= self.room {
             return Ok(());
         }

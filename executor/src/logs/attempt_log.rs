@@ -99,6 +99,12 @@ impl AttemptLog {
         blocking(move || Self::create_now(place, masks)).await
     }
 
+    /// Does what can be done for a log before its attempt comes.
+    pub async fn make_ready(settings: &LogSettings, directory: &Path) -> Result<(), LogError> {
+        let (spool, disk) = (spool_in(directory), Arc::clone(&settings.disk));
+        blocking(move || Ok(Spool::make_ready(&spool, disk.as_ref())?)).await
+    }
+
     /// Goes on with the log that another process left, and with its capture. What cannot be gone on
     /// with is a log with a loss.
     pub async fn recover(
@@ -114,7 +120,10 @@ impl AttemptLog {
     fn create_now(place: Place, masks: MaskSet) -> Result<Self, LogError> {
         let spool = place.spool();
         let (limits, disk) = (place.settings.limits, Arc::clone(&place.settings.disk));
-        let spool = if spool.exists() {
+        let ready = Spool::take_ready(&spool, limits, Arc::clone(&disk))?;
+        let spool = if let Some(ready) = ready.filter(|_| followed(&place.directory).is_none()) {
+            ready
+        } else if spool.exists() {
             // Only lines of ours can be in it, and no one has more of them than its last checkpoint.
             let left = Spool::open(&spool, limits, disk, Tail::Cut)?;
             let maker = left.maker.as_deref().map(Maker::read).transpose()?;

@@ -11,6 +11,7 @@ mod feed;
 mod follow;
 mod leases;
 mod queue;
+mod quota;
 mod read;
 mod retention;
 mod room;
@@ -47,6 +48,7 @@ use feed::Feed;
 use follow::Follower;
 use leases::Leases;
 use queue::{Answer, Job, Queue};
+use quota::Quota;
 use read::Readers;
 use retention::Ageing;
 use room::Room;
@@ -122,10 +124,9 @@ impl EmbeddedStore {
             leases: Arc::clone(&leases),
             log: Arc::default(),
             clock: Arc::clone(&clock),
-            quota_bytes,
         };
-        let (ageing, room) = (Ageing::new(retention), Room::open(&path));
-        let threads = Threads { connection, checkpointing, shared, ageing, durable, room, lock };
+        let (ageing, limits) = (Ageing::new(retention), (Quota::new(quota_bytes), Room::open(&path)));
+        let threads = Threads { connection, checkpointing, shared, ageing, durable, limits, lock };
         let writer =
             thread::Builder::new().name("store-writer".into()).spawn(|| threads.run()).map_err(unusable)?;
         Ok(Self {
@@ -173,11 +174,10 @@ impl EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn range(&self, request: RangeRequest) -> Result<Page> {
-        if request.is_of_one() {
-            let found = self.readers.view_here(|connection| read::page(connection, &request));
-            if let Some(found) = found {
-                return found;
-            }
+        if request.is_of_one()
+            && let Some(found) = self.readers.here(|connection| read::one(connection, &request))
+        {
+            return found;
         }
         self.readers.view(move |connection| read::page(connection, &request)).await
     }
@@ -251,13 +251,13 @@ struct Threads {
     shared: Shared,
     ageing: Ageing,
     durable: Progress,
-    room: Room,
+    limits: (Quota, Room),
     lock: File,
 }
 
 impl Threads {
     fn run(self) {
-        let Self { mut connection, checkpointing, shared, ageing, durable, room, lock } = self;
+        let Self { mut connection, checkpointing, shared, ageing, durable, limits, lock } = self;
         let _alarm = Alarm(Arc::clone(&shared.queue));
         let (ring, bell) = checkpoint::bell();
         let (queue, log) = (Arc::clone(&shared.queue), Arc::clone(&shared.log));
@@ -265,7 +265,7 @@ impl Threads {
         let checkpointer = thread::Builder::new()
             .name("store-checkpoint".into())
             .spawn(move || checkpoint::run(&checkpointing, &log, &bell));
-        match hooked.and_then(|()| Writer::new(&connection, shared, ring, ageing, (durable, room))) {
+        match hooked.and_then(|()| Writer::new(&connection, shared, ring, ageing, durable, limits)) {
             Ok(writer) => writer.run(),
             Err(error) => queue.break_off(Reason(error.to_string())),
         }

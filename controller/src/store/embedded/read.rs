@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use tokio::sync::Semaphore;
 
@@ -45,7 +46,7 @@ impl Readers {
             let permit =
                 readers.free.acquire().await.map_err(|closed| Error::Unavailable(Box::new(closed)))?;
             permit.forget();
-            tokio::task::spawn_blocking(move || readers.run(read))
+            tokio::task::spawn_blocking(move || readers.run(|connection| in_view(connection, read)))
                 .await
                 .map_err(|failed| Error::Unavailable(Box::new(failed)))?
         };
@@ -54,9 +55,9 @@ impl Readers {
             .map_err(|late| Error::Unavailable(Box::new(late)))?
     }
 
-    /// Runs `read` on this very thread, if a connection is free: for what takes less time than the way to
-    /// another thread and back.
-    pub(super) fn view_here<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
+    /// Runs `read`, which is one statement, on this very thread, if a connection is free: for what takes
+    /// less time than the way to another thread and back.
+    pub(super) fn here<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
         let permit = self.free.try_acquire().ok()?;
         permit.forget();
         Some(self.run(read))
@@ -66,7 +67,7 @@ impl Readers {
         let taken = self.idle.lock().expect("nothing panics while it holds the connections").pop();
         let connection =
             taken.ok_or_else(|| Error::Unavailable(Reason::boxed("a connection for reading was lost")))?;
-        let found = in_view(&connection, read);
+        let found = read(&connection);
         self.idle.lock().expect("nothing panics while it holds the connections").push(connection);
         self.free.add_permits(1);
         found
@@ -80,6 +81,23 @@ fn in_view<T>(connection: &Connection, read: impl FnOnce(&Connection) -> Result<
     // After a failed read there may be nothing left to end: why it failed is the better error.
     let over = run("ROLLBACK").map_err(failure::of_read);
     found.and_then(|found| over.map(|()| found))
+}
+
+/// Returns what a key holds now. One statement is a view of its own.
+pub(super) fn one(connection: &Connection, request: &RangeRequest) -> Result<Page> {
+    let read = || {
+        let mut statement = connection.prepare_cached(
+            "SELECT h.key, h.id, h.created, h.lease, CASE WHEN ?2 THEN x'' ELSE h.value END,
+                    (SELECT max(id) FROM history)
+             FROM (SELECT 1) LEFT JOIN current c ON c.key = ?1 LEFT JOIN history h ON h.id = c.id",
+        )?;
+        statement.query_row(params![request.from, request.keys_only], |row| {
+            let is_there = row.get_ref(0)? != ValueRef::Null;
+            let items = if is_there { vec![item(row)?] } else { Vec::new() };
+            Ok(Page { items, more: false, revision: schema::revision_at(row.get(5)?) })
+        })
+    };
+    read().map_err(failure::of_read)
 }
 
 /// Returns the page that the request asks for.

@@ -8,12 +8,17 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
 
 /// Room that is made at once, and how little of it is left then.
 const ROOM_BYTES: u64 = 4 << 20;
 const ROOM_BYTES_MIN: u64 = 512 << 10;
+/// Bytes that the next commits write, kept in the machine's memory.
+const NEAR_BYTES: u64 = 128 << 10;
 /// A page of the log with its header, and the log's own header.
 const PAGE_BYTES: u64 = 4096 + 24;
 const HEADER_BYTES: u64 = 32;
@@ -22,6 +27,7 @@ const HEADER_BYTES: u64 = 32;
 #[derive(Debug)]
 pub(super) struct Room {
     path: PathBuf,
+    file: Option<File>,
     /// Where the zeros end.
     end: u64,
 }
@@ -34,7 +40,8 @@ impl Room {
         let path = PathBuf::from(path);
         // One that an earlier process left is used from wherever its pages end.
         let end = path.metadata().map_or(0, |metadata| metadata.len());
-        let mut room = Self { path, end };
+        let file = File::open(&path).ok();
+        let mut room = Self { path, file, end };
         if end < ROOM_BYTES {
             room.grow(end, ROOM_BYTES);
         }
@@ -43,10 +50,20 @@ impl Room {
 
     /// Makes more room, if the log has come near its end.
     pub(super) fn make_if_due(&mut self, pages: u32) {
-        let used = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;
+        let used = used_bytes(pages);
         if used + ROOM_BYTES_MIN > self.end {
             let from = self.end.max(used);
             self.grow(from, from + ROOM_BYTES);
+        }
+    }
+
+    /// Has the machine read what the next commit writes into: it may have let go of it, and a page of the
+    /// log never covers a whole one of the file.
+    pub(super) fn keep_near(&self, pages: u32) {
+        let Some(file) = &self.file else { return };
+        let length = NonZero::new(NEAR_BYTES);
+        if let Err(error) = fadvise(file, used_bytes(pages), length, Advice::WillNeed) {
+            tracing::trace!(%error, "the next commit may have to read before it writes");
         }
     }
 
@@ -57,6 +74,10 @@ impl Room {
             tracing::debug!(%error, "no room was made in the write-ahead log");
         }
     }
+}
+
+fn used_bytes(pages: u32) -> u64 {
+    HEADER_BYTES + u64::from(pages) * PAGE_BYTES
 }
 
 fn fill(path: &Path, from: u64, to: u64) -> io::Result<()> {

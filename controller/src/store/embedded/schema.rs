@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::error::{Error, Result};
@@ -105,7 +106,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(refused)?;
     check_marks(&connection)?;
-    prepare(&connection).map_err(refused)?;
+    keep_plans(&connection).and_then(|()| prepare(&connection)).map_err(refused)?;
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(refused)?;
     if mode != "wal" {
@@ -124,7 +125,14 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
     connection.busy_timeout(Duration::from_secs(1))?;
+    keep_plans(&connection)?;
     Ok(connection)
+}
+
+/// Has a statement planned once. Without this the engine reads it again whenever a value that it has
+/// looked at is another one, a limit for example: that took longer than most reads.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Opens the connection that moves the write-ahead log into the file.
@@ -137,9 +145,13 @@ pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Returns the newest revision in the file.
 pub(super) fn newest_revision(connection: &Connection) -> rusqlite::Result<Revision> {
-    let newest: Option<i64> =
-        connection.prepare_cached("SELECT max(id) FROM history")?.query_row([], |row| row.get(0))?;
-    Ok(newest.map_or(Revision(FIRST_REVISION), |id| RowId(id).revision()))
+    let newest = connection.prepare_cached("SELECT max(id) FROM history")?.query_row([], |row| row.get(0))?;
+    Ok(revision_at(newest))
+}
+
+/// Returns the revision of a file whose newest row is this one.
+pub(super) fn revision_at(newest: Option<i64>) -> Revision {
+    newest.map_or(Revision(FIRST_REVISION), |id| RowId(id).revision())
 }
 
 /// Returns the revision before which history may be missing.

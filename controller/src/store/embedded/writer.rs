@@ -20,6 +20,7 @@ use super::failure::{Blame, Reason, Stage};
 use super::feed::{Changes, Feed};
 use super::leases::Leases;
 use super::queue::{Answer, Job, Queue};
+use super::quota::Quota;
 use super::retention::Ageing;
 use super::room::Room;
 use super::schema::{self, RowId};
@@ -33,7 +34,6 @@ pub(super) struct Shared {
     pub(super) leases: Arc<Leases>,
     pub(super) log: Arc<Log>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) quota_bytes: u64,
 }
 
 /// How far the store has come; put back if a group fails.
@@ -52,6 +52,7 @@ pub(super) struct Writer<'c> {
     checkpointer: SyncSender<()>,
     ageing: Ageing,
     durable: Progress,
+    quota: Quota,
     room: Room,
     /// The last group failed: what nobody waits for is not tried again at once.
     resting: bool,
@@ -85,10 +86,11 @@ impl<'c> Writer<'c> {
         shared: Shared,
         checkpointer: SyncSender<()>,
         ageing: Ageing,
-        (durable, room): (Progress, Room),
+        durable: Progress,
+        (quota, room): (Quota, Room),
     ) -> rusqlite::Result<Self> {
         let tables = Tables::prepare(connection)?;
-        Ok(Self { tables, shared, checkpointer, ageing, durable, room, resting: false })
+        Ok(Self { tables, shared, checkpointer, ageing, durable, quota, room, resting: false })
     }
 
     /// Works until the store is closed or can no longer be written.
@@ -134,14 +136,16 @@ impl<'c> Writer<'c> {
         let mut stage = Stage::Before;
         let written = self.stage(&mut group, jobs, compact_to).and_then(|()| {
             stage = Stage::Committing;
-            self.tables.connection().execute_batch("COMMIT")
+            self.tables.connection().prepare_cached("COMMIT")?.execute([]).map(drop)
         });
         match written {
             Ok(()) => self.settle(group),
             Err(error) => self.take_back(group, jobs, stage, error)?,
         }
         self.room.make_if_due(self.shared.log.pages());
-        match self.shared.log.between_groups(self.tables.connection(), &self.checkpointer) {
+        let moved = self.shared.log.between_groups(self.tables.connection(), &self.checkpointer);
+        self.room.keep_near(self.shared.log.pages());
+        match moved {
             Ok(()) => Ok(()),
             Err(error) if Blame::of(&error).ends_writing() => Err(Reason(error.to_string())),
             Err(error) => {
@@ -160,7 +164,9 @@ impl<'c> Writer<'c> {
     ) -> rusqlite::Result<()> {
         let connection = self.tables.connection();
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let room = schema::used_bytes(connection)? < self.shared.quota_bytes;
+        if self.quota.is_due() {
+            self.quota.measured(schema::used_bytes(connection)?);
+        }
         for index in 0..group.due.len() {
             self.end_lease(group, group.due[index].id)?;
         }
@@ -168,7 +174,7 @@ impl<'c> Writer<'c> {
         // In reverse, so that taking the next is popping the last, and a job is never lost on the way.
         jobs.reverse();
         while let Some(job) = jobs.pop() {
-            if let Err((job, error)) = self.job(group, job, room) {
+            if let Err((job, error)) = self.job(group, job) {
                 jobs.push(job);
                 return Err(error);
             }
@@ -186,14 +192,9 @@ impl<'c> Writer<'c> {
     }
 
     /// Carries out one job, or hands it back with the error that ends the group.
-    fn job(
-        &mut self,
-        group: &mut Group,
-        job: Job,
-        room: bool,
-    ) -> std::result::Result<(), (Job, rusqlite::Error)> {
+    fn job(&mut self, group: &mut Group, job: Job) -> std::result::Result<(), (Job, rusqlite::Error)> {
         match job {
-            Job::Commit(txn, answer) => match self.commit(group, txn, room) {
+            Job::Commit(txn, answer) => match self.commit(group, txn) {
                 Ok(verdict) => group.pending.push(Pending::Commit(answer, verdict)),
                 Err(error) => return Err((Job::Commit(Txn::new(), answer), error)),
             },
@@ -216,9 +217,9 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    fn commit(&mut self, group: &mut Group, txn: Txn, room: bool) -> rusqlite::Result<Result<Verdict>> {
-        if !room && puts(&txn) {
-            let full = format!("the quota of {} bytes is used up", self.shared.quota_bytes);
+    fn commit(&mut self, group: &mut Group, txn: Txn) -> rusqlite::Result<Result<Verdict>> {
+        if self.quota.is_used_up && puts(&txn) {
+            let full = format!("the quota of {} bytes is used up", self.quota.bytes);
             return Ok(Err(Error::Full(Reason::boxed(full))));
         }
         Ok(match apply::commit(&mut self.tables, group.progress.revision.next(), txn)? {
@@ -264,6 +265,7 @@ impl<'c> Writer<'c> {
         let now = self.shared.clock.now();
         self.durable = group.progress;
         self.resting = false;
+        group.changes.iter().for_each(|changes| self.quota.wrote(&changes.events));
         self.shared.feed.publish(group.changes, self.durable.compacted);
         for pending in group.pending {
             // A caller that went away needs no answer.

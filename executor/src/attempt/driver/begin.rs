@@ -49,10 +49,14 @@ impl Driver {
     fn make_files(&mut self, is_ready: bool) {
         let (places, offered, id) = (self.places.clone(), self.offered.clone(), self.id);
         let made = tokio::task::spawn_blocking(move || {
+            if is_ready {
+                places.fill(id, &offered)?;
+                return places.sync_files();
+            }
             places.make(id, &offered)?;
-            if is_ready { places.sync_files() } else { places.sync() }
+            places.sync()
         });
-        self.files = super::Files::Making;
+        self.files = if is_ready { super::Files::Filling } else { super::Files::Making };
         self.work(async move {
             match made.await {
                 Ok(Ok(())) => Done::Files(Ok(())),
@@ -220,7 +224,7 @@ impl Driver {
         }
         match &self.files {
             super::Files::Made => self.prepare_wanted = false,
-            super::Files::Making => {
+            super::Files::Making | super::Files::Filling => {
                 self.prepare_wanted = true;
                 return;
             }

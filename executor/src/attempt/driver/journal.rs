@@ -65,6 +65,7 @@ impl Driver {
                     chaos::point("end.journalled");
                     self.ended = true;
                     self.show(WirePhase::Ended);
+                    self.shared.ready.attempt_ended();
                 }
                 Written::Fenced => self.show(WirePhase::Ended),
                 Written::Done => {

@@ -62,6 +62,8 @@ pub(super) enum LogPlace {
 #[derive(Debug)]
 pub(super) enum Files {
     Making,
+    /// The directories are there, what was offered is not.
+    Filling,
     Made,
     Failed(String),
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ocelot_core::plan::TaskPlan;
+use ocelot_proto::kit::telemetry::chain;
 
 use super::driver::Shared;
 use super::files::Places;
@@ -47,6 +48,11 @@ impl Ready {
     /// Takes a place that fits, if there is one whose supervisor still waits.
     pub fn take(&self, shared: &Shared, plan: &TaskPlan) -> Option<Places> {
         self.bare.take(plan).or_else(|| self.warm.take(plan, shared.clock.monotonic()))
+    }
+
+    /// Notes that nothing of an attempt runs any more.
+    pub fn attempt_ended(&self) {
+        self.bare.attempt_ended();
     }
 
     /// Notes that the container of a task is up: another one like it may be made.
@@ -101,6 +107,16 @@ async fn blocking(
     let places = places.clone();
     let done = tokio::task::spawn_blocking(move || act(&places)).await;
     done.map_err(|died| died.to_string())?.map_err(|error| error.to_string())
+}
+
+/// Makes what an attempt will find, its log too.
+async fn make_places(
+    shared: &Shared,
+    places: &Places,
+    make: impl FnOnce(&Places) -> std::io::Result<()> + Send + 'static,
+) -> Result<(), String> {
+    blocking(places, make).await?;
+    shared.logs.make_ready(&places.log()).await.map_err(|failed| chain(&failed).to_string())
 }
 
 fn words(cause: Cause) -> String {

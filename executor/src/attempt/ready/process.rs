@@ -9,14 +9,14 @@ use ocelot_supervisor::control;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Names, blocking, words};
+use super::{Names, blocking, make_places, words};
 use crate::attempt::driver::Shared;
 use crate::attempt::files::Places;
 use crate::runtime::Runtime;
 
 /// A supervisor without an attempt ends after ten minutes: it is replaced long before.
 const RENEW_AFTER: Duration = Duration::from_secs(240);
-/// The attempt that took the place is on its way before the next one is made.
+/// The attempt that took the place is on its way before the next one is made, or over.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The place that is ready, if one is.
@@ -24,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Bare {
     state: Mutex<State>,
     taken: Notify,
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +49,11 @@ impl Bare {
         None
     }
 
+    /// Notes that an attempt is over: the next one may follow at once.
+    pub(super) fn attempt_ended(&self) {
+        self.ended.notify_waiters();
+    }
+
     /// Keeps a place ready until the executor stops, and takes it away then. What is being made is made
     /// first: the threads that make it could not be stopped.
     pub(super) async fn keep(&self, shared: &Shared, names: &Names) {
@@ -64,7 +70,10 @@ impl Bare {
             }
             let pause = async {
                 tokio::select! {
-                    () = self.taken.notified() => shared.clock.sleep(PAUSE).await,
+                    () = self.taken.notified() => tokio::select! {
+                        () = self.ended.notified() => {}
+                        () = shared.clock.sleep(PAUSE) => {}
+                    },
                     () = shared.clock.sleep(RENEW_AFTER) => {}
                 }
             };
@@ -87,7 +96,7 @@ impl Bare {
 
     async fn make(&self, shared: &Shared, names: &Names, runtime: &dyn Runtime) -> Result<(), String> {
         let places = names.next(shared);
-        blocking(&places, Places::make_ready).await?;
+        make_places(shared, &places, |places| places.make_ready()).await?;
         match runtime.make_ready(&places.control()).await.map_err(words) {
             Ok(true) => {}
             not => {

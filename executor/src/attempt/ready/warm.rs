@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::shape::Shape;
 use super::shelf::{Room, Shelf};
-use super::{Bounds, Names, blocking, words};
+use super::{Bounds, Names, blocking, make_places, words};
 use crate::attempt::driver::Shared;
 use crate::attempt::files::{Places, gone};
 use crate::attempt::link::{Heard, Link};
@@ -223,7 +223,7 @@ async fn make(shared: &Shared, launch: &Launch, places: &Places) -> Result<(), S
     }
     let runtime = runtime_of(shared, launch).ok_or("it has no runtime")?;
     let mounts = launch.mounts.clone();
-    blocking(places, move |places| {
+    make_places(shared, places, move |places| {
         places.make_ready()?;
         mounts.iter().try_for_each(make_empty)
     })

@@ -104,6 +104,32 @@ impl Spool {
         Ok(Self::empty(directory, limits, disk, slots))
     }
 
+    /// Makes the files of a spool before its attempt comes, durably: who has [`Spool::take_ready`] waits
+    /// for none of them. Blocks.
+    pub fn make_ready(directory: &Path, disk: &dyn Disk) -> Result<(), SpoolError> {
+        let doing = |source| SpoolError::io("make", directory, source);
+        DirBuilder::new().mode(0o700).create(directory).map_err(doing)?;
+        Slots::open(directory, disk)?;
+        Segment::create(directory, Offset(0))?;
+        let parent = directory.parent();
+        let mut directories = [directory].into_iter().chain(parent);
+        directories.try_for_each(|path| disk.sync_directory(path)).map_err(doing)
+    }
+
+    /// Returns the spool that was made ready there, if nothing is in it.
+    pub fn take_ready(
+        directory: &Path,
+        limits: Limits,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Option<Self>, SpoolError> {
+        let path = Segment::path(directory, Offset(0));
+        let Some(file) = slot::open_empty(&path)? else { return Ok(None) };
+        let Some(slots) = Slots::open_empty(directory)? else { return Ok(None) };
+        let first = Segment { start: Offset(0), path, file, synced: true };
+        let ready = Self::empty(directory, limits, disk, slots);
+        Ok(Some(Self { segments: [first].into(), directory_changed: false, parent: None, ..ready }))
+    }
+
     fn empty(directory: &Path, limits: Limits, disk: Arc<dyn Disk>, slots: Slots) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -214,9 +240,13 @@ impl Spool {
 }
 
 impl Segment {
+    fn path(directory: &Path, start: Offset) -> PathBuf {
+        directory.join(format!("{:020}.{}", start.0, recover::SEGMENT))
+    }
+
     /// Makes the file, or takes one over that was made when the disk was too full to go on.
     fn create(directory: &Path, start: Offset) -> Result<Self, SpoolError> {
-        let path = directory.join(format!("{:020}.{}", start.0, recover::SEGMENT));
+        let path = Self::path(directory, start);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = file.map_err(|source| SpoolError::io("make", &path, source))?;

@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::SpoolError;
 use crate::disk::Disk;
 
 const VERSION: u32 = 1;
+const NAMES: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
 /// A longer checkpoint would be a fault of its maker.
 const BYTES_MAX: u32 = 16 << 20;
 
@@ -64,7 +65,7 @@ impl Slots {
                 Err(source) => Err(SpoolError::io("open", &path, source)),
             }
         };
-        let files = [open("checkpoint.0")?, open("checkpoint.1")?];
+        let files = [open(NAMES[0])?, open(NAMES[1])?];
         let mut newest: Option<Saved> = None;
         for (path, file) in &files {
             let saved = read(path, file)?;
@@ -79,6 +80,13 @@ impl Slots {
             disk.sync(path, file).map_err(|source| SpoolError::io("sync", path, source))?;
         }
         Ok((slots, newest))
+    }
+
+    /// Opens the slots of a spool that was made ready; nothing where they are not there, or not empty.
+    pub(super) fn open_empty(directory: &Path) -> Result<Option<Self>, SpoolError> {
+        let [first, second] = NAMES.map(|name| directory.join(name));
+        let (Some(one), Some(other)) = (open_empty(&first)?, open_empty(&second)?) else { return Ok(None) };
+        Ok(Some(Self { files: [(first, one), (second, other)], sequence: 0 }))
     }
 
     /// Returns what is to be written for a checkpoint, and where.
@@ -128,6 +136,16 @@ impl Slot {
         disk.write(path, file, bytes, 0).map_err(|source| SpoolError::io("write", path, source))?;
         disk.sync(path, file).map_err(|source| SpoolError::io("sync", path, source))
     }
+}
+
+/// Opens a file that is there and empty.
+pub(super) fn open_empty(path: &Path) -> Result<Option<Arc<File>>, SpoolError> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|source| SpoolError::io("open", path, source))?,
+    };
+    let length = file.metadata().map_err(|source| SpoolError::io("read", path, source))?.len();
+    Ok((length == 0).then(|| Arc::new(file)))
 }
 
 /// Returns what the slot says; nothing where a write of it was cut off.

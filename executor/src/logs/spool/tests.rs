@@ -162,6 +162,31 @@ fn a_checkpoint_is_written_only_after_its_bytes_are_synced() {
 }
 
 #[test]
+fn a_spool_that_was_made_ready_waits_for_no_directory_and_is_taken_once() {
+    let (_root, directory) = place();
+    let faulty = Arc::new(FaultyDisk::default());
+    let disk: Arc<dyn Disk> = faulty.clone();
+    assert!(Spool::take_ready(&directory, SMALL, Arc::clone(&disk)).unwrap().is_none());
+    Spool::make_ready(&directory, disk.as_ref()).unwrap();
+    faulty.take_calls();
+    let mut spool = Spool::take_ready(&directory, SMALL, Arc::clone(&disk)).unwrap().unwrap();
+    spool.checkpoint("empty", Offset(0)).unwrap();
+    let slot =
+        |number| [Call::Write(format!("checkpoint.{number}")), Call::Sync(format!("checkpoint.{number}"))];
+    assert_eq!(faulty.take_calls(), slot(1));
+    spool.append(&[1; 60]).unwrap();
+    faulty.take_calls();
+    spool.checkpoint("x", Offset(0)).unwrap();
+    let calls = faulty.take_calls();
+    assert_eq!((&calls[0], &calls[1..]), (&Call::Sync("00000000000000000000.log".to_owned()), &slot(0)[..]));
+    drop(spool);
+    faulty.cut_power(|_| 0);
+    assert!(Spool::take_ready(&directory, SMALL, Arc::clone(&disk)).unwrap().is_none());
+    let recovered = reopened(&directory, &disk);
+    assert_eq!((recovered.maker.as_deref(), whole(&recovered.spool)), (Some("x"), vec![1; 60]));
+}
+
+#[test]
 fn what_is_durable_elsewhere_is_not_synced_and_not_missed_after_a_power_cut() {
     let (_root, directory) = place();
     let faulty = Arc::new(FaultyDisk::default());
