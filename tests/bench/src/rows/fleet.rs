@@ -137,9 +137,10 @@ fn cold_container(effort: Effort) -> Measuring {
         let cold = ["--runtime", "docker", "--warm", "0"];
         let fleet = fleet(Ground { etcd: 0, tls: true }, SLOTS, &cold, CONTAINER).await?;
         let caller = fleet.caller(0)?;
-        let last = Mutex::new(warmed_up(&caller, IDLE).await?);
+        let idle = Kind::Container.idle();
+        let last = Mutex::new(warmed_up(&caller, idle).await?);
         let engine = Engine::isolated().await?;
-        let ours = async || spoken_round(&caller, &last, IDLE).await;
+        let ours = async || spoken_round(&caller, &last, idle).await;
         let figure = in_turns(&effort, "run/s", "the engine's create and start", ours, async || {
             let began = Instant::now();
             let mut round = Round::default();
