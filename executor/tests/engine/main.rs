@@ -356,7 +356,7 @@ async fn a_stage_reaches_services_by_their_names_and_their_words_are_apart_from_
 #[tokio::test]
 async fn a_service_that_ends_before_it_is_ready_fails_the_task_before_its_first_stage() {
     let world = World::started().await;
-    let mut db = service("db", "echo begins; echo no room for $TOKEN >&2; exit 3", port(5432));
+    let mut db = service("db", "exec >&2; echo begins; echo no room for $TOKEN; exit 3", port(5432));
     db.secrets =
         vec![SecretUse { name: "token".to_owned(), delivery: SecretDelivery::Env("TOKEN".to_owned()) }];
     world.offer(&plan("echo never", vec![db, service("web", WEB, port(8080))]));
