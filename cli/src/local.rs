@@ -36,14 +36,16 @@ pub(crate) enum Engine {
     None,
     /// Its images are asked for a small one that is here already.
     There {
+        socket: PathBuf,
         small: Option<String>,
     },
 }
 
 impl Engine {
-    pub(crate) async fn look() -> Self {
-        match small_image().await {
-            Ok(small) => Self::There { small },
+    pub(crate) async fn look(environment: &Environment) -> Self {
+        let socket = environment.engine_socket();
+        match small_image(&socket).await {
+            Ok(small) => Self::There { socket, small },
             Err(_) => Self::None,
         }
     }
@@ -84,7 +86,12 @@ struct Parts {
 
 impl Local {
     /// Starts everything in `data`, which may hold what an earlier start left.
-    pub(crate) async fn start(data: &Path, listen: SocketAddr, beyond: &Beyond) -> Result<Self> {
+    pub(crate) async fn start(
+        data: &Path,
+        listen: SocketAddr,
+        beyond: &Beyond,
+        engine: Engine,
+    ) -> Result<Self> {
         telemetry::init(Format::Text, "error")
             .map_err(|error| broken("the log cannot be written", &error))?;
         let parts = Parts { executor: Shutdown::new(GRACE), controller: Shutdown::new(GRACE) };
@@ -100,7 +107,6 @@ impl Local {
             false => started.url.clone(),
         };
         let fingerprint = started.fingerprint.map(|one| one.to_string());
-        let engine = Engine::look().await;
         Ok(Self { url, token, fingerprint, engine, controller: started, parts })
     }
 
@@ -130,8 +136,9 @@ impl Local {
         // It runs once what is here.
         settings.warm = Some(0);
         settings.reach.controllers = vec![self.url.clone()];
-        if self.engine == Engine::None {
-            settings.runtime = executor::RuntimeChoice::Process;
+        match &self.engine {
+            Engine::None => settings.runtime = executor::RuntimeChoice::Process,
+            Engine::There { socket, .. } => settings.engine = socket.clone(),
         }
         let tasks = self.parts.executor.tasks();
         let started = match executor::start(settings.clone(), &tasks).await {

@@ -61,7 +61,7 @@ fn ended(ended: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 fn register(registering: Registering) -> anyhow::Result<ExitCode> {
-    let Registering { register, install, telemetry } = registering;
+    let Registering { register, install, start, telemetry } = registering;
     telemetry::init(telemetry.format, &telemetry.filter)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let registered = runtime.block_on(app::register(register)).context("this machine is not registered")?;
@@ -77,7 +77,7 @@ fn register(registering: Registering) -> anyhow::Result<ExitCode> {
     )?;
     match install {
         Some(install) => writeln!(out, "{}", install::install(&install)?)?,
-        None => writeln!(out, "start it with: ocelot-executor start")?,
+        None => writeln!(out, "start it with: {start}")?,
     }
     Ok(ExitCode::SUCCESS)
 }

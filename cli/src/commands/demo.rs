@@ -20,18 +20,21 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("ocelot-demo-").tempdir().map_err(Error::Output)?;
     let output = &session.output;
     output.note("starting a controller and an executor in one process, in a temporary folder");
-    let local =
-        Local::start(folder.path(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Beyond::default()).await?;
+    let engine = Engine::look(&session.environment).await;
+    let nearby = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let local = Local::start(folder.path(), nearby, &Beyond::default(), engine).await?;
     let requests = local.signals()?;
     let own = local.session(output.clone(), &session.environment);
     let client = own.client()?;
     let executor = local.add_executor(&client, folder.path().join("executor"), Allowed::default()).await?;
     let (place, why) = match &local.engine {
         Engine::None => ("runtime: process".to_owned(), "as a process: no container engine answers here"),
-        Engine::There { small: None } => {
+        Engine::There { small: None, .. } => {
             ("runtime: process".to_owned(), "as a process: the engine has no small image such as busybox yet")
         }
-        Engine::There { small: Some(image) } => (format!("image: {image}\npull: never"), "in a container"),
+        Engine::There { small: Some(image), .. } => {
+            (format!("image: {image}\npull: never"), "in a container")
+        }
     };
     put_job(&client, STAGES.replace("runtime: process", &place)).await?;
     output.note(format_args!("created the job demo; it runs {why}\n"));
@@ -42,8 +45,8 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     request.try_send(()).ok();
     let engine = local.engine.clone();
     local.until(requests).await;
-    if let Engine::There { small: Some(_) } = engine
-        && let Err(error) = remove_shared_network(&executor).await
+    if let Engine::There { socket, small: Some(_) } = engine
+        && let Err(error) = remove_shared_network(&socket, &executor).await
     {
         output.note(format_args!("the network of the demo's containers is left: {}", chain(&error)));
     }

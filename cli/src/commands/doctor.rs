@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use ocelot_executor::app::ENGINE_SOCKET;
 use ocelot_executor::doctor::engine;
 use ocelot_proto::kit::clock::{Clock, SystemClock};
 use ocelot_proto::kit::doctor::judge::{self, Rights};
@@ -33,7 +32,7 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     let git = ocelot_git::Git::installed().await;
     let git = git.map(|git| (git.to_string(), git.advice())).map_err(|error| chain(&error).to_string());
     report.add(judge::git(git));
-    report.add(Box::pin(containers()).await);
+    report.add(Box::pin(containers(&session.environment.engine_socket())).await);
     let output = &session.output;
     output.result(coloured(&report, session), &report)?;
     if report.has_failed() { Err(Error::Sick) } else { Ok(()) }
@@ -172,13 +171,14 @@ fn of_versions(report: &mut Report, fleet: &wire::GetFleetResponse) {
 }
 
 /// `ocelot local` and `ocelot up` run tasks in containers, if they can.
-async fn containers() -> Finding {
-    if !Path::new(ENGINE_SOCKET).exists() {
-        let says = format!("{ENGINE_SOCKET} is not there: `ocelot local` and `ocelot up` run no containers");
+async fn containers(socket: &Path) -> Finding {
+    if !socket.exists() {
+        let says =
+            format!("{} is not there: `ocelot local` and `ocelot up` run no containers", socket.display());
         return Finding::warn("engine", says, "apt-get install docker.io");
     }
     let finding = match tempfile::Builder::new().prefix("ocelot-doctor-").tempdir() {
-        Ok(folder) => Box::pin(engine(folder.path(), None)).await,
+        Ok(folder) => Box::pin(engine(folder.path(), socket)).await,
         Err(error) => return Finding::fail("engine", format!("no folder to try it in: {error}"), "df -h"),
     };
     // Only two of its verbs need one.

@@ -19,7 +19,8 @@ pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
     let data = folder(up, session)?;
     let git = Allowed::from(&up.git_allow[..]);
     let beyond = Beyond { egress: up.allow_egress.clone(), git };
-    let local = Local::start(&data, up.listen, &beyond).await?;
+    let engine = Engine::look(&session.environment).await;
+    let local = Local::start(&data, up.listen, &beyond, engine).await?;
     let requests = local.signals()?;
     let own = local.session(session.output.clone(), &session.environment);
     let file = UpFile {
@@ -60,8 +61,8 @@ pub(crate) async fn run(up: &Up, session: &Session) -> Result<()> {
 fn begin_with(engine: &Engine) -> String {
     match engine {
         Engine::None => hello(false),
-        Engine::There { small: None } => hello(true),
-        Engine::There { small: Some(image) } => hello(true).replace("busybox:1", image),
+        Engine::There { small: None, .. } => hello(true),
+        Engine::There { small: Some(image), .. } => hello(true).replace("busybox:1", image),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ocelot_executor::runtime::docker::usual_socket;
+
 use crate::show::Surroundings;
 
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,8 @@ pub(crate) struct Environment {
     pub(crate) token_file: Option<PathBuf>,
     /// Authorities to trust in place of the machine's.
     pub(crate) ca: Option<PathBuf>,
+    /// The container engine, as its own tools call it.
+    pub(crate) engine: Option<String>,
     pub(crate) around: Surroundings,
 }
 
@@ -30,6 +34,7 @@ impl Environment {
             token: text("OCELOT_TOKEN"),
             token_file: path("OCELOT_TOKEN_FILE"),
             ca: path("OCELOT_CA_FILE"),
+            engine: text("DOCKER_HOST"),
             around: Surroundings {
                 no_color: text("NO_COLOR").is_some(),
                 columns: text("COLUMNS")
@@ -38,6 +43,11 @@ impl Environment {
                 dumb: text("TERM").is_some_and(|term| term == "dumb"),
             },
         }
+    }
+
+    /// Where this machine's container engine listens.
+    pub(crate) fn engine_socket(&self) -> PathBuf {
+        usual_socket(self.engine.as_deref())
     }
 
     /// Where contexts are kept.

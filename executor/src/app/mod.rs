@@ -31,12 +31,12 @@ use crate::disk::MachineDisk;
 use crate::identity::{Key, KeyError};
 use crate::journal::{Journal, JournalError};
 use crate::runtime::Runtime;
+use crate::runtime::docker::usual_socket;
 use crate::runtimes::Runtimes;
 use crate::session::{Board, Rules, Speech, Stopped, run};
 
 pub use crate::collect::{Limits, Report};
 pub use crate::session::Leave;
-pub use parts::ENGINE_SOCKET;
 pub use register::{Register, RegisterError, Registered, register};
 pub use registration::{Registration, RegistrationError};
 
@@ -78,8 +78,8 @@ pub struct Settings {
     /// What its things may take, and when they make room.
     pub limits: Limits,
     pub runtime: RuntimeChoice,
-    /// The engine's socket; none: the usual one.
-    pub engine: Option<PathBuf>,
+    /// The engine's socket.
+    pub engine: PathBuf,
     /// Tasks may run without a container.
     pub allow_process: bool,
     /// How long attempts may go on when the program ends, before they are left to the next start.
@@ -101,19 +101,12 @@ impl Settings {
             disk_floor: 2 << 30,
             limits: Limits::default(),
             runtime: RuntimeChoice::Auto,
-            engine: None,
+            engine: usual_socket(None),
             allow_process: false,
             drain_grace: Duration::from_secs(30),
             repositories: ocelot_git::Allowed::default(),
             leave: Leave::default(),
         }
-    }
-}
-
-impl Settings {
-    /// Returns the socket of the engine.
-    pub(crate) fn engine_socket(&self) -> &Path {
-        self.engine.as_deref().unwrap_or(Path::new(parts::ENGINE_SOCKET))
     }
 }
 

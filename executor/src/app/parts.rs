@@ -11,9 +11,6 @@ use crate::runtime::docker::{self, Docker};
 use crate::runtime::process::Process;
 use crate::runtime::{self, Runtime};
 
-/// Where an engine is found if nobody says otherwise.
-pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
-
 pub(super) fn standard(settings: &Settings, executor: ExecutorId) -> Result<Parts, StartError> {
     let data = super::own_directory(&settings.data)?;
     let memory = super::memory_directory(executor)?;
@@ -23,11 +20,11 @@ pub(super) fn standard(settings: &Settings, executor: ExecutorId) -> Result<Part
     let (docker, process) = match settings.runtime {
         RuntimeChoice::Docker => (true, settings.allow_process),
         RuntimeChoice::Process => (false, true),
-        RuntimeChoice::Auto => (settings.engine_socket().exists(), settings.allow_process),
+        RuntimeChoice::Auto => (settings.engine.exists(), settings.allow_process),
     };
     if docker {
         let settings = docker::Settings {
-            engine: Some(format!("unix://{}", settings.engine_socket().display())),
+            engine: Some(format!("unix://{}", settings.engine.display())),
             executor: executor.to_string(),
             data: data.clone(),
             memory: memory.clone(),

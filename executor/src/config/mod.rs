@@ -7,6 +7,7 @@ mod units;
 
 use ocelot_executor::app::{Leave, Limits, Reach, Register, RuntimeChoice, Settings};
 use ocelot_executor::connection::{Proxies, Proxy, ProxyError};
+use ocelot_executor::runtime::docker::usual_socket;
 use ocelot_git::{Allowed, AllowedScheme};
 use ocelot_proto::kit::invitation::{InvalidInvitation, Invitation};
 use ocelot_proto::kit::telemetry::Format;
@@ -83,6 +84,8 @@ pub(crate) struct Telemetry {
 pub(crate) struct Registering {
     pub(crate) register: Register,
     pub(crate) install: Option<Install>,
+    /// What a person types to start it.
+    pub(crate) start: String,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -144,6 +147,7 @@ impl RegisterArguments {
             None => self.invitation.or(self.token).unwrap_or_default().parse()?,
         };
         let told = self.common.variables();
+        let start = self.common.start();
         let data = data(self.common.data.or(file.data))?;
         let install = self.install.then(|| {
             let place = ("OCELOT_EXECUTOR_DATA", data.display().to_string());
@@ -159,7 +163,7 @@ impl RegisterArguments {
             ca: self.common.ca.or(file.ca),
             proxies: proxies()?,
         };
-        Ok(Registering { register, install, telemetry })
+        Ok(Registering { register, install, start, telemetry })
     }
 }
 
@@ -187,7 +191,10 @@ impl StartArguments {
             Some(RuntimeName::Docker) => RuntimeChoice::Docker,
             Some(RuntimeName::Process) => RuntimeChoice::Process,
         };
-        settings.engine = self.engine.or(file.engine).or_else(usual_engine).map(|Socket(path)| path);
+        settings.engine = match self.engine.or(file.engine) {
+            Some(Socket(engine)) => engine,
+            None => usual_socket(variable("DOCKER_HOST").as_deref()),
+        };
         settings.allow_process = self.allow_process.or(file.allow_process).unwrap_or(false);
         if let Some(Time(grace)) = self.drain_grace.or(file.drain_grace) {
             settings.drain_grace = grace;
@@ -242,6 +249,14 @@ impl Common {
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
+    /// Returns the command that starts an executor which finds what was said here.
+    fn start(&self) -> String {
+        let flag = |name: &str, path: &Option<PathBuf>| {
+            path.as_ref().map_or(String::new(), |path| format!(" {name} {}", path.display()))
+        };
+        format!("ocelot-executor start{}{}", flag("--config", &self.config), flag("--data", &self.data))
+    }
+
     fn telemetry(&self, file: &File) -> Telemetry {
         let format = match self.log_format.or(file.log_format) {
             None | Some(LogFormat::Text) => Format::Text,
@@ -280,12 +295,6 @@ fn data(told: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
     let state = variable("XDG_STATE_HOME").map(PathBuf::from);
     let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     state.or_else(home).map(|state| state.join("ocelot-executor")).ok_or(ConfigError::NoData)
-}
-
-/// Reads what the tools of container engines call their engine; one elsewhere is of no use, since tasks
-/// mount folders of this machine.
-fn usual_engine() -> Option<Socket> {
-    variable("DOCKER_HOST").filter(|host| host.starts_with("unix://"))?.parse().ok()
 }
 
 /// Reads what every program calls its proxies.
@@ -345,6 +354,20 @@ mod tests {
         assert_eq!(parse(&["--token", invitation]).unwrap(), invitation);
         assert!(parse(&[]).unwrap_err().to_string().contains("INVITATION"));
         assert!(parse(&[invitation, "--token", invitation]).is_err());
+    }
+
+    #[test]
+    fn what_is_registered_elsewhere_is_started_there() {
+        let start = |more: &[&str]| {
+            let all = ["ocelot-executor", "register", "oct_reg_one@https://a:1"].iter().chain(more);
+            let Command::Register(register) = Arguments::try_parse_from(all).unwrap().command else {
+                panic!()
+            };
+            register.common.start()
+        };
+        assert_eq!(start(&[]), "ocelot-executor start");
+        assert_eq!(start(&["--data", "/srv/one"]), "ocelot-executor start --data /srv/one");
+        assert_eq!(start(&["--config", "/etc/e.yml"]), "ocelot-executor start --config /etc/e.yml");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ocelot_core::plan::Resources;
 use ocelot_proto::kit::doctor::{Finding, Report};
 use ocelot_proto::kit::telemetry::chain;
 
-use crate::app::{ENGINE_SOCKET, RuntimeChoice, Settings};
+use crate::app::{RuntimeChoice, Settings};
 use crate::runtime::docker::{self, Docker, Examined};
 use crate::runtime::process::Process;
 use crate::runtime::{self, Runtime};
@@ -18,7 +18,7 @@ const INSTALL: &str = "apt-get install docker.io";
 const INSTALL_PODMAN: &str = "apt-get install podman; systemctl enable --now podman.socket";
 
 pub(super) async fn look(report: &mut Report, settings: &Settings) {
-    let socket = settings.engine_socket();
+    let socket = &settings.engine;
     let there = socket.exists();
     let (wants_engine, allows_process) = match settings.runtime {
         RuntimeChoice::Docker => (true, settings.allow_process),
@@ -37,21 +37,21 @@ pub(super) async fn look(report: &mut Report, settings: &Settings) {
         Err(_) => return,
     };
     if wants_engine {
-        report.add(Box::pin(engine(&scratch.0, Some(socket))).await);
+        report.add(Box::pin(engine(&scratch.0, socket)).await);
     }
     if allows_process {
         report.add(process(&scratch.0).await);
     }
 }
 
-/// Tries the engine at a socket, or the usual one, with a container, in a folder that exists.
-pub async fn engine(scratch: &Path, socket: Option<&Path>) -> Finding {
+/// Tries the engine at a socket with a container, in a folder that exists.
+pub async fn engine(scratch: &Path, socket: &Path) -> Finding {
     let supervisor = match runtime::install(scratch) {
         Ok(supervisor) => supervisor,
         Err(error) => return Finding::fail(CHECK, chain(&error).to_string(), "df -h"),
     };
     let settings = docker::Settings {
-        engine: socket.map(|socket| format!("unix://{}", socket.display())),
+        engine: Some(format!("unix://{}", socket.display())),
         // Two that look at once are in the way of neither.
         executor: format!("doctor-{}", std::process::id()),
         data: scratch.to_owned(),
@@ -63,7 +63,6 @@ pub async fn engine(scratch: &Path, socket: Option<&Path>) -> Finding {
         Ok(docker) => docker.examine().await,
         Err(error) => Err(error),
     };
-    let socket = socket.unwrap_or(Path::new(ENGINE_SOCKET));
     match checked {
         Ok(examined) => well(&examined),
         Err(error) => sick(&chain(&error).to_string(), socket),
@@ -160,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_an_engine_says_tells_what_mends_it() {
-        let docker = Path::new(ENGINE_SOCKET);
+        let docker = Path::new("/var/run/docker.sock");
         let podman = Path::new("/run/podman/podman.sock");
         let mend = |why: &str, socket: &Path| sick(why, socket).mend.concat();
         assert!(mend("Permission denied (os error 13)", docker).starts_with("usermod"));

@@ -10,6 +10,7 @@ mod repository;
 mod warm;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use ocelot_executor::app::{Register, RuntimeChoice, Settings, StartError, regist
 use ocelot_executor::attempt::AttemptId;
 use ocelot_executor::connection::Proxies;
 use ocelot_executor::journal::JournalError;
+use ocelot_executor::runtime::docker::usual_socket;
 use ocelot_proto::kit::invitation::Invitation;
 use ocelot_proto::kit::shutdown::{Ended, Shutdown};
 use ocelot_proto::wire;
@@ -37,9 +39,8 @@ const IMAGE: &str = "ocelot-test/busybox:1";
 
 /// The engine that is asked, as the command of the engine finds it too.
 #[expect(clippy::disallowed_methods, reason = "whoever runs these stories chooses the engine")]
-fn socket() -> Option<std::path::PathBuf> {
-    let host = std::env::var("DOCKER_HOST").ok()?;
-    Some(host.strip_prefix("unix://").unwrap().into())
+fn socket() -> PathBuf {
+    usual_socket(std::env::var("DOCKER_HOST").ok().as_deref())
 }
 
 struct World {

@@ -522,14 +522,13 @@ async fn a_kill_after_a_restart_with_a_result_does_not_take_the_log() {
     let id = world.offer(&plan(vec![stage("a")]));
     world.controller.until("a completion", |model| model.completed.len() == 1).await;
     world.killed().await;
+    let polls = world.controller.model().polls.len();
     world.start().await;
-    world.controller.until("a second session", |model| model.opened.len() == 2).await;
-    world.controller.set(|model| {
-        model.polls.clear();
-        model.directives.push(kill(id));
-    });
-    // The answer to a poll is acted on before the next one.
-    world.controller.until("the next poll", |model| !model.polls.is_empty()).await;
+    world.controller.until("a poll of the second session", |model| model.polls.len() > polls).await;
+    let polls = world.controller.model().polls.len();
+    world.controller.set(|model| model.directives.push(kill(id)));
+    // Whoever polls again has heard what the poll before brought.
+    world.controller.until("the kill is heard", |model| model.polls.len() > polls).await;
     assert_eq!(world.machine.facts().spools_dropped, 0);
     world.controller.set(|model| model.faults.clear());
     world.controller.until("a second completion", |model| model.completed.len() == 2).await;

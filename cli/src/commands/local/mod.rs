@@ -63,7 +63,7 @@ pub(crate) async fn run(local: &args::Local, session: &Session) -> Result<()> {
     };
     let (plan, notes) = chosen(&pipeline, &context, &wish, 1)?;
     let secrets = Secrets::collect(&plan, &local.secret)?;
-    let engine = if wish.process { Engine::None } else { Engine::look().await };
+    let engine = if wish.process { Engine::None } else { Engine::look(&session.environment).await };
     check_engine(&plan, &engine)?;
     output.note(begins(&checkout, &snapshot, &context));
     notes.iter().for_each(|note| output.note(plain(note)));
@@ -93,9 +93,8 @@ struct Asked {
 /// Starts a fleet in this process, has it run what is asked, and ends it, whatever came of that.
 async fn on_a_fleet(asked: Asked, engine: Engine, place: &Place, session: &Session) -> Result<()> {
     let output = &session.output;
-    let mut fleet =
-        Local::start(place.folder(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &Beyond::default()).await?;
-    fleet.engine = engine;
+    let nearby = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let fleet = Local::start(place.folder(), nearby, &Beyond::default(), engine).await?;
     let mut requests = fleet.signals()?;
     let own = fleet.session(output.clone(), &session.environment);
     let client = own.client()?;
@@ -109,8 +108,8 @@ async fn on_a_fleet(asked: Asked, engine: Engine, place: &Place, session: &Sessi
     request.try_send(()).ok();
     fleet.until(requests).await;
     let (executor, followed) = ended?;
-    if let Engine::There { .. } = engine
-        && let Err(error) = remove_shared_network(&executor).await
+    if let Engine::There { socket, .. } = engine
+        && let Err(error) = remove_shared_network(&socket, &executor).await
     {
         output.note(format_args!("the network of the containers is left: {}", chain(&error)));
     }

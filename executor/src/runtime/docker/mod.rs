@@ -20,6 +20,7 @@ mod pulled;
 mod ready;
 mod service;
 mod small;
+mod socket;
 mod spare;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use crate::attempt::state::Cause;
 use crate::journal::Container;
 pub use engine::Examined;
 pub use small::{remove_shared_network, small_image};
+pub use socket::usual_socket;
 
 use ahead::Ahead;
 use failure::{Answer, answer};
@@ -57,7 +59,6 @@ use image::{Image, Pulls};
 use network::Networks;
 use ready::Waiting;
 
-const SOCKET: &str = "unix:///var/run/docker.sock";
 /// An engine under load answers late; one that needs longer is broken.
 const CALL_MAX: Duration = Duration::from_secs(60);
 const CONNECT_SECONDS: u64 = 120;
@@ -108,11 +109,12 @@ pub struct Docker {
 impl Docker {
     /// Makes the runtime if there is a socket; [`Runtime::check`] finds out what is behind it.
     pub fn connect(settings: Settings) -> Result<Self, RuntimeError> {
-        let host = settings.engine.as_deref().unwrap_or(SOCKET);
+        let host = settings.engine.clone();
+        let host = host.unwrap_or_else(|| format!("unix://{}", usual_socket(None).display()));
         let engine = if host.starts_with("unix://") {
-            Engine::connect_with_unix(host, CONNECT_SECONDS, API_DEFAULT_VERSION)
+            Engine::connect_with_unix(&host, CONNECT_SECONDS, API_DEFAULT_VERSION)
         } else {
-            Engine::connect_with_http(host, CONNECT_SECONDS, API_DEFAULT_VERSION)
+            Engine::connect_with_http(&host, CONNECT_SECONDS, API_DEFAULT_VERSION)
         };
         let engine = engine.map_err(|error| failure::runtime("be reached", error))?;
         Ok(Self {

@@ -16,9 +16,8 @@ const SMALL: [&str; 4] = ["busybox", "alpine", "debian", "ubuntu"];
 const PATIENCE_SECONDS: u64 = 5;
 
 /// Returns a small image with a shell that the machine's engine has; an error if none answers.
-pub async fn small_image() -> Result<Option<String>, RuntimeError> {
-    let engine = Engine::connect_with_unix(super::SOCKET, PATIENCE_SECONDS, API_DEFAULT_VERSION);
-    let engine = engine.map_err(|error| failure::runtime("be reached", error))?;
+pub async fn small_image(socket: &Path) -> Result<Option<String>, RuntimeError> {
+    let engine = connect(socket)?;
     let listed = engine.list_images(None::<ListImagesOptions>);
     let listed = tokio::time::timeout(Duration::from_secs(PATIENCE_SECONDS), listed).await;
     let images = match listed {
@@ -33,9 +32,12 @@ pub async fn small_image() -> Result<Option<String>, RuntimeError> {
 }
 
 /// Takes away the network that the containers of an executor shared, once it is gone for good.
-pub async fn remove_shared_network(executor: &str) -> Result<(), RuntimeError> {
-    let engine = Engine::connect_with_unix(super::SOCKET, PATIENCE_SECONDS, API_DEFAULT_VERSION);
-    let engine = engine.map_err(|error| failure::runtime("be reached", error))?;
-    let removed = engine.remove_network(&body::name(Path::new(executor))).await;
+pub async fn remove_shared_network(socket: &Path, executor: &str) -> Result<(), RuntimeError> {
+    let removed = connect(socket)?.remove_network(&body::name(Path::new(executor))).await;
     removed.map_err(|error| failure::runtime("remove a network", error))
+}
+
+fn connect(socket: &Path) -> Result<Engine, RuntimeError> {
+    let engine = Engine::connect_with_unix(&socket.to_string_lossy(), PATIENCE_SECONDS, API_DEFAULT_VERSION);
+    engine.map_err(|error| failure::runtime("be reached", error))
 }
