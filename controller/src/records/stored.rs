@@ -5,7 +5,7 @@ use ocelot_domain::task::Task;
 
 use super::{
     ArtifactRecord, CacheRecord, ControllerRecord, EventRecord, ExecutorEpoch, ExecutorRecord, HeadRecord,
-    JobRecord, LookRecord, OutboxEntry, ProgressRecord, ProjectRecord, RunRecord, SchedulesRecord,
+    JobNumber, JobRecord, LookRecord, OutboxEntry, ProgressRecord, ProjectRecord, RunRecord, SchedulesRecord,
     SecretAbout, SecretRecord, SecretUseRecord, SessionRecord,
 };
 use crate::store::codec::decode;
@@ -16,6 +16,7 @@ use crate::store::{Error, KeyValue};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stored {
     Job(JobRecord),
+    JobNumber(JobNumber),
     Project(ProjectRecord),
     Event(EventRecord),
     Head(HeadRecord),
@@ -53,6 +54,7 @@ impl Stored {
         let key: Key = item.key.parse().map_err(|unknown| Error::Corrupt(Box::new(unknown)))?;
         Ok(match key {
             Key::Job(_) => Self::Job(decode(&item.value)?),
+            Key::JobNumber(_) => Self::JobNumber(decode(&item.value)?),
             Key::Project { .. } => Self::Project(decode(&item.value)?),
             Key::Event { .. } => Self::Event(decode(&item.value)?),
             Key::Head { .. } => Self::Head(decode(&item.value)?),
@@ -73,7 +75,6 @@ impl Stored {
             Key::Cache { .. } => Self::Cache(decode(&item.value)?),
             Key::Epoch
             | Key::Home
-            | Key::JobNumber(_)
             | Key::Tags { .. }
             | Key::ExecutorName(_)
             | Key::Token(_)
@@ -83,6 +84,7 @@ impl Stored {
     }
 
     accessor!(job, Job, JobRecord);
+    accessor!(number, JobNumber, JobNumber);
     accessor!(project, Project, ProjectRecord);
     accessor!(event, Event, EventRecord);
     accessor!(head, Head, HeadRecord);

@@ -21,6 +21,7 @@ use super::Service;
 use super::error::{Error, Result, What};
 use super::execute::Executed;
 use super::lane::{Lane, TOGETHER, Waiting, Word};
+use super::numbers::{Counter, Given, Look};
 use super::secrets::Values;
 use super::sight::run_word;
 use crate::records::{Digest, JobNumber, RetryOf, RunRecord, SourceRecord, Stage, Subject, Trigger};
@@ -60,12 +61,6 @@ impl Asked {
     fn job(&self) -> &str {
         self.draft.subject.name()
     }
-}
-
-/// The last number of a job, and what a transaction compares of it.
-struct Counter {
-    last: u64,
-    expected: Expected,
 }
 
 /// A transaction that is being made of many acceptances.
@@ -112,7 +107,7 @@ impl Service {
         let lane = self.lanes.of(asked.job());
         let mut answer = lane.join(&asked);
         // Both are cancel-safe; who has been answered does not need its turn.
-        let _turn = tokio::select! {
+        let mut given = tokio::select! {
             biased;
             word = &mut answer => match word {
                 Ok(Word::Done(done)) => return done,
@@ -131,7 +126,7 @@ impl Service {
                 }
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
-            self.accept_waiting(lane).await;
+            self.accept_waiting(lane, &mut given).await;
         }
     }
 
@@ -148,18 +143,18 @@ impl Service {
         self.accept_with(&asked, more).await
     }
 
-    /// Accepts for those that wait in a lane. One that is alone keeps to itself.
-    async fn accept_waiting(&self, lane: &Lane) {
+    /// Accepts for those that wait in a lane.
+    async fn accept_waiting(&self, lane: &Lane, given: &mut Given) {
         let mut waiting = lane.take();
-        if waiting.len() < 2 || chaos::bug("execute.answers_before_commit") {
+        if chaos::bug("execute.answers_before_commit") {
             for one in waiting {
                 let done = self.accept_alone(&one.asked).await;
                 one.tell(Word::Done(done));
             }
             return;
         }
-        for _ in 0..ROUNDS {
-            waiting = match self.accept_together(lane, waiting).await {
+        for look in std::iter::once(Look::Near).chain(std::iter::repeat_n(Look::Far, ROUNDS)) {
+            waiting = match self.accept_together(lane, waiting, look, given).await {
                 Some(refused) if !refused.is_empty() => refused,
                 Some(_) | None => return,
             };
@@ -170,24 +165,31 @@ impl Service {
 
     /// Tries one transaction for all of them; returns those for whom nothing happened, and none where
     /// it is not known.
-    async fn accept_together(&self, lane: &Lane, waiting: Vec<Waiting>) -> Option<Vec<Waiting>> {
+    async fn accept_together(
+        &self,
+        lane: &Lane,
+        waiting: Vec<Waiting>,
+        look: Look,
+        given: &mut Given,
+    ) -> Option<Vec<Waiting>> {
         let known = self.epoch().await;
         let Ok((epoch, epoch_revision)) = known else {
             waiting.into_iter().for_each(|one| one.tell(Word::Alone));
             return None;
         };
-        let mut shared = self.share(waiting, epoch).await;
+        let mut shared = self.share(waiting, epoch, look, given).await;
         let txn = shared.txn(Expected::At(epoch_revision));
-        let Shared { runs, left, .. } = shared;
+        let Shared { runs, left, counters, .. } = shared;
         lane.put_back(left);
         if runs.is_empty() {
             return None;
         }
         chaos::point("execute.before_commit");
         match self.store.commit(txn).await {
-            Ok(Verdict::Committed(_)) => {
+            Ok(Verdict::Committed(at)) => {
                 chaos::point("execute.committed");
                 self.bell.notify_one();
+                counters.into_iter().for_each(|(job, counter)| given.note(job, counter.last, at));
                 for (one, run) in runs {
                     self.count_accepted(&run);
                     one.tell(Word::Done(Ok(Executed { run, existed: false })));
@@ -218,13 +220,13 @@ impl Service {
     }
 
     /// Gives each its number. Who is refused is told so, and takes none.
-    async fn share(&self, waiting: Vec<Waiting>, epoch: Epoch) -> Shared {
+    async fn share(&self, waiting: Vec<Waiting>, epoch: Epoch, look: Look, given: &Given) -> Shared {
         let mut shared = Shared::default();
         for one in waiting {
             let job = one.asked.job().to_owned();
             let counter = match shared.counters.remove(&job) {
                 Some(counter) => Ok(counter),
-                None => self.counter(&job).await,
+                None => self.counter(&job, look, given).await,
             };
             let mut counter = match counter {
                 Ok(counter) => counter,
@@ -254,13 +256,6 @@ impl Service {
             }
         }
         shared
-    }
-
-    async fn counter(&self, job: &str) -> Result<Counter> {
-        let item = self.read(&Key::JobNumber(job.to_owned()).to_string()).await?;
-        let last = item.as_ref().map(|item| decode::<JobNumber>(&item.value)).transpose()?;
-        let expected = item.map_or(Expected::Absent, |item| Expected::At(item.mod_revision));
-        Ok(Counter { last: last.map_or(0, |JobNumber(last)| last), expected })
     }
 
     /// Returns the run with this number, and what is written with it beside the number.
@@ -312,7 +307,7 @@ impl Service {
     async fn accept_with(&self, asked: &Asked, more: &Txn) -> Result<Option<Executed>> {
         let number_key = Key::JobNumber(asked.job().to_owned()).to_string();
         for _ in 0..ROUNDS {
-            let Counter { last, expected } = self.counter(asked.job()).await?;
+            let Counter { last, expected } = self.counter_stored(asked.job()).await?;
             let number = last + 1;
             let (epoch, revision) = self.epoch().await?;
             let (run, beside) = self.run_of(asked, number, epoch).await?;

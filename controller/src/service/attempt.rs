@@ -18,16 +18,22 @@ impl Service {
         sequence: JournalSequence,
     ) -> Result<()> {
         let claim = attempt.claim(session);
+        let asked = self.now();
         chaos::point("acknowledge.before_commit");
         let event = Event::Acknowledged { claim, sequence };
         let begun = |_: &Facts, before: &Task, step: &Step| Ok(self.begun(session, attempt, step, before));
         let done = self.transition_with(attempt.task, event, begun).await;
-        if !chaos::bug("acknowledge.ignores_record") {
-            done?;
+        if !chaos::bug("acknowledge.ignores_record") && done?.written.is_some() {
+            self.memory().acknowledged(attempt, session.id, asked);
         }
         chaos::point("acknowledge.committed");
         self.memory().delivered.remove(&attempt);
         Ok(())
+    }
+
+    /// Returns whether it is known without a read that the attempt is this session's.
+    pub(super) fn has_just_acknowledged(&self, session: Session, attempt: &AttemptRef) -> bool {
+        self.memory().was_just_acknowledged(attempt, &session.id, self.now())
     }
 
     /// Hands an offer back. A repeat finds the task queued or offered anew, and changes nothing.

@@ -76,11 +76,13 @@ impl Service {
     pub async fn execute(&self, request: ExecuteRequest) -> Result<Executed> {
         request.check()?;
         let payload = request.payload();
-        if let Some(run) = self.accepted(request.id, payload).await? {
+        let (accepted, version) =
+            tokio::join!(self.accepted(request.id, payload), self.job_version(&request.job));
+        if let Some(run) = accepted? {
             return Ok(Executed { run, existed: true });
         }
         self.check_room()?;
-        let (draft, plan_for) = self.drafted(request, payload).await?;
+        let (draft, plan_for) = drafted(request, payload, version?)?;
         self.accept_with_secrets(draft, plan_for).await
     }
 
@@ -96,23 +98,9 @@ impl Service {
             return Ok(Some(Executed { run, existed: true }));
         }
         self.check_room()?;
-        let (draft, plan_for) = self.drafted(request, payload).await?;
+        let version = self.job_version(&request.job).await?;
+        let (draft, plan_for) = drafted(request, payload, version)?;
         self.accept_beside(draft, plan_for, beside).await
-    }
-
-    async fn drafted(&self, request: ExecuteRequest, payload: Digest) -> Result<(Draft, PlanFor)> {
-        let ExecuteRequest { id, job: name, arguments, env, trigger } = request;
-        let version = self.job_version(&name).await?;
-        let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
-        let subject = Subject::Job { name, version: version.version };
-        let event = event(trigger.kind);
-        let draft = Draft { id, payload, subject, trigger, retry: None, source: None, rejected: None };
-        let plan_for = move |run_number| {
-            let execution = Execution { event, run_number, env: env.clone() };
-            let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
-            Ok((resolution.plan, resolution.secret_args))
-        };
-        Ok((draft, Box::new(plan_for)))
     }
 
     /// Makes an id for a run whose client brought none; such a request cannot be repeated.
@@ -138,6 +126,20 @@ impl Service {
         let Some(item) = self.read(&Key::Run(id).to_string()).await? else { return Ok(None) };
         same(decode(&item.value)?, payload).map(Some)
     }
+}
+
+fn drafted(request: ExecuteRequest, payload: Digest, version: JobVersion) -> Result<(Draft, PlanFor)> {
+    let ExecuteRequest { id, job: name, arguments, env, trigger } = request;
+    let job = Job::parse(&name, version.text.as_bytes()).map_err(Error::invalid)?;
+    let subject = Subject::Job { name, version: version.version };
+    let event = event(trigger.kind);
+    let draft = Draft { id, payload, subject, trigger, retry: None, source: None, rejected: None };
+    let plan_for = move |run_number| {
+        let execution = Execution { event, run_number, env: env.clone() };
+        let resolution = job.resolve(&arguments, &execution).map_err(Error::invalid)?;
+        Ok((resolution.plan, resolution.secret_args))
+    };
+    Ok((draft, Box::new(plan_for)))
 }
 
 /// Returns the word that a job's texts know for what made the run.

@@ -10,6 +10,7 @@ use super::accept::Asked;
 use super::error::Result;
 use super::execute::Executed;
 use super::lock;
+use super::numbers::Given;
 use crate::records::Digest;
 
 /// Runs that share a transaction.
@@ -33,7 +34,7 @@ pub(super) struct Waiting {
 #[derive(Default)]
 pub(super) struct Lane {
     /// Whoever has it accepts for all that wait.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<Given>,
     /// Bounded by the calls that are under way.
     waiting: Mutex<VecDeque<Waiting>>,
 }

@@ -33,6 +33,10 @@ impl Holders for AskService {
         let service = self.0.get().and_then(Weak::upgrade);
         let service = service.ok_or(Error::NotNow { why: "the controller is not ready" })?;
         let attempt = AttemptRef::from(log);
+        if service.has_just_acknowledged(session, &attempt) {
+            service.note_log(session, attempt).await?;
+            return Ok(true);
+        }
         match service.holding_now(session, attempt).await? {
             Holding::Running { .. } | Holding::Cancelling { .. } => {
                 service.note_log(session, attempt).await?;

@@ -22,6 +22,8 @@ use crate::store::Revision;
 const ENTRIES_MAX: usize = 100_000;
 /// Longer than anything waits to be told again.
 const PACE_MAX: Duration = Duration::from_secs(5);
+/// How long a write of a record says as much as a read of it.
+const JUST_NOW: Duration = Duration::from_secs(1);
 /// How long an executor may take to confirm a kill before it gets no more offers.
 const CONFIRM: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,8 @@ const CONFIRM: Duration = Duration::from_secs(30);
 pub(super) struct Memory {
     pub(super) challenges: Challenges,
     pub(super) delivered: BTreeMap<AttemptRef, Delivered>,
+    /// Attempts that were acknowledged here and whose logs have not begun: by whom, and when at the earliest.
+    acknowledged: BTreeMap<AttemptRef, (SessionId, Duration)>,
     pub(super) missed: BTreeMap<AttemptRef, Missed>,
     pub(super) last_poll: BTreeMap<SessionId, Duration>,
     /// The time of day of each executor's last heartbeat, for people.
@@ -97,6 +101,22 @@ impl Memory {
         if self.kills.len() < ENTRIES_MAX {
             self.kills.entry(executor).or_default().entry(attempt).or_insert(now);
         }
+    }
+
+    pub(super) fn acknowledged(&mut self, attempt: AttemptRef, session: SessionId, at: Duration) {
+        put(&mut self.acknowledged, attempt, (session, at));
+    }
+
+    /// Returns whether this session acknowledged the attempt so lately that a read would say no more. Tells
+    /// it once.
+    pub(super) fn was_just_acknowledged(
+        &mut self,
+        attempt: &AttemptRef,
+        session: &SessionId,
+        now: Duration,
+    ) -> bool {
+        let acknowledged = self.acknowledged.remove(attempt);
+        acknowledged.is_some_and(|(by, at)| by == *session && now.saturating_sub(at) <= JUST_NOW)
     }
 
     pub(super) fn seen(&mut self, executor: ExecutorId, at: Timestamp) {
@@ -174,5 +194,31 @@ impl Service {
         let mut memory = self.memory();
         memory.failed_deliveries.remove(executor);
         memory.undeliverable.remove(executor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelot_core::id::{Attempt, Epoch, RunId};
+
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_speaks_for_its_session_once_and_not_for_long() {
+        let task = TaskId { run: RunId::from_parts(1, [0; 10]), index: 0 };
+        let attempt = AttemptRef { task, attempt: Attempt::FIRST, epoch: Epoch(0) };
+        let [own, other] = [1, 2].map(|byte| SessionId::from_bytes([byte; 16]));
+        let at = Duration::from_secs(10);
+        for (by, asked, after, expected) in [
+            (own, own, Duration::ZERO, true),
+            (own, own, JUST_NOW, true),
+            (own, own, JUST_NOW + Duration::from_millis(1), false),
+            (other, own, Duration::ZERO, false),
+        ] {
+            let mut memory = Memory::default();
+            memory.acknowledged(attempt, by, at);
+            assert_eq!(memory.was_just_acknowledged(&attempt, &asked, at + after), expected);
+            assert!(!memory.was_just_acknowledged(&attempt, &asked, at));
+        }
     }
 }

@@ -27,6 +27,7 @@ mod local;
 mod log_ends;
 pub mod logs;
 mod memory;
+mod numbers;
 pub mod objects;
 mod owed;
 mod parts;

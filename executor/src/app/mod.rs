@@ -161,7 +161,7 @@ pub enum StartError {
 
 /// Starts an executor that was registered. What it does goes on in `tasks`.
 pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartError> {
-    let journal = Journal::open(&own_directory(&settings.data)?, Arc::new(MachineDisk))?;
+    let journal = Journal::open_when_free(&own_directory(&settings.data)?, Arc::new(MachineDisk)).await?;
     let identity = journal.state().identity;
     let not_registered = || StartError::NotRegistered { data: settings.data.clone() };
     let executor = identity.ok_or_else(not_registered)?.executor;
@@ -171,7 +171,7 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Started, StartEr
 
 /// Starts an executor of these parts.
 pub async fn start_with(settings: Settings, parts: Parts, tasks: &Tasks) -> Result<Started, StartError> {
-    let journal = Journal::open(&own_directory(&settings.data)?, Arc::new(MachineDisk))?;
+    let journal = Journal::open_when_free(&own_directory(&settings.data)?, Arc::new(MachineDisk)).await?;
     start_on(journal, settings, parts, tasks).await
 }
 

@@ -20,9 +20,11 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ocelot_core::id::Incarnation;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::disk::Disk;
 
@@ -32,6 +34,10 @@ use file::{DataLock, JournalFile};
 pub use state::{
     ATTEMPTS_MAX, Accepted, Container, Entry, Held, Identity, Illegal, Phase, Record, Sequence, State,
 };
+
+/// How long the lock of a process that was killed may outlive it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_STEP: Duration = Duration::from_millis(20);
 
 /// The journal of this executor, held by a lock on its data directory until it is dropped.
 #[derive(Debug)]
@@ -59,6 +65,20 @@ impl Journal {
         let thread = thread::Builder::new().name("journal".into());
         let thread = thread.spawn(move || committer.run(queue)).map_err(JournalError::Thread)?;
         Ok(Self { requests: Some(requests), durable, incarnation, committer: Some(thread) })
+    }
+
+    /// The same, for whoever may come right after another process. One that is killed while it starts a
+    /// child leaves its lock with that child, which lets go of it a moment later.
+    pub async fn open_when_free(directory: &Path, disk: Arc<dyn Disk>) -> Result<Self, JournalError> {
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match Self::open(directory, Arc::clone(&disk)) {
+                Err(JournalError::Held { .. }) if Instant::now() < until => {
+                    tokio::time::sleep(LOCK_STEP).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// Appends records that belong together, and returns the number of the last one once they are

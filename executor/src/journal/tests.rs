@@ -216,6 +216,19 @@ fn a_second_process_is_told_who_holds_the_directory() {
     Journal::open(root.path(), Arc::new(MachineDisk)).unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_outlives_its_process_is_waited_for_and_one_that_stays_is_not() {
+    let (root, journal) = opened();
+    let held = Journal::open_when_free(root.path(), Arc::new(MachineDisk)).await;
+    assert!(matches!(held, Err(JournalError::Held { .. })), "{held:?}");
+    let freed = async {
+        tokio::time::sleep(LOCK_PATIENCE / 2).await;
+        drop(journal);
+    };
+    let (opened, ()) = tokio::join!(Journal::open_when_free(root.path(), Arc::new(MachineDisk)), freed);
+    opened.unwrap();
+}
+
 #[test]
 fn a_record_that_cannot_follow_is_refused_with_its_whole_request() {
     let (_root, journal) = opened();

@@ -60,7 +60,8 @@ pub const PIECE_BYTES_MAX: usize = 1024 * 1024;
 /// Knows which session holds an attempt.
 #[async_trait]
 pub trait Holders: fmt::Debug + Send + Sync {
-    /// Tells, by a linearizable read made for this call, whether the attempt is still the session's.
+    /// Tells whether the attempt is still the session's: by a linearizable read made for this call, or by a
+    /// write that is hardly older.
     async fn holds(
         &self,
         log: LogId,

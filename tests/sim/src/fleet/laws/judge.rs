@@ -41,6 +41,7 @@ impl Seen {
             }
             Ok(
                 Stored::Job(_)
+                | Stored::JobNumber(_)
                 | Stored::ExecutorEpoch(_)
                 | Stored::Group(_)
                 | Stored::Progress(_)
