@@ -10,7 +10,7 @@ use ocelot_proto::kit::clock::Clock;
 use ocelot_proto::kit::shutdown::Tasks;
 use ocelot_proto::kit::telemetry::chain;
 
-use crate::store::embedded::{EmbeddedStore, Settings as EmbeddedSettings};
+use crate::store::embedded::{EmbeddedStore, InUse, Settings as EmbeddedSettings};
 use crate::store::etcd::{Config, Etcd, Login, OwnCertificate, Tls, UPKEEP_PASS, Upkeep};
 use crate::store::{Error, Store};
 
@@ -21,6 +21,9 @@ use super::settings::{EtcdSettings, Settings, StoreSettings};
 /// Beside the keys that a view reads.
 const UPKEEP_CLAIM: &str = "/ocelot/upkeep";
 const LONGEST: Duration = Duration::from_secs(10);
+/// How long the lock of a process that was killed may outlive it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_STEP: Duration = Duration::from_millis(20);
 
 /// The store as it is to be closed.
 #[derive(Debug)]
@@ -77,10 +80,7 @@ pub(super) async fn open(
     match &settings.store {
         StoreSettings::Embedded => {
             let directory = settings.data.join("store");
-            let opening = move || EmbeddedStore::open(EmbeddedSettings::new(directory));
-            let opened = tokio::task::spawn_blocking(opening).await;
-            let opened = opened.unwrap_or_else(|died| Err(Error::Unusable(Box::new(died))));
-            let store = Arc::new(opened.map_err(StartError::Store)?);
+            let store = Arc::new(open_embedded(&directory, clock).await.map_err(StartError::Store)?);
             late.arrive(Arc::clone(&store) as Arc<dyn Store>);
             Ok(Opened::Embedded(store))
         }
@@ -106,6 +106,21 @@ pub(super) async fn open(
                 }
                 pause(&mut wait, (clock, tasks)).await?;
             }
+        }
+    }
+}
+
+/// Opens the embedded store, and waits for the lock of a controller that was just killed.
+async fn open_embedded(directory: &Path, clock: &dyn Clock) -> Result<EmbeddedStore, Error> {
+    let until = clock.monotonic() + LOCK_PATIENCE;
+    loop {
+        let settings = EmbeddedSettings::new(directory);
+        let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings)).await;
+        match opened.unwrap_or_else(|died| Err(Error::Unusable(Box::new(died)))) {
+            Err(Error::Unusable(why)) if why.is::<InUse>() && clock.monotonic() < until => {
+                clock.sleep(LOCK_STEP).await;
+            }
+            opened => return opened,
         }
     }
 }
@@ -145,4 +160,26 @@ pub(super) fn config(settings: &EtcdSettings) -> Result<Config, StartError> {
 fn text(path: &Path) -> Result<String, StartError> {
     let unreadable = |source| StartError::Directory { path: PathBuf::from(path), source };
     fs::read_to_string(path).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelot_proto::kit::clock::SystemClock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_outlives_its_process_is_waited_for_and_one_that_stays_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || open_embedded(directory.path(), &SystemClock);
+        let earlier = open().await.unwrap();
+        let refused = open().await.unwrap_err();
+        assert!(matches!(&refused, Error::Unusable(why) if why.is::<InUse>()), "{refused}");
+        let freed = async {
+            tokio::time::sleep(LOCK_PATIENCE / 2).await;
+            drop(earlier);
+        };
+        let (opened, ()) = tokio::join!(open(), freed);
+        opened.unwrap();
+    }
 }

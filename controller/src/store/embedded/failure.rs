@@ -4,6 +4,7 @@
 //! success that is not one. So after an input or output error this process writes no more.
 
 use std::error::Error as StdError;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -74,6 +75,14 @@ pub(super) fn of_read(error: rusqlite::Error) -> Error {
         Blame::Corrupt => Error::Corrupt(Box::new(error)),
         Blame::Full | Blame::Disk | Blame::Refused => Error::Unavailable(Box::new(error)),
     }
+}
+
+/// Another process has the directory. One that is killed while it starts a child leaves its lock with that
+/// child, which lets go of it a moment later.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{} is in use by another process", directory.display())]
+pub struct InUse {
+    pub directory: PathBuf,
 }
 
 /// A reason in words, where no error of another library stands behind it.

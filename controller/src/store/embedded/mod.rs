@@ -41,6 +41,7 @@ use super::{
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, MachineClock};
+pub use failure::InUse;
 pub use retention::Retention;
 
 use failure::Reason;

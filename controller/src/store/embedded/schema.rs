@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::error::{Error, Result};
 use crate::store::range::Revision;
 
-use super::failure::{Blame, Reason};
+use super::failure::{Blame, InUse, Reason};
 
 /// "OCLT": marks the file as ours.
 const APPLICATION_ID: i32 = 0x4f43_4c54;
@@ -92,10 +92,9 @@ pub(super) fn lock(directory: &Path) -> Result<File> {
     let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Unusable(Reason::boxed(format!(
-            "{} is in use by another process",
-            directory.display()
-        )))),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Unusable(Box::new(InUse { directory: directory.to_owned() })))
+        }
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
