@@ -177,6 +177,7 @@ impl Service {
             waiting.into_iter().for_each(|one| one.tell(Word::Alone));
             return None;
         };
+        given.keep_to(epoch);
         let mut shared = self.share(waiting, epoch, look, given).await;
         let txn = shared.txn(Expected::At(epoch_revision));
         let Shared { runs, left, counters, .. } = shared;

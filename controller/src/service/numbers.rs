@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use ocelot_core::id::Epoch;
+
 use super::Service;
 use super::error::Result;
 use super::follow::known;
@@ -32,17 +34,27 @@ pub(super) enum Look {
     Far,
 }
 
-/// The last numbers that were given in a lane, and when.
+/// The last numbers that were given in a lane, and when, in one life of the store.
 #[derive(Debug, Default)]
-pub(super) struct Given(BTreeMap<String, (Revision, u64)>);
+pub(super) struct Given {
+    life: Option<Epoch>,
+    numbers: BTreeMap<String, (Revision, u64)>,
+}
 
 impl Given {
-    pub(super) fn note(&mut self, job: String, last: u64, at: Revision) {
-        if self.0.len() >= JOBS_MAX && !self.0.contains_key(&job) {
-            // Any will do: the view has it, too.
-            self.0.pop_first();
+    /// Forgets what was given in another life: its revisions mean nothing in this one.
+    pub(super) fn keep_to(&mut self, life: Epoch) {
+        if self.life.replace(life) != Some(life) {
+            self.numbers.clear();
         }
-        self.0.insert(job, (at, last));
+    }
+
+    pub(super) fn note(&mut self, job: String, last: u64, at: Revision) {
+        if self.numbers.len() >= JOBS_MAX && !self.numbers.contains_key(&job) {
+            // Any will do: the view has it, too.
+            self.numbers.pop_first();
+        }
+        self.numbers.insert(job, (at, last));
     }
 }
 
@@ -64,7 +76,7 @@ impl Service {
     fn counter_nearby(&self, job: &str, given: &Given) -> Counter {
         let seen = known(self.view.get(&Key::JobNumber(job.to_owned()).to_string()).as_ref());
         let seen = seen.and_then(|(at, stored)| Some((at, stored.number()?.0)));
-        match seen.max(given.0.get(job).copied()) {
+        match seen.max(given.numbers.get(job).copied()) {
             Some((at, last)) => Counter { last, expected: Expected::At(at) },
             None => Counter { last: 0, expected: Expected::Absent },
         }
