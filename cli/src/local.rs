@@ -28,6 +28,8 @@ use crate::show::Output;
 
 /// The name of the token that this process makes for its user, anew with each start.
 const TOKEN: &str = "up";
+/// How long what was begun before a restart, such as the following of a run, goes on with the token from then.
+const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What the machine runs containers with.
@@ -218,7 +220,7 @@ pub(crate) async fn put_job(client: &Client, definition: String) -> Result<()> {
 /// Makes the token of this start; the one of the start before ends with that.
 async fn token(started: &controller::Started) -> Result<String> {
     let failed = |error: &_| broken("no token could be made", error);
-    let rotated = started.tokens.rotate(TOKEN, Duration::ZERO, random_secret()).await;
+    let rotated = started.tokens.rotate(TOKEN, OVERLAP, random_secret()).await;
     let token = match rotated {
         Ok((_, token)) => token,
         Err(_) => {
