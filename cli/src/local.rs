@@ -217,7 +217,7 @@ pub(crate) async fn put_job(client: &Client, definition: String) -> Result<()> {
     client.call("create a job", Repeat::Safe, request, call).await.map(drop)
 }
 
-/// Makes the token of this start; the one of the start before ends with that.
+/// Makes the token of this start; the one of the start before goes on for a while.
 async fn token(started: &controller::Started) -> Result<String> {
     let failed = |error: &_| broken("no token could be made", error);
     let rotated = started.tokens.rotate(TOKEN, OVERLAP, random_secret()).await;
@@ -235,5 +235,27 @@ fn broken(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Configuration {
         what: format!("{what}: {}", chain(error)),
         hint: "another `ocelot up` may be running here: see `ocelot version`".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_before_a_restart_goes_on_with_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let shutdown = Shutdown::new(GRACE);
+        let settings = controller::Settings::local(folder.path());
+        let started = controller::start(settings, &shutdown.tasks()).await.unwrap();
+        let tokens = [token(&started).await.unwrap(), token(&started).await.unwrap()];
+        assert_ne!(tokens[0], tokens[1]);
+        for token in tokens {
+            let token = token.parse().unwrap();
+            let access = started.tokens.authenticate(&token, Ipv4Addr::LOCALHOST.into()).await;
+            assert!(access.is_ok(), "{access:?}");
+        }
     }
 }
