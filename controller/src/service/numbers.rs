@@ -34,17 +34,17 @@ pub(super) enum Look {
     Far,
 }
 
-/// The last numbers that were given in a lane, and when, in one life of the store.
+/// The last numbers that were given in a lane, and when, in one epoch of the store.
 #[derive(Debug, Default)]
 pub(super) struct Given {
-    life: Option<Epoch>,
+    epoch: Option<Epoch>,
     numbers: BTreeMap<String, (Revision, u64)>,
 }
 
 impl Given {
-    /// Forgets what was given in another life: its revisions mean nothing in this one.
-    pub(super) fn keep_to(&mut self, life: Epoch) {
-        if self.life.replace(life) != Some(life) {
+    /// Forgets what was given in another epoch: its revisions mean nothing in this one.
+    pub(super) fn keep_to(&mut self, epoch: Epoch) {
+        if self.epoch.replace(epoch) != Some(epoch) {
             self.numbers.clear();
         }
     }
